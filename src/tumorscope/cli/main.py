@@ -1,0 +1,136 @@
+"""The `tumorscope` command: finds the subcommand, runs it, turns errors into one clear line."""
+
+import argparse
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Final
+
+from tumorscope import __version__
+from tumorscope.errors import MissingExtraError, TumorscopeError
+
+COMMANDS: Final = {
+    "demo": "draw phantoms, train, judge, export and predict, in three minutes",
+    "train": "train a network from a recipe",
+    "evaluate": "judge a trained network on a test split",
+    "crossval": "train and judge on every fold, and pool the answers",
+    "audit": "find copies, leaks and shortcuts in a data set",
+    "download": "fetch the public data sets",
+    "info": "sum up a run folder",
+}
+"""Subcommands by name: each is a module of this package with `add_arguments` and `run`."""
+
+DISCLAIMER: Final = "Research use only: not a medical device, not for diagnosis."
+
+STATUS_FAILED: Final = 1
+STATUS_USAGE: Final = 2
+_STATUS_INTERRUPTED: Final = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What stands after `tumorscope`; the process's own arguments when left out.
+
+    Returns:
+        The exit status: 0 done, 1 it ran and some inputs failed, 2 bad usage or input.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = next((word for word in words if not word.startswith("-")), None)
+    parser = _parser(name if name in COMMANDS else None)
+    options = parser.parse_args(words)
+    if options.command is None:
+        parser.print_help()
+        return STATUS_USAGE
+    # Reading refuses pictures long before the size that Pillow warns about; one line is enough.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from tumorscope.images import UnreadableImageError  # noqa: PLC0415  (keeps --help fast)
+
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        _complain("stopped by the keyboard; finished files are whole, nothing else was left")
+        status = _STATUS_INTERRUPTED
+    except (TumorscopeError, UnreadableImageError) as error:
+        if options.debug:
+            raise
+        _complain(str(error))
+        status = STATUS_USAGE
+    except OSError as error:
+        if options.debug:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        _complain(f"{error.strerror or error}{where}: check the path, the rights and the free space")
+        status = STATUS_FAILED
+    return status
+
+
+def _complain(message: str) -> None:
+    print(f"tumorscope: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _parser(chosen: str | None) -> argparse.ArgumentParser:
+    """Build the parser; only the chosen subcommand is imported, so that `--help` is fast."""
+    parser = argparse.ArgumentParser(
+        prog="tumorscope",
+        description="Sorts brain MRI slices into glioma, meningioma, pituitary tumour, no tumour.",
+        epilog=DISCLAIMER,
+    )
+    parser.add_argument("--version", action="version", version=f"tumorscope {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=DISCLAIMER
+        )
+        subparser.add_argument("--debug", action="store_true", help="show tracebacks")
+        if name == chosen:
+            module = _command(name)
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser
+
+
+def _command(name: str) -> "_Command":
+    try:
+        module: _Command = importlib.import_module(f"tumorscope.cli.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("tumorscope"):
+            raise
+        missing = error.name
+
+        class _Missing:
+            """Stands in for a command whose packages are not installed."""
+
+            @staticmethod
+            def add_arguments(parser: argparse.ArgumentParser) -> None:
+                parser.add_argument("rest", nargs=argparse.REMAINDER)
+
+            @staticmethod
+            def run(options: argparse.Namespace) -> int:  # noqa: ARG004
+                raise MissingExtraError("train", missing)
+
+        return _Missing()
+    return module
+
+
+class _Command:
+    """What a subcommand's module offers."""
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Describe the subcommand's arguments."""
+
+    @staticmethod
+    def run(options: argparse.Namespace) -> int:
+        """Run the subcommand and return the exit status."""
+        raise NotImplementedError
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What the commands have in common when they speak to a person: progress, tables, files."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+T = TypeVar("T")
+
+
+class _Rate(ProgressColumn):
+    """Items a second."""
+
+    def render(self, task: Any) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "", style="cyan")
+
+
+def console() -> Console:
+    """Return the console for results (standard output)."""
+    return Console(file=sys.stdout, soft_wrap=True, highlight=False)
+
+
+def progress(items: Iterable[T], *, total: int, label: str) -> Iterator[T]:
+    """Show a bar on standard error while a loop goes over the items.
+
+    Nothing is shown when standard error is no terminal, so that logs stay readable.
+    """
+    with Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as bars:
+        yield from bars.track(items, total=total, description=label)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table: the first column is text, the others are figures on the right."""
+    result = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    for number, column in enumerate(columns):
+        result.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        result.add_row(*row)
+    return result
+
+
+def write_json(target: str, value: object) -> None:
+    """Write a value as JSON to a file, or to standard output for `-`."""
+    from tumorscope.files import write_text  # noqa: PLC0415
+
+    text = json.dumps(value, indent=2) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        write_text(Path(target), text)

@@ -1,0 +1,1 @@
+"""Data sets come in as folders or tables; catalogues of slices with classes and groups go out."""

@@ -1,0 +1,109 @@
+"""The records that describe a data set: one `Slice` a picture, a `Catalogue` for all of them."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tumorscope.classes import CLASSES
+from tumorscope.errors import DataError
+
+Split = Literal["train", "test", ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """One picture of a data set and what is known about it.
+
+    Attributes:
+        path: The file.
+        name: The file's name inside its data set (`Training/glioma/Tr-gl_0010.jpg`), with `/`.
+        label: One of `CLASSES`.
+        source: The data set: `kaggle`, `figshare`, `sartaj`, or the name of the folder or table.
+        group: Patient where known, else twin cluster; empty where nothing is known yet. Nothing
+            of one group may stand on both sides of a split.
+        cluster: Pictures with the same one show the same slice (copies, mirrors, contrast
+            changes); empty where nothing is known yet.
+        split: The publisher's own split: `train`, `test` or empty.
+        fold: The publisher's fold, from 1; 0 where there is none.
+        mask: The tumour's outline (0 and 255, same pixels as the picture), where there is one.
+        mirrored: Whether the mask must be mirrored left to right to fit the picture.
+        doubt: Why the label is doubted; empty where it is not.
+    """
+
+    path: Path
+    name: str
+    label: str
+    source: str
+    group: str = ""
+    cluster: str = ""
+    split: Split = ""
+    fold: int = 0
+    mask: Path | None = None
+    mirrored: bool = False
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The slices of one or more data sets, and the files that were left out.
+
+    Attributes:
+        slices: In the order of their sources and names.
+        skipped: Files that could not be used.
+    """
+
+    slices: tuple[Slice, ...]
+    skipped: tuple[Skipped, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def where(self, condition: Callable[[Slice], bool]) -> "Catalogue":
+        """Return the catalogue of the slices that fulfil a condition."""
+        return Catalogue(tuple(item for item in self.slices if condition(item)), self.skipped)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of slices of each class, in the order of `CLASSES`."""
+        counts = Counter(item.label for item in self.slices)
+        return {name: counts[name] for name in CLASSES if counts[name]}
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over names, labels, groups and file contents, in hexadecimal."""
+        digest = hashlib.sha256()
+        for item in sorted(self.slices, key=lambda item: (item.source, item.name)):
+            digest.update(f"{item.source}\0{item.name}\0{item.label}\0{item.group}\0".encode())
+            digest.update(hashlib.sha256(item.path.read_bytes()).digest())
+        return digest.hexdigest()
+
+
+def check_groups(parts: dict[str, Iterable[Slice]]) -> None:
+    """Make sure that no group stands in two parts.
+
+    Args:
+        parts: Slices by the name of the part (`train`, `test`, …).
+
+    Raises:
+        DataError: A group is in two parts, or a slice has none; the message names one.
+    """
+    seen: dict[str, str] = {}
+    for part, slices in parts.items():
+        for item in slices:
+            if not item.group:
+                raise DataError(f"{item.name} has no group, so it cannot be split by patient")
+            other = seen.setdefault(item.group, part)
+            if other != part:
+                raise DataError(
+                    f"group '{item.group}' stands in both {other} and {part} (see {item.name}): "
+                    "put all of a patient's slices on one side"
+                )

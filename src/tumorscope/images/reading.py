@@ -1,0 +1,96 @@
+"""A JPEG or PNG file comes in, one grey slice (uint8, height by width) goes out."""
+
+import os
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
+from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+"""Endings of the files that `read_slice` reads."""
+
+MAXIMUM_PIXELS = 50_000_000
+"""Pictures with more pixels are refused before a pixel is decoded."""
+
+MINIMUM_SIDE = 32
+"""Pictures with a shorter side hold too little to judge."""
+
+
+class UnreadableImageError(ValueError):
+    """A file is no picture that can be judged; the message names the file and the reason."""
+
+
+def read_slice(path: "Union[str, os.PathLike[str]]") -> "NDArray[np.uint8]":
+    """Read a JPEG or PNG file as one grey slice.
+
+    Colour becomes luminance (ITU-R 601-2), transparent pixels become black, an EXIF rotation is
+    applied, and a 16-bit picture is scaled by its own range, because scanners store 12 bits in 16.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Grey values 0 to 255, uint8, shape `[height, width]`.
+
+    Raises:
+        UnreadableImageError: The file is missing, damaged, no JPEG or PNG, smaller than
+            `MINIMUM_SIDE` on a side, or has more than `MAXIMUM_PIXELS` pixels.
+    """
+    name = os.fspath(path)
+    try:
+        with Image.open(name, formats=("JPEG", "PNG")) as picture:
+            _check_size(picture.size, name)
+            return _to_grey(picture)
+    except UnreadableImageError:
+        raise
+    except FileNotFoundError:
+        raise UnreadableImageError(f"{name}: no such file") from None
+    except Image.DecompressionBombError:
+        raise UnreadableImageError(_too_large(name)) from None
+    except Image.UnidentifiedImageError:
+        raise UnreadableImageError(f"{name}: not a JPEG or PNG picture") from None
+    except IsADirectoryError:
+        raise UnreadableImageError(f"{name}: a folder, not a picture") from None
+    except Exception as error:  # noqa: BLE001  (Pillow's decoders raise nearly anything on damage)
+        raise UnreadableImageError(f"{name}: damaged picture ({_reason(error)})") from error
+
+
+def _check_size(size: "tuple[int, int]", name: str) -> None:
+    width, height = size
+    if width * height > MAXIMUM_PIXELS:
+        raise UnreadableImageError(_too_large(name))
+    if min(width, height) < MINIMUM_SIDE:
+        raise UnreadableImageError(
+            f"{name}: {width}x{height} pixels are too few (at least {MINIMUM_SIDE} a side)"
+        )
+
+
+def _too_large(name: str) -> str:
+    return f"{name}: more than {MAXIMUM_PIXELS // 1_000_000} million pixels, refused"
+
+
+def _reason(error: Exception) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= 80 else words[:77] + "..."
+
+
+def _to_grey(picture: Image.Image) -> "NDArray[np.uint8]":
+    picture.load()
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith(("I", "F")):
+        return _scale_by_range(np.asarray(upright, dtype=np.float32))
+    if upright.mode in ("P", "PA", "LA", "RGBA") or "transparency" in upright.info:
+        coloured = upright.convert("RGBA")
+        black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
+        upright = Image.alpha_composite(black, coloured)
+    return np.array(upright.convert("L"), dtype=np.uint8)
+
+
+def _scale_by_range(values: "NDArray[np.float32]") -> "NDArray[np.uint8]":
+    low, high = float(values.min()), float(values.max())
+    if high <= low:
+        return np.zeros(values.shape, dtype=np.uint8)
+    return np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
