@@ -5,7 +5,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol, cast
 
 from tumorscope import __version__
 from tumorscope.errors import MissingExtraError, TumorscopeError
@@ -66,7 +66,9 @@ def _run(options: argparse.Namespace) -> int:
         if options.debug:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        _complain(f"{error.strerror or error}{where}: check the path, the rights and the free space")
+        _complain(
+            f"{error.strerror or error}{where}: check the path, the rights and the free space"
+        )
         status = STATUS_FAILED
     return status
 
@@ -86,7 +88,10 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=DISCLAIMER
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=DISCLAIMER,
         )
         subparser.add_argument("--debug", action="store_true", help="show tracebacks")
         if name == chosen:
@@ -96,40 +101,42 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _command(name: str) -> "_Command":
+class _Command(Protocol):
+    """What a subcommand's module offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser, /) -> None:
+        """Describe the subcommand's arguments."""
+
+    def run(self, options: argparse.Namespace, /) -> int:
+        """Run the subcommand and return the exit status."""
+
+
+class _Missing:
+    """Stands in for a command whose packages are not installed.
+
+    Args:
+        package: The one that could not be imported.
+    """
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def add_arguments(self, parser: argparse.ArgumentParser, /) -> None:
+        """Take whatever stands there."""
+        parser.add_argument("rest", nargs=argparse.REMAINDER)
+
+    def run(self, options: argparse.Namespace, /) -> int:  # noqa: ARG002
+        """Say what to install."""
+        raise MissingExtraError("train", self._package)
+
+
+def _command(name: str) -> _Command:
     try:
-        module: _Command = importlib.import_module(f"tumorscope.cli.{name}")
+        return cast(_Command, importlib.import_module(f"tumorscope.cli.{name}"))
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("tumorscope"):
             raise
-        missing = error.name
-
-        class _Missing:
-            """Stands in for a command whose packages are not installed."""
-
-            @staticmethod
-            def add_arguments(parser: argparse.ArgumentParser) -> None:
-                parser.add_argument("rest", nargs=argparse.REMAINDER)
-
-            @staticmethod
-            def run(options: argparse.Namespace) -> int:  # noqa: ARG004
-                raise MissingExtraError("train", missing)
-
-        return _Missing()
-    return module
-
-
-class _Command:
-    """What a subcommand's module offers."""
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Describe the subcommand's arguments."""
-
-    @staticmethod
-    def run(options: argparse.Namespace) -> int:
-        """Run the subcommand and return the exit status."""
-        raise NotImplementedError
+        return _Missing(error.name)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,11 @@ class Slice:
     doubt: str = ""
 
 
+def slice_name(item: Slice) -> str:
+    """Return a name that is unique among all data sets: `kaggle/Training/glioma/Tr-gl_0010.jpg`."""
+    return f"{item.source}/{item.name}"
+
+
 @dataclass(frozen=True)
 class Skipped:
     """A file that was left out, and why."""

@@ -1,0 +1,49 @@
+"""`tumorscope evaluate`: a run and a split come in, figures and a report go out."""
+
+import argparse
+from pathlib import Path
+
+from tumorscope.cli.choices import add_data_arguments, data_paths
+from tumorscope.cli.show import progress, write_json
+from tumorscope.cli.train import make_partition, say
+from tumorscope.data.sources import read_data
+from tumorscope.training.judge import judge
+from tumorscope.training.run_folder import RunFolder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    parser.add_argument("model", type=Path, metavar="RUN", help="a run folder")
+    add_data_arguments(parser, split=None)
+    parser.add_argument("--fold", type=int, help="the fold that tests (default: the run's own)")
+    parser.add_argument("--json", metavar="FILE", help="write the figures, too; - for the screen")
+    parser.add_argument(
+        "--out", type=Path, help="where the report goes (default: in the run, by split)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Judge a run on a test part."""
+    model = RunFolder(options.model)
+    facts = model.data()
+    split = options.split or facts["split"]
+    fold = options.fold or facts["fold"] or 1
+    learned_from = [Path(path) for path in facts["data"]]
+    if options.data is None and split == facts["split"]:
+        paths = learned_from
+    else:
+        paths = data_paths(options.data, split)
+    # The data that the run learned from stands beside it, so that its twins are found in the test.
+    known = {path.resolve() for path in paths}
+    joined = [path for path in learned_from if path.exists() and path.resolve() not in known]
+    catalogue = read_data([*paths, *joined], progress=progress)
+    parts = make_partition(catalogue, split, fold, model.recipe())
+    own = split == facts["split"] and parts.fold == facts["fold"]
+    name = split if not parts.fold else f"{split}-{parts.fold}"
+    folder = options.out or (model.path if own else model.path / "evaluations" / name)
+    judgement = judge(model, parts, catalogue, folder, progress=progress)
+    if options.json:
+        write_json(options.json, judgement.evaluation.to_json())
+    if options.json != "-":
+        say(judgement)
+    return 0

@@ -1,0 +1,77 @@
+"""`tumorscope info`: a run folder comes in, a summary of what was done and found goes out."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from tumorscope.cli.main import DISCLAIMER
+from tumorscope.cli.show import console, table, write_json
+from tumorscope.training.run_folder import RunFolder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("--json", metavar="FILE", help="write it as JSON; - for the screen")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Sum up a run."""
+    facts = summary(RunFolder(options.run_folder))
+    if options.json:
+        write_json(options.json, facts)
+        return 0
+    out = console()
+    rows = [(name, _words(value)) for name, value in facts.items() if value is not None]
+    out.print(table(str(options.run_folder), ("", ""), rows))
+    out.print(DISCLAIMER)
+    return 0
+
+
+def summary(folder: RunFolder) -> dict[str, Any]:
+    """Return what is known about a run; None where it has not come so far."""
+    recipe, data, history = folder.recipe(), folder.data(), folder.history()
+    best = max(history, key=lambda row: row["validation_accuracy"], default=None)
+    figures: dict[str, Any] = {}
+    if folder.evaluation_file.is_file():
+        figures = json.loads(folder.evaluation_file.read_text(encoding="utf-8"))
+    network = recipe.network.name
+    return {
+        "state": _state(folder),
+        "recipe": recipe.name,
+        "network": f"{network} {recipe.network.size}" if network == "slicenet" else network,
+        "input": f"{recipe.input.size} pixels",
+        "split": data["split"],
+        "fold": data["fold"] or None,
+        "learned from": sum(data["counts"]["train"].values()),
+        "chosen by": sum(data["counts"]["validation"].values()),
+        "epochs": f"{len(history)} of {recipe.training.epochs}",
+        "best validation accuracy": best and round(best["validation_accuracy"], 4),
+        "test images": figures.get("n"),
+        "test accuracy": figures.get("accuracy"),
+        "95 % interval": figures.get("interval", {}).get("accuracy"),
+        "calibration error": figures.get("ece"),
+        "tumour called no tumour": figures.get("tumour_called_no_tumour"),
+        "test images seen before": data["test_slices_whose_group_was_learned"],
+        "data fingerprint": data["fingerprint"][:16],
+        "report": str(folder.report_file) if folder.report_file.is_file() else None,
+    }
+
+
+def _state(folder: RunFolder) -> str:
+    if folder.evaluation_file.is_file():
+        return "trained and judged"
+    if folder.weights_file.is_file():
+        return "trained"
+    return f"stopped; go on with: tumorscope train --resume {folder.path}"
+
+
+def _words(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return " to ".join(f"{end:.4f}" for end in value)
+    return str(value)

@@ -1,0 +1,193 @@
+"""`tumorscope train`: data and a recipe come in, a run folder with a report goes out."""
+
+import argparse
+import logging
+import re
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, data_paths, overrides
+from tumorscope.cli.main import DISCLAIMER
+from tumorscope.cli.show import console, progress
+from tumorscope.data.catalogue import Catalogue
+from tumorscope.data.protocols import Partition, partition
+from tumorscope.data.sources import read_data
+from tumorscope.errors import ModelError, TumorscopeError
+from tumorscope.evaluation.report import verdict
+from tumorscope.training.fit import Hardware, fit
+from tumorscope.training.judge import Judgement, judge
+from tumorscope.training.recipe import Recipe, load_recipe
+from tumorscope.training.run_folder import RunFolder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    add_data_arguments(parser, split="kaggle-patient")
+    parser.add_argument("--fold", type=int, default=1, help="the fold that tests (default: 1)")
+    add_recipe_arguments(parser)
+    parser.add_argument("--out", type=Path, help="run folder (default: runs/ and the time)")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that stopped")
+    parser.add_argument("--no-test", action="store_true", help="leave the test part alone")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, then judge on the test part."""
+    quiet_libraries()
+    if options.resume:
+        before = RunFolder(options.resume)
+        facts = before.data()
+        if before.weights_file.is_file() and before.evaluation_file.is_file():
+            raise ModelError(f"{options.resume}: this run is finished; nothing is left to do")
+        recipe, folder = before.recipe(), options.resume
+        paths = [Path(path) for path in facts["data"]]
+        split, fold = facts["split"], facts["fold"]
+    else:
+        recipe = load_recipe(options.recipe, overrides(options))
+        split, fold = options.split, options.fold
+        paths = data_paths(options.data, split)
+        folder = options.out or default_folder(recipe, split)
+    catalogue = read_data(paths, progress=progress)
+    parts = make_partition(catalogue, split, fold, recipe)
+    hardware = Hardware(
+        accelerator=options.accelerator, devices=options.devices, nodes=options.nodes
+    )
+    done = train(catalogue, parts, recipe, folder, paths, hardware, resume=bool(options.resume))
+    if done is None:
+        return 0
+    if options.no_test:
+        console().print(f"weights: {done.weights_file}")
+        return 0
+    say(judge(done, parts, catalogue, done.path, progress=progress))
+    return 0
+
+
+def make_partition(catalogue: Catalogue, split: str, fold: int, recipe: Recipe) -> Partition:
+    """Split a catalogue as a recipe wants it."""
+    return partition(
+        catalogue,
+        split=split,
+        fold=fold,
+        validation_share=recipe.training.validation_share,
+        seed=recipe.training.seed,
+    )
+
+
+def train(
+    catalogue: Catalogue,
+    parts: Partition,
+    recipe: Recipe,
+    folder: Path,
+    paths: list[Path],
+    hardware: Hardware,
+    *,
+    resume: bool = False,
+) -> RunFolder | None:
+    """Fit with bars on the screen."""
+    out = Console(stderr=True, highlight=False, soft_wrap=True)
+    groups = len({item.group for item in (*parts.train, *parts.validation)})
+    out.print(
+        f"{recipe.name}: {len(parts.train):,} slices to learn from, {len(parts.validation):,} to "
+        f"choose by, {len(parts.test):,} to be judged on; {groups:,} groups"
+    )
+    for reason, count in _left_out(catalogue, parts).items():
+        out.print(f"{count:,} {reason}")
+    with Bars(out) as bars:
+        try:
+            return fit(
+                parts,
+                recipe,
+                folder,
+                data=paths,
+                fingerprint=catalogue.fingerprint(),
+                hardware=hardware,
+                resume=resume,
+                progress=progress,
+                listener=bars,
+            )
+        except KeyboardInterrupt:
+            if not RunFolder(folder).last_checkpoint.is_file():
+                raise
+            raise TumorscopeError(
+                f"stopped; go on with: tumorscope train --resume {folder}"
+            ) from None
+
+
+def _left_out(catalogue: Catalogue, parts: Partition) -> dict[str, int]:
+    counts = {
+        "files skipped (listed in data.json)": len(catalogue.skipped),
+        "slices left out, their label is doubted": parts.doubted,
+        "training slices left out, their patient is in the test part": parts.left_out,
+        "test slices show a patient or slice that is in training too: this split leaks": (
+            parts.leaked
+        ),
+    }
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def say(judgement: Judgement) -> None:
+    """Tell a person what came out."""
+    out = console()
+    for sentence in verdict(judgement.evaluation):
+        out.print(sentence)
+    out.print(f"report: {judgement.report}")
+    out.print(DISCLAIMER)
+
+
+def default_folder(recipe: Recipe, split: str) -> Path:
+    """Return a new folder's name under `runs/`."""
+    now = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", recipe.name)
+    return Path("runs") / f"{now}-{name}-{split}"
+
+
+def quiet_libraries() -> None:
+    """Keep Lightning's notes on what it found out of the way; its warnings stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Bars:
+    """Shows batches as one line that moves and epochs as lines that stay.
+
+    Args:
+        out: The console, on standard error.
+    """
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._live = Live(console=out, transient=True, auto_refresh=False)
+        self._began = 0.0
+
+    def __enter__(self) -> "Bars":
+        if self._out.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._out.is_terminal:
+            self._live.stop()
+
+    def batch(self, epoch: int, epochs: int, done: int, total: int, rate: float) -> None:
+        """Move the line."""
+        if self._out.is_terminal:
+            filled = round(30 * done / max(total, 1))
+            self._live.update(
+                Text(
+                    f"epoch {epoch}/{epochs} {'━' * filled}{'╌' * (30 - filled)} "
+                    f"{done}/{total} batches, {rate:,.0f} images/s"
+                ),
+                refresh=True,
+            )
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """Add a line."""
+        self._out.print(
+            f"epoch {row['epoch']:3.0f}  loss {row['train_loss']:.3f}  accuracy "
+            f"{row['train_accuracy']:.1%}  validation loss {row['validation_loss']:.3f}  "
+            f"accuracy {row['validation_accuracy']:.1%}  "
+            f"{row['images_per_second']:,.0f} images/s"
+        )

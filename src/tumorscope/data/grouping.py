@@ -1,0 +1,76 @@
+"""A catalogue comes in, the same with twins put in one group goes out."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from tumorscope.data.catalogue import Catalogue, Skipped, Slice, slice_name
+from tumorscope.data.twins import Descriptor, describe, find_twins, twin_clusters
+from tumorscope.images import UnreadableImageError, read_slice
+from tumorscope.progress import Progress, silent
+
+
+def group_by_twins(catalogue: Catalogue, *, progress: Progress = silent) -> Catalogue:
+    """Put slices that show the same slice in one cluster and their groups in one group.
+
+    Args:
+        catalogue: Slices with or without groups.
+        progress: Shows how far the reading is.
+
+    Returns:
+        The catalogue with a cluster and a group for every slice; new ones are called as the first
+        slice in them. Unreadable files are skipped.
+    """
+    with ThreadPoolExecutor() as pool:
+        described = list(
+            progress(
+                pool.map(_describe, catalogue.slices),
+                total=len(catalogue),
+                label="looking for twins",
+            )
+        )
+    kept = [
+        (item, found)
+        for item, found in zip(catalogue.slices, described, strict=True)
+        if not isinstance(found, str)
+    ]
+    skipped = [
+        Skipped(item.name, found)
+        for item, found in zip(catalogue.slices, described, strict=True)
+        if isinstance(found, str)
+    ]
+    slices = [item for item, _ in kept]
+    twins = twin_clusters(len(slices), find_twins([found for _, found in kept]))
+    first: dict[int, str] = {}
+    for item, number in zip(slices, twins, strict=True):
+        first.setdefault(int(number), slice_name(item))
+    clusters = _join(slices, [first[int(number)] for number in twins], "cluster")
+    groups = _join(slices, clusters, "group")
+    grouped = (
+        replace(item, cluster=cluster, group=group)
+        for item, cluster, group in zip(slices, clusters, groups, strict=True)
+    )
+    return Catalogue(tuple(grouped), catalogue.skipped + tuple(skipped))
+
+
+def _describe(item: Slice) -> Descriptor | str:
+    try:
+        return describe(read_slice(item.path))
+    except UnreadableImageError as error:
+        return str(error)
+
+
+def _join(slices: list[Slice], keys: list[str], attribute: str) -> list[str]:
+    """Unite what the slices' own attribute joins with what the keys join; name the unions."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for item, key in zip(slices, keys, strict=True):
+        own = getattr(item, attribute)
+        if own:
+            parent[root(key)] = root(own)
+    return [root(key) for key in keys]

@@ -1,0 +1,127 @@
+"""A path or nothing comes in, the folder where a data set stands goes out."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from platformdirs import user_cache_path
+
+from tumorscope.errors import DataError
+
+DATA_VARIABLE: Final = "TUMORSCOPE_DATA"
+"""The environment variable that names the folder of the data sets."""
+
+SETS: Final = ("kaggle", "figshare", "sartaj")
+"""The public data sets that `tumorscope download` fetches; each is a folder of this name."""
+
+SPLIT_FOLDERS: Final = ("training", "testing")
+"""Kaggle's names for the parts of the published split, in small letters."""
+
+
+_HEALTHY_FOLDERS: Final = {"kaggle": "notumor", "sartaj": "no_tumor"}
+"""The class folder whose published spelling tells the two sets with the same layout apart."""
+
+
+def default_folder() -> Path:
+    """Return the user's own folder for downloaded data sets (it need not exist)."""
+    return user_cache_path("tumorscope", appauthor=False) / "data"
+
+
+def find_data(given: Path | None) -> Path:
+    """Return the folder that holds the data sets (or is one).
+
+    Args:
+        given: What the user named with `--data`, or None.
+
+    Returns:
+        `given`, else what TUMORSCOPE_DATA names, else the folder that `tumorscope download` fills.
+
+    Raises:
+        DataError: The folder named is missing, or none is named and nothing was downloaded.
+    """
+    named = os.environ.get(DATA_VARIABLE, "")
+    if given is not None:
+        return _existing(given, "--data")
+    if named:
+        return _existing(Path(named), DATA_VARIABLE)
+    folder = default_folder()
+    if not any((folder / name).is_dir() for name in SETS):
+        raise DataError(
+            f"no data set: name its folder with --data DIR, or with the variable {DATA_VARIABLE}, "
+            "or fetch the public ones with 'tumorscope download'"
+        )
+    return folder
+
+
+def find_set(root: Path, name: str) -> Path:
+    """Return the folder of one of the public data sets.
+
+    Args:
+        root: The set itself, or the folder that holds it under its name.
+        name: One of `SETS`.
+
+    Returns:
+        For `kaggle` and `sartaj` the folder with `Training` and `Testing`, for `figshare` the one
+        with `index.csv`.
+
+    Raises:
+        DataError: The set is not there.
+    """
+    inner = root / name
+    folder = inner if inner.is_dir() else root
+    if name == "figshare":
+        found = [folder] if (folder / "index.csv").is_file() else []
+        sign = "index.csv"
+    else:
+        sign = _HEALTHY_FOLDERS[name]
+        found = [place for place in _with_splits(folder) if _has_class(place, sign)]
+        sign = f"Training/{sign}"
+    if len(found) != 1:
+        count = "no" if not found else "more than one"
+        raise DataError(
+            f"{root}: {count} {name} set there (a folder with '{sign}'); name its folder, "
+            f"or fetch it with 'tumorscope download {name}'"
+        )
+    return found[0]
+
+
+def find_splits(folder: Path) -> Path:
+    """Return the folder at or below `folder` that holds both `Training` and `Testing`.
+
+    Raises:
+        DataError: There is none, or there are several.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    found = list(_with_splits(folder))
+    if not found:
+        raise DataError(f"{folder}: no folder with both 'Training' and 'Testing' in it")
+    if len(found) > 1:
+        raise DataError(
+            f"{folder}: several data sets ({found[0].name}, {found[1].name}, ...): name one of them"
+        )
+    return found[0]
+
+
+def _with_splits(folder: Path) -> Iterator[Path]:
+    for place, folders, _ in os.walk(folder):
+        folders.sort()
+        if set(SPLIT_FOLDERS) <= {name.casefold() for name in folders}:
+            folders.clear()
+            yield Path(place)
+
+
+def _has_class(root: Path, name: str) -> bool:
+    return any(
+        inner.name.casefold() == name
+        for split in root.iterdir()
+        if split.name.casefold() in SPLIT_FOLDERS
+        for inner in split.iterdir()
+    )
+
+
+def _existing(folder: Path, said: str) -> Path:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder (named by {said})")
+    return folder

@@ -1,0 +1,266 @@
+"""A catalogue and the name of a protocol come in; training, validation and test parts go out."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from tumorscope.classes import CLASSES, TUMOUR_CLASSES
+from tumorscope.data.catalogue import Catalogue, Slice, check_groups
+from tumorscope.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a data set is split into a training and a test part.
+
+    Attributes:
+        name: What `--split` says.
+        source: The data set it is for; empty for any.
+        kind: `published`: the publisher's split, leaks and all; `folds`: one fold tests, the
+            others train, and no group stands in both.
+        explanation: What the protocol can and cannot show, in plain words.
+    """
+
+    name: str
+    source: str
+    kind: Literal["published", "folds"]
+    explanation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """The parts of one protocol and fold.
+
+    Attributes:
+        protocol: How it was split.
+        fold: The fold that tests; 0 for a published split.
+        classes: The classes of the parts, in the order of `CLASSES`.
+        train: Slices to learn from.
+        validation: Slices to choose by; none of a group in `train`.
+        test: Slices to be judged on.
+        leaked: Test slices whose group stands in `train` or `validation` as well; 0 for folds.
+        left_out: Training slices dropped because their group is in the test part: of published
+            folds that know a patient under two numbers, or of sets added to the protocol's own.
+        doubted: Slices left out of training because their label is doubted; of folds, left out
+            of the test part too.
+    """
+
+    protocol: Protocol
+    fold: int
+    classes: tuple[str, ...]
+    train: tuple[Slice, ...]
+    validation: tuple[Slice, ...]
+    test: tuple[Slice, ...]
+    leaked: int
+    left_out: int
+    doubted: int
+
+
+PROTOCOLS: Final = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            name="kaggle-official",
+            source="kaggle",
+            kind="published",
+            explanation=(
+                "The Kaggle set's own Training and Testing folders: the split behind most "
+                "published figures. Most of its test images show a patient, and often the very "
+                "slice, that is in Training too, so the figure says how well the network "
+                "remembers, not how it would do on a new patient."
+            ),
+        ),
+        Protocol(
+            name="kaggle-patient",
+            source="kaggle",
+            kind="folds",
+            explanation=(
+                "Five folds of the Kaggle set by patient where the patient is known and by twin "
+                "cluster where not; images with a doubted label are left out. No patient of the "
+                "test fold was seen in training. The no-tumour images still come from other "
+                "scanners than the tumours, so it says little about healthy scans from elsewhere."
+            ),
+        ),
+        Protocol(
+            name="figshare-patient",
+            source="figshare",
+            kind="folds",
+            explanation=(
+                "The authors' own five patient-wise folds of the figshare set: three tumour "
+                "classes, T1 with contrast, two hospitals. Training slices whose patient number "
+                "differs from a test patient's only in a letter are left out as well."
+            ),
+        ),
+        Protocol(
+            name="sartaj-official",
+            source="sartaj",
+            kind="published",
+            explanation=(
+                "The SARTAJ set's own Training and Testing folders. The test images come from "
+                "elsewhere than the training images and their glioma labels are known to be "
+                "unreliable: everybody's figures fall here."
+            ),
+        ),
+        Protocol(
+            name="published-split",
+            source="",
+            kind="published",
+            explanation=(
+                "The train and test parts as the data set gives them. Groups that stand on both "
+                "sides are counted, not moved."
+            ),
+        ),
+        Protocol(
+            name="grouped-folds",
+            source="",
+            kind="folds",
+            explanation=(
+                "Five folds by group: patients where the data set names them, else clusters of "
+                "twins. No group of the test fold was seen in training."
+            ),
+        ),
+    )
+}
+"""The protocols by name."""
+
+FOLDS: Final = 5
+
+
+def partition(
+    catalogue: Catalogue, *, split: str, fold: int = 1, validation_share: float = 0.1, seed: int = 0
+) -> Partition:
+    """Split a catalogue.
+
+    Args:
+        catalogue: Slices that all have a group.
+        split: A name in `PROTOCOLS`.
+        fold: The fold that tests, from 1; of no meaning for published splits.
+        validation_share: The share of the training part's slices that is held out, by group.
+        seed: Which groups are held out, and how folds are drawn where the data has none.
+
+    Returns:
+        The three parts.
+
+    Raises:
+        DataError: The protocol is unknown or does not fit the data, the fold does not exist, a
+            class is missing, or a group would stand on both sides.
+    """
+    if split not in PROTOCOLS:
+        raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
+    protocol = PROTOCOLS[split]
+    own = [item for item in catalogue.slices if protocol.source in ("", item.source)]
+    added = [item for item in catalogue.slices if protocol.source not in ("", item.source)]
+    if not own:
+        raise DataError(f"{split} needs the {protocol.source} set, which --data does not hold")
+    if protocol.kind == "published":
+        fold = 0
+        others: list[Slice] = []
+        test = [item for item in own if item.split == "test"]
+        train = [item for item in own if item.split == "train"]
+        if not test or not train:
+            raise DataError(
+                f"{split}: the data has no {'test' if train else 'train'} part; "
+                "use --split grouped-folds"
+            )
+    else:
+        test, others = _fold_parts([item for item in own if not item.doubt], fold, seed)
+        train = []
+        if protocol.source != "figshare":
+            check_groups({"test": test, "train": others})
+    # What may stand on both sides by its publisher's folds, or is added from other sets, goes.
+    tested = {item.group for item in test}
+    candidates = [*others, *added]
+    train += [item for item in candidates if item.group not in tested]
+    left_out = sum(item.group in tested for item in candidates)
+    doubted = sum(bool(item.doubt) for item in {*own, *added} - set(test))
+    train = [item for item in train if not item.doubt]
+    classes = _classes(train, test, split)
+    train, validation = hold_out(train, share=validation_share, seed=seed)
+    check_groups({"train": train, "validation": validation})
+    learned = {item.group for item in (*train, *validation)}
+    return Partition(
+        protocol=protocol,
+        fold=fold,
+        classes=classes,
+        train=tuple(train),
+        validation=tuple(validation),
+        test=tuple(test),
+        leaked=sum(item.group in learned for item in test),
+        left_out=left_out,
+        doubted=doubted,
+    )
+
+
+def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
+    """Return the folds that a protocol has on this data: `(0,)` for a published split."""
+    if split not in PROTOCOLS:
+        raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
+    if PROTOCOLS[split].kind == "published":
+        return (0,)
+    source = PROTOCOLS[split].source
+    given = {item.fold for item in catalogue.slices if not source or item.source == source}
+    return tuple(range(1, (max(given, default=0) or FOLDS) + 1))
+
+
+def hold_out(slices: list[Slice], *, share: float, seed: int) -> tuple[list[Slice], list[Slice]]:
+    """Hold out about a share of the slices: whole groups, every class in about that share.
+
+    Args:
+        slices: Slices with groups.
+        share: Between 0 and 0.5; 0 holds out nothing.
+        seed: Which groups are held out.
+
+    Returns:
+        The slices that stay and those held out.
+    """
+    if share <= 0:
+        return slices, []
+    held = _draw_folds(slices, max(2, round(1 / share)), seed) == 1
+    stay = [item for item, out in zip(slices, held, strict=True) if not out]
+    return stay, [item for item, out in zip(slices, held, strict=True) if out]
+
+
+def _fold_parts(slices: list[Slice], fold: int, seed: int) -> tuple[list[Slice], list[Slice]]:
+    """Return the slices of the fold and those of the other folds."""
+    if any(item.fold == 0 for item in slices) or len({item.source for item in slices}) > 1:
+        drawn = _draw_folds(slices, FOLDS, seed)
+        slices = [replace(item, fold=int(n)) for item, n in zip(slices, drawn, strict=True)]
+    last = max(item.fold for item in slices)
+    if not 1 <= fold <= last:
+        raise DataError(f"there is no fold {fold}: the folds are 1 to {last}")
+    return (
+        [item for item in slices if item.fold == fold],
+        [item for item in slices if item.fold != fold],
+    )
+
+
+def _draw_folds(slices: list[Slice], count: int, seed: int) -> NDArray[np.int64]:
+    groups = [item.group for item in slices]
+    if len(set(groups)) < count:
+        raise DataError(
+            f"{len(set(groups))} groups cannot be split into {count} parts: more patients are needed"
+        )
+    labels = np.array([CLASSES.index(item.label) for item in slices])
+    splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
+    folds = np.zeros(len(slices), dtype=np.int64)
+    for number, (_, part) in enumerate(splitter.split(labels, labels, groups), start=1):
+        folds[part] = number
+    return folds
+
+
+def _classes(train: list[Slice], test: list[Slice], split: str) -> tuple[str, ...]:
+    found = Counter(item.label for item in train)
+    classes = TUMOUR_CLASSES if "notumor" not in found and split != "kaggle-official" else CLASSES
+    for name in classes:
+        if not found[name]:
+            raise DataError(f"{split}: the training part has no picture of class '{name}'")
+    strange = {item.label for item in test} - set(classes)
+    if strange:
+        raise DataError(
+            f"{split}: the test part holds '{min(strange)}', the training part does not"
+        )
+    return classes

@@ -1,0 +1,230 @@
+"""Predictions come in, an `Evaluation` goes out: every figure at three levels, with intervals."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tumorscope.evaluation.intervals import Interval, bootstrap
+from tumorscope.evaluation.metrics import confusion_of, roc_auc, scores, tally
+from tumorscope.evaluation.predictions import Predictions
+
+RESEARCH_USE_ONLY: Final = "Research use only: not a medical device, not for diagnosis."
+
+FIGURES: Final = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "macro_auc",
+    "ece",
+    "brier",
+    "nll",
+    "tumour_called_no_tumour",
+    "no_tumour_called_tumour",
+)
+"""The figures of a `Level`, in the order in which they are written down."""
+
+Fact = str | int | float
+
+_DIGITS: Final = 6
+"""Digits after the point in every figure that is written down."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassResult:
+    """How well one class is told from the rest; None where a figure has nothing to stand on.
+
+    Attributes:
+        n: Images (or slices, or patients) of the class.
+        figures: `precision`, `sensitivity`, `specificity`, `f1`, `roc_auc`.
+        interval: 95 % intervals by the same names.
+    """
+
+    n: int
+    figures: dict[str, float | None]
+    interval: dict[str, Interval | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """All figures, counting images, unique slices or patients.
+
+    Attributes:
+        n: How many there are.
+        right: How many of them were sorted right.
+        groups: How many groups they come from.
+        figures: By the names in `FIGURES`; None where a figure has nothing to stand on, such as
+            the last two when `notumor` is no class.
+        interval: 95 % intervals by the same names.
+        per_class: By class, in the order of the classes.
+        confusion: Counts, rows true, columns said.
+    """
+
+    n: int
+    right: int
+    groups: int
+    figures: dict[str, float | None]
+    interval: dict[str, Interval | None]
+    per_class: dict[str, ClassResult]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain Python types, figures rounded to six digits."""
+        return {
+            "n": self.n,
+            "groups": self.groups,
+            **self.figures,
+            "interval": _lists(self.interval),
+            "confusion": [list(row) for row in self.confusion],
+            "per_class": {
+                name: {"n": result.n, **result.figures, "interval": _lists(result.interval)}
+                for name, result in self.per_class.items()
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a set of predictions is worth.
+
+    Attributes:
+        title: What was tested on what.
+        classes: In the order of the confusion matrix.
+        images: Counting images.
+        slices: Counting unique slices, each with the mean probabilities of its images.
+        patients: Counting groups, each with the mean probabilities of its slices.
+        folds: By fold, counting images: `n`, `accuracy`, `balanced_accuracy`, `macro_f1`; empty
+            when there are fewer than two folds.
+        facts: What else is to be known, in the caller's words: protocol, seeds, data fingerprint,
+            test images with a twin in training.
+        resamples: Resamples of the bootstrap.
+        seed: Its seed.
+    """
+
+    title: str
+    classes: tuple[str, ...]
+    images: Level
+    slices: Level
+    patients: Level
+    folds: dict[int, dict[str, float | None]]
+    facts: dict[str, Fact]
+    resamples: int
+    seed: int
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain Python types for `evaluation.json`: the images' figures at the top."""
+        return {
+            "title": self.title,
+            "classes": list(self.classes),
+            **self.images.to_json(),
+            "by_slice": self.slices.to_json(),
+            "by_patient": self.patients.to_json(),
+            "by_fold": {str(fold): figures for fold, figures in self.folds.items()},
+            "bootstrap": {"over": "groups", "resamples": self.resamples, "seed": self.seed},
+            "facts": dict(self.facts),
+            "research_use_only": RESEARCH_USE_ONLY,
+        }
+
+
+def evaluate(
+    predictions: Predictions,
+    *,
+    title: str,
+    facts: Mapping[str, Fact],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
+    """Judge predictions by image, by unique slice and by patient.
+
+    Args:
+        predictions: What a model said, and what is true.
+        title: What was tested on what, for people.
+        facts: What else is to be known; passed on to the JSON and the report.
+        resamples: Resamples of the bootstrap over groups.
+        seed: Its seed.
+
+    Returns:
+        The evaluation; every figure is rounded to six digits.
+    """
+    return Evaluation(
+        title=title,
+        classes=predictions.classes,
+        images=_level(predictions, resamples, seed),
+        slices=_level(predictions.by_slice(), resamples, seed),
+        patients=_level(predictions.by_patient(), resamples, seed),
+        folds=_folds(predictions),
+        facts={name: _plain_fact(value) for name, value in facts.items()},
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _level(predictions: Predictions, resamples: int, seed: int) -> Level:
+    classes = predictions.classes
+    sums = tally(predictions).sum(axis=0)
+    counted = scores(sums, classes)
+    areas = roc_auc(predictions)[0]
+    found = {**counted.overall, "macro_auc": areas.mean()}
+    overall = {name: float(found.get(name, math.nan)) for name in FIGURES}
+    per_class = {**counted.per_class, "roc_auc": areas}
+    intervals = bootstrap(predictions, resamples=resamples, seed=seed)
+    sizes = np.bincount(predictions.truth, minlength=len(classes))
+    return Level(
+        n=len(predictions),
+        right=int(np.count_nonzero(predictions.truth == predictions.said)),
+        groups=len(set(predictions.groups)),
+        figures={name: _figure(value) for name, value in overall.items()},
+        interval={name: _pair(intervals.overall.get(name)) for name in overall},
+        per_class={
+            label: ClassResult(
+                n=int(sizes[column]),
+                figures={
+                    name: _figure(float(values[column])) for name, values in per_class.items()
+                },
+                interval={name: _pair(intervals.per_class[name][column]) for name in per_class},
+            )
+            for column, label in enumerate(classes)
+        },
+        confusion=tuple(
+            tuple(int(count) for count in row) for row in confusion_of(sums, len(classes))
+        ),
+    )
+
+
+def _folds(predictions: Predictions) -> dict[int, dict[str, float | None]]:
+    numbers = sorted(set(predictions.folds))
+    if len(numbers) < 2:
+        return {}
+    rows, fold_of_row = tally(predictions), np.array(predictions.folds)
+    table: dict[int, dict[str, float | None]] = {}
+    for number in numbers:
+        inside = fold_of_row == number
+        overall = scores(rows[inside].sum(axis=0), predictions.classes).overall
+        names = ("accuracy", "balanced_accuracy", "macro_f1")
+        table[number] = {
+            "n": int(np.count_nonzero(inside)),
+            **{name: _figure(float(overall[name])) for name in names},
+        }
+    return table
+
+
+def _figure(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, _DIGITS)
+
+
+def _pair(interval: Interval | None) -> Interval | None:
+    if interval is None:
+        return None
+    return round(interval[0], _DIGITS), round(interval[1], _DIGITS)
+
+
+def _lists(intervals: dict[str, Interval | None]) -> dict[str, list[float] | None]:
+    return {name: None if pair is None else list(pair) for name, pair in intervals.items()}
+
+
+def _plain_fact(value: Fact) -> Fact:
+    """Turn NumPy's numbers into Python's, and what JSON cannot hold into words."""
+    plain: Fact = value.item() if isinstance(value, np.generic) else value
+    return str(plain) if isinstance(plain, float) and not math.isfinite(plain) else plain

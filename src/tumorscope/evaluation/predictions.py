@@ -1,0 +1,292 @@
+"""A model's answers come in, a checked table of them goes out: one row an image, as CSV on disk."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorscope.classes import CLASSES
+from tumorscope.data.catalogue import Slice
+from tumorscope.errors import DataError
+from tumorscope.files import write_bytes
+
+_COLUMN: str = "probability_"
+"""What a CSV column of probabilities is called before the class's name."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Predictions:
+    """What a model said about a set of images, and what is true.
+
+    Attributes:
+        classes: The classes' names, in the order of the probabilities' columns.
+        names: The images' names, length N.
+        labels: The true classes, length N.
+        groups: Patients (or twin clusters), length N: the unit that intervals resample.
+        clusters: Images with the same one show the same slice, length N.
+        probabilities: Shape `[N, C]`, float64; every row sums to 1.
+        folds: The fold in which each image was tested, length N; empty when there are no folds.
+        paths: The image files, length N, for pictures of mistakes; empty when not known.
+
+    Raises:
+        DataError: There are no images, or something in the table does not fit together.
+    """
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    groups: tuple[str, ...]
+    clusters: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    folds: tuple[int, ...] = ()
+    paths: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise DataError("there are no predictions to judge: the test part is empty")
+        known = set(self.classes) & set(CLASSES)
+        if len(known) != len(self.classes) or len(known) < 2:
+            raise DataError(
+                f"predictions need two or more different classes out of {', '.join(CLASSES)}, "
+                f"not {', '.join(self.classes) or 'none'}"
+            )
+        self._check_lengths()
+        for name, label in zip(self.names, self.labels, strict=True):
+            if label not in self.classes:
+                listed = ", ".join(self.classes)
+                raise DataError(f"{name}: label '{label}' is none of the classes ({listed})")
+        self._check_probabilities()
+
+    def _check_lengths(self) -> None:
+        count = len(self.names)
+        if self.probabilities.shape != (count, len(self.classes)):
+            raise DataError(
+                f"{count} images in {len(self.classes)} classes need probabilities of shape "
+                f"{(count, len(self.classes))}, not {self.probabilities.shape}"
+            )
+        for what in ("labels", "groups", "clusters", "folds", "paths"):
+            length = len(getattr(self, what))
+            if length != count and not (what in ("folds", "paths") and length == 0):
+                raise DataError(f"{count} images need as many {what}, not {length}")
+        for name, group, cluster in zip(self.names, self.groups, self.clusters, strict=True):
+            if not group or not cluster:
+                raise DataError(f"{name} has no group or no cluster: every image needs both")
+
+    def _check_probabilities(self) -> None:
+        values = self.probabilities
+        # Written so that a NaN is wrong too.
+        right = ((values >= 0) & (values <= 1.001)).all(axis=1)
+        right &= np.abs(values.sum(axis=1) - 1) <= 1e-3
+        if not right.all():
+            row = int(np.flatnonzero(~right)[0])
+            shown = ", ".join(f"{value:.4g}" for value in values[row])
+            raise DataError(
+                f"{self.names[row]}: the probabilities ({shown}) must lie between 0 and 1 "
+                "and sum to 1"
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def truth(self) -> NDArray[np.intp]:
+        """The true class of each image as a column number, shape `[N]`."""
+        return np.array([self.classes.index(label) for label in self.labels])
+
+    @cached_property
+    def said(self) -> NDArray[np.intp]:
+        """The most probable class of each image as a column number, shape `[N]`."""
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.intp)
+
+    @classmethod
+    def of_slices(
+        cls,
+        slices: Sequence[Slice],
+        probabilities: NDArray[np.floating],
+        *,
+        classes: Sequence[str],
+        fold: int | None = None,
+    ) -> "Predictions":
+        """Put a catalogue's slices and a model's answers together.
+
+        Args:
+            slices: The slices, length N. One without a cluster counts as a slice of its own,
+                one without a group as a group of its own cluster.
+            probabilities: Shape `[N, C]`.
+            classes: The names of the columns.
+            fold: The fold in which all of them were tested.
+
+        Returns:
+            The predictions, in the order of the slices.
+
+        Raises:
+            DataError: See the class.
+        """
+        clusters = tuple(item.cluster or item.name for item in slices)
+        return cls(
+            classes=tuple(classes),
+            names=tuple(item.name for item in slices),
+            labels=tuple(item.label for item in slices),
+            groups=tuple(
+                item.group or cluster for item, cluster in zip(slices, clusters, strict=True)
+            ),
+            clusters=clusters,
+            probabilities=np.asarray(probabilities, dtype=np.float64),
+            folds=() if fold is None else (fold,) * len(slices),
+            paths=tuple(item.path for item in slices),
+        )
+
+    def by_slice(self) -> "Predictions":
+        """Return one row a unique slice: the mean probabilities of the images that show it.
+
+        A cluster whose images stand under two labels gives a row for each label.
+        """
+        return _merge(self, self.clusters)
+
+    def by_patient(self) -> "Predictions":
+        """Return one row a group: the mean probabilities of its unique slices.
+
+        Copies of a slice do not count twice. A group with images of two labels gives a row for
+        each label.
+        """
+        slices = self.by_slice()
+        return _merge(slices, slices.groups)
+
+    def save(self, path: Path) -> None:
+        """Write the table as a CSV file, whole or not at all.
+
+        Probabilities keep nine significant digits, which hold a float32 exactly. Paths are left
+        out: they are true on one machine only.
+
+        Args:
+            path: The file.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        folds = ["fold"] if self.folds else []
+        columns = [_COLUMN + name for name in self.classes]
+        writer.writerow(["name", "label", "said", "group", "cluster", *folds, *columns])
+        for row, name in enumerate(self.names):
+            writer.writerow(
+                [
+                    name,
+                    self.labels[row],
+                    self.classes[self.said[row]],
+                    self.groups[row],
+                    self.clusters[row],
+                    *self.folds[row : row + 1],
+                    *(f"{value:.9g}" for value in self.probabilities[row]),
+                ]
+            )
+        write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+    @classmethod
+    def load(cls, path: Path) -> "Predictions":
+        """Read a table that `save` wrote.
+
+        Args:
+            path: The CSV file.
+
+        Returns:
+            The predictions, without paths.
+
+        Raises:
+            DataError: The file is no such table; the message names the file and the reason.
+            OSError: The file cannot be read.
+        """
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        try:
+            rows = list(reader)
+            header = reader.fieldnames or ()
+            columns = [name for name in header if name.startswith(_COLUMN)]
+            return cls(
+                classes=tuple(name.removeprefix(_COLUMN) for name in columns),
+                names=tuple(row["name"] for row in rows),
+                labels=tuple(row["label"] for row in rows),
+                groups=tuple(row["group"] for row in rows),
+                clusters=tuple(row["cluster"] for row in rows),
+                probabilities=np.array([[float(row[name]) for name in columns] for row in rows]),
+                folds=tuple(int(row["fold"]) for row in rows) if "fold" in header else (),
+            )
+        except KeyError as error:
+            raise DataError(f"{path}: no column {error}: not a table of predictions") from None
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        except (ValueError, TypeError, csv.Error) as error:
+            raise DataError(f"{path}: not a whole table of predictions ({error})") from None
+
+
+def pool(parts: Iterable[Predictions]) -> Predictions:
+    """Put the predictions of several folds into one table.
+
+    Folds and paths are kept when every part has them.
+
+    Args:
+        parts: The predictions, one a fold.
+
+    Returns:
+        All rows, part after part.
+
+    Raises:
+        DataError: There are none, their classes differ, or an image stands in two parts.
+    """
+    tables = tuple(parts)
+    if not tables:
+        raise DataError("there are no predictions to pool: run at least one fold")
+    seen: set[str] = set()
+    for table in tables:
+        if table.classes != tables[0].classes:
+            raise DataError(
+                f"predictions over {', '.join(tables[0].classes)} and over "
+                f"{', '.join(table.classes)} cannot be pooled: train all folds on one data set"
+            )
+        twice = seen.intersection(table.names)
+        if twice:
+            raise DataError(f"{min(twice)} was tested in two folds: pool disjoint folds only")
+        seen.update(table.names)
+    return Predictions(
+        classes=tables[0].classes,
+        names=tuple(name for table in tables for name in table.names),
+        labels=tuple(label for table in tables for label in table.labels),
+        groups=tuple(group for table in tables for group in table.groups),
+        clusters=tuple(cluster for table in tables for cluster in table.clusters),
+        probabilities=np.concatenate([table.probabilities for table in tables]),
+        folds=(
+            tuple(fold for table in tables for fold in table.folds)
+            if all(table.folds for table in tables)
+            else ()
+        ),
+        paths=(
+            tuple(path for table in tables for path in table.paths)
+            if all(table.paths for table in tables)
+            else ()
+        ),
+    )
+
+
+def _merge(predictions: Predictions, keys: tuple[str, ...]) -> Predictions:
+    """Average the rows that have key and label in common; rows are sorted by both."""
+    pairs = list(zip(keys, predictions.labels, strict=True))
+    units = sorted(set(pairs))
+    place = {unit: row for row, unit in enumerate(units)}
+    rows = np.array([place[pair] for pair in pairs])
+    sums = np.zeros((len(units), len(predictions.classes)))
+    np.add.at(sums, rows, predictions.probabilities)
+    groups = [""] * len(units)
+    for row, group in sorted(zip(rows.tolist(), predictions.groups, strict=True), reverse=True):
+        groups[row] = group
+    names = tuple(key for key, _ in units)
+    return Predictions(
+        classes=predictions.classes,
+        names=names,
+        labels=tuple(label for _, label in units),
+        groups=tuple(groups),
+        clusters=names,
+        probabilities=sums / np.bincount(rows)[:, None],
+    )

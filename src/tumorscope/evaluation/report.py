@@ -1,0 +1,248 @@
+"""An evaluation comes in; a folder with its JSON, CSV, pictures and one HTML page goes out."""
+
+import base64
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypedDict, Unpack
+
+import jinja2
+
+from tumorscope.data.catalogue import Skipped
+from tumorscope.evaluation import pictures
+from tumorscope.evaluation.evaluate import RESEARCH_USE_ONLY, Evaluation, Fact, Level
+from tumorscope.evaluation.intervals import Interval
+from tumorscope.evaluation.metrics import NO_TUMOUR
+from tumorscope.evaluation.pictures import HistoryRow
+from tumorscope.evaluation.predictions import Predictions
+from tumorscope.evaluation.wording import decimal, percent, percent_interval, plain_name
+from tumorscope.files import write_bytes, write_text
+
+_OVERALL_ROWS: Final = (
+    ("accuracy", "accuracy", "sorted right"),
+    ("balanced_accuracy", "balanced accuracy", "mean sensitivity of the classes"),
+    ("macro_f1", "macro F1", "mean F1 of the classes"),
+    ("macro_auc", "mean ROC AUC", "each class against the rest"),
+    ("tumour_called_no_tumour", "tumour called no tumour", "share of the tumours: lower is better"),
+    ("no_tumour_called_tumour", "no tumour called tumour", "share of those without"),
+    ("ece", "calibration error (ECE)", "mean gap of probability and truth: lower is better"),
+    ("brier", "Brier score", "squared error, 0 to 2: lower is better"),
+    ("nll", "negative log-likelihood", "lower is better"),
+)
+"""Figure, its name for people, what it is."""
+
+_CLASS_COLUMNS: Final = (
+    ("sensitivity", "sensitivity"),
+    ("specificity", "specificity"),
+    ("precision", "precision"),
+    ("f1", "F1"),
+    ("roc_auc", "ROC AUC"),
+)
+
+_IN_DECIMALS: Final = frozenset(("macro_auc", "roc_auc", "ece", "brier", "nll"))
+"""Figures that the field writes as decimals; all others are shares, in per cent."""
+
+
+class Background(TypedDict, total=False):
+    """What the report tells besides the figures; everything may be left out.
+
+    Attributes:
+        history: One row an epoch, for the learning curves.
+        protocol_text: What the test can and cannot show; a blank line starts a paragraph.
+        recipe_text: The resolved recipe, as text.
+        environment: Versions and machine, by name.
+        skipped: Files that were left out.
+    """
+
+    history: Sequence[HistoryRow] | None
+    protocol_text: str
+    recipe_text: str
+    environment: Mapping[str, Fact]
+    skipped: Sequence[Skipped]
+
+
+def write_report(
+    path: Path, evaluation: Evaluation, predictions: Predictions, **background: Unpack[Background]
+) -> None:
+    """Write one self-contained HTML page about an evaluation, whole or not at all.
+
+    Args:
+        path: The HTML file.
+        evaluation: The figures.
+        predictions: What they were made from, for the pictures.
+        **background: See `Background`.
+    """
+    drawn = _draw(predictions, background.get("history"))
+    write_bytes(path, _page(evaluation, drawn, background))
+
+
+def write_evaluation(
+    folder: Path,
+    evaluation: Evaluation,
+    predictions: Predictions,
+    **background: Unpack[Background],
+) -> Path:
+    """Write everything about an evaluation into a folder, each file whole or not at all.
+
+    That is `evaluation.json`, `predictions.csv`, `confusion.png`, `roc.png`, `reliability.png`,
+    `mistakes.png`, `curves.png` (when there is a history) and `report.html`.
+
+    Args:
+        folder: Made when missing.
+        evaluation: The figures.
+        predictions: What they were made from.
+        **background: See `Background`.
+
+    Returns:
+        The report's path.
+    """
+    drawn = _draw(predictions, background.get("history"))
+    page = _page(evaluation, drawn, background)
+    write_text(folder / "evaluation.json", json.dumps(evaluation.to_json(), indent=2) + "\n")
+    predictions.save(folder / "predictions.csv")
+    for name, picture in drawn.items():
+        write_bytes(folder / f"{name}.png", picture)
+    report = folder / "report.html"
+    write_bytes(report, page)
+    return report
+
+
+def verdict(evaluation: Evaluation) -> tuple[str, ...]:
+    """Say in plain words what came out.
+
+    Args:
+        evaluation: The figures.
+
+    Returns:
+        Sentences: accuracy with its interval; by slice and patient; missed tumours, where
+        `notumor` is a class.
+    """
+    counted = (
+        f"Counting a slice once, however many copies there are: {_share(evaluation.slices)}; "
+        f"counting patients: {_share(evaluation.patients)}."
+    )
+    sentences = (_accuracy_sentence(evaluation.images), counted, _missed_sentence(evaluation))
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _accuracy_sentence(images: Level) -> str:
+    share = images.right / images.n
+    start = f"Of {images.n:,} test images {images.right:,} were sorted right: {percent(share)}"
+    interval = images.interval["accuracy"]
+    if interval is None:
+        return f"{start}; all are of one group, so there is no interval."
+    if share == 1:
+        # A bootstrap sees no spread here: the rule of three does (Hanley, Lippman-Hand 1983).
+        bound = percent(min(1.0, 3 / images.groups))
+        return (
+            f"{start}; over {images.groups:,} groups that leaves room for mistakes in up to "
+            f"{bound} of groups (95 %, rule of three)."
+        )
+    return f"{start}, 95 % interval {percent_interval(interval)} over {images.groups:,} groups."
+
+
+def _share(level: Level) -> str:
+    return f"{percent(level.right / level.n)} of {level.n:,}"
+
+
+def _missed_sentence(evaluation: Evaluation) -> str:
+    images = evaluation.images
+    missed = images.figures["tumour_called_no_tumour"]
+    if missed is None:
+        return ""
+    tumours = images.n - images.per_class[NO_TUMOUR].n
+    if missed == 0:
+        return f"None of the {tumours:,} tumour images was called no tumour."
+    interval = images.interval["tumour_called_no_tumour"]
+    between = f", 95 % interval {percent_interval(interval)}" if interval else ""
+    count = round(missed * tumours)
+    were = "was" if count == 1 else "were"
+    return (
+        f"Of {tumours:,} tumour images {count:,} {were} called no tumour: "
+        f"{percent(missed)}{between}."
+    )
+
+
+def _draw(predictions: Predictions, history: Sequence[HistoryRow] | None) -> dict[str, bytes]:
+    """Draw every picture once, by the name of its file."""
+    drawn = {
+        "confusion": pictures.confusion_picture(predictions),
+        "roc": pictures.roc_picture(predictions),
+        "reliability": pictures.reliability_picture(predictions),
+        "mistakes": pictures.mistakes_picture(predictions),
+    }
+    if history:
+        drawn["curves"] = pictures.curves_picture(history)
+    return drawn
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    """Load the page's template; every text in it is escaped."""
+    surroundings = jinja2.Environment(
+        loader=jinja2.PackageLoader("tumorscope.evaluation"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    surroundings.filters |= {
+        "figure": _figure,
+        "interval": _interval,
+        "percent": percent,
+        "plain_name": plain_name,
+        "fact": _fact,
+    }
+    return surroundings.get_template("report.html")
+
+
+def _page(evaluation: Evaluation, drawn: Mapping[str, bytes], background: Background) -> bytes:
+    protocol = background.get("protocol_text", "")
+    text = _template().render(
+        evaluation=evaluation,
+        verdict=verdict(evaluation),
+        research_use_only=RESEARCH_USE_ONLY,
+        levels=(
+            ("by image", evaluation.images),
+            ("by unique slice", evaluation.slices),
+            ("by patient", evaluation.patients),
+        ),
+        # What has nothing to stand on at any level (three classes, no "no tumour") has no row.
+        overall_rows=[
+            row for row in _OVERALL_ROWS if evaluation.images.figures[row[0]] is not None
+        ],
+        class_columns=_CLASS_COLUMNS,
+        pictures={
+            name: "data:image/png;base64," + base64.b64encode(content).decode()
+            for name, content in drawn.items()
+        },
+        protocol=[part.strip() for part in protocol.split("\n\n") if part.strip()],
+        recipe=background.get("recipe_text", "").strip(),
+        environment=background.get("environment", {}),
+        skipped=background.get("skipped", ()),
+    )
+    return text.encode("utf-8", "replace")
+
+
+def _figure(value: float | None, name: str) -> str:
+    """Write a figure: shares in per cent, the rest with four digits."""
+    if value is None:
+        return "—"
+    return decimal(value) if name in _IN_DECIMALS else percent(value)
+
+
+def _interval(pair: Interval | None, name: str) -> str:
+    if pair is None or pair[0] == pair[1]:  # no spread seen is not certainty
+        return ""
+    if name in _IN_DECIMALS:
+        return f"{pair[0]:.4f} to {pair[1]:.4f}"
+    return percent_interval(pair)
+
+
+def _fact(value: Fact) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,0 +1,103 @@
+"""A batch of inputs comes in, the same batch changed at random goes out, on its own device."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How strongly a batch is changed; every strength of 0 leaves that change out.
+
+    Rotation, flip, shift and zoom are one affine change and one resampling for the whole batch.
+    Each picture draws its own values.
+
+    Attributes:
+        rotation: Largest angle in degrees, to both sides.
+        flip: Probability of a left-right mirror.
+        shift: Largest shift to any side, as a share of the picture.
+        zoom: Largest zoom in or out: 0.2 draws factors from 1/1.2 to 1.2.
+        stretch: Largest change of the aspect ratio, drawn like `zoom`.
+        contrast: Largest change of gain and of gamma, drawn like `zoom`.
+        noise: Largest standard deviation of Gaussian noise, as a share of the full range.
+    """
+
+    rotation: float = 0.0
+    flip: float = 0.0
+    shift: float = 0.0
+    zoom: float = 0.0
+    stretch: float = 0.0
+    contrast: float = 0.0
+    noise: float = 0.0
+
+    def __call__(self, grey: Tensor) -> Tensor:
+        """Change a batch.
+
+        Args:
+            grey: Grey values 0 to 255, float, shape `[N, 1, S, S]`.
+
+        Returns:
+            The changed batch, same range, shape and device.
+        """
+        if self.rotation or self.flip or self.shift or self.zoom or self.stretch:
+            grey = self._move(grey)
+        if self.contrast:
+            grey = self._change_contrast(grey)
+        if self.noise:
+            share = torch.rand(len(grey), 1, 1, 1, device=grey.device) * self.noise
+            grey = grey + torch.randn_like(grey) * (255.0 * share)
+        return grey.clamp(0.0, 255.0)
+
+    def _move(self, grey: Tensor) -> Tensor:
+        count, device = len(grey), grey.device
+        angle = _uniform(count, device, math.radians(self.rotation))
+        zoom = _factor(count, device, self.zoom)
+        stretch = _factor(count, device, self.stretch).sqrt()
+        mirror = torch.where(torch.rand(count, device=device) < self.flip, -1.0, 1.0)
+        # The matrix takes a place in the result to the place in the source it is read from.
+        cosine, sine = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+        right, down = (
+            _uniform(count, device, 2 * self.shift),
+            _uniform(count, device, 2 * self.shift),
+        )
+        grid = _grid(
+            (mirror * cosine * stretch, -mirror * sine * stretch, right),
+            (sine / stretch, cosine / stretch, down),
+            grey.shape[-1],
+        )
+        return nn.functional.grid_sample(
+            grey, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
+
+    def _change_contrast(self, grey: Tensor) -> Tensor:
+        shape = (len(grey), 1, 1, 1)
+        gain = _factor(len(grey), grey.device, self.contrast).view(shape)
+        gamma = _factor(len(grey), grey.device, self.contrast).view(shape)
+        share = (grey * (1.0 / 255.0)).clamp(1e-4, 1.0)
+        return share.pow(gamma) * (255.0 * gain)
+
+
+def _grid(
+    row_x: tuple[Tensor, Tensor, Tensor], row_y: tuple[Tensor, Tensor, Tensor], side: int
+) -> Tensor:
+    """Return the places that an affine matrix takes a square grid to, `[N, side, side, 2]`.
+
+    The same as `torch.nn.functional.affine_grid`, in a few passes instead of a matrix product.
+    """
+    device = row_x[0].device
+    steps = (torch.arange(side, device=device) * 2.0 + 1.0) / side - 1.0
+    grid = torch.empty(len(row_x[0]), side, side, 2, device=device)
+    for axis, row in enumerate((row_x, row_y)):
+        across, along, offset = (value.view(-1, 1, 1) for value in row)
+        torch.add(across * steps, along * steps.view(1, -1, 1) + offset, out=grid[..., axis])
+    return grid
+
+
+def _uniform(count: int, device: torch.device, largest: float) -> Tensor:
+    return (torch.rand(count, device=device) * 2.0 - 1.0) * largest
+
+
+def _factor(count: int, device: torch.device, largest: float) -> Tensor:
+    return torch.exp(_uniform(count, device, math.log1p(largest)))

@@ -1,0 +1,195 @@
+"""A partition and a recipe come in; a run folder with the best epoch's weights goes out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from tumorscope.data.inputs import Inputs, read_inputs
+from tumorscope.data.protocols import Partition
+from tumorscope.errors import ModelError, RecipeError
+from tumorscope.evaluation.calibration import fit_temperature
+from tumorscope.progress import Progress, silent
+from tumorscope.training.architectures import build_network
+from tumorscope.training.callbacks import History, Listener, SilentListener
+from tumorscope.training.fitting import Fitting, Part
+from tumorscope.training.memory import keep_freed_memory
+from tumorscope.training.recipe import Recipe
+from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.weights import Description, TrainedNetwork, save_weights
+
+_PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "fp32": "32-true",
+    "bf16": "bf16-mixed",
+    "fp16": "16-mixed",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What a run may use.
+
+    Attributes:
+        accelerator: `auto`, `cpu` or `gpu`.
+        devices: Devices on each machine.
+        nodes: Machines.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+
+
+def fit(
+    partition: Partition,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    data: Sequence[Path],
+    fingerprint: str,
+    hardware: Hardware = Hardware(),
+    resume: bool = False,
+    progress: Progress = silent,
+    listener: Listener | None = None,
+) -> RunFolder | None:
+    """Train a network.
+
+    Args:
+        partition: What to learn from and what to choose by; its test part is not read.
+        recipe: How.
+        folder: The run folder; new or empty unless `resume`.
+        data: The data sets' paths, noted in the run.
+        fingerprint: Of the data.
+        hardware: What may be used.
+        resume: Go on from the run's last whole epoch.
+        progress: Shows how far the reading is.
+        listener: Is told about batches and epochs.
+
+    Returns:
+        The run folder, on the first of several processes; None on the others.
+
+    Raises:
+        ModelError: The folder holds another run, or the run to resume is about other data.
+        RecipeError: The recipe does not fit the machine.
+    """
+    run = RunFolder(folder)
+    _check_folder(run, fingerprint, resume=resume)
+    keep_freed_memory()
+    size = recipe.input.size
+    train = read_inputs(partition.train, size=size, progress=progress, label="reading training")
+    validation = read_inputs(
+        partition.validation, size=size, progress=progress, label="reading validation"
+    )
+    torch.manual_seed(recipe.training.seed)
+    network = build_network(recipe.network, len(partition.classes))
+    module = Fitting(
+        network, recipe, _part(train, partition.classes), _part(validation, partition.classes)
+    )
+    best = ModelCheckpoint(
+        dirpath=run.checkpoints,
+        filename="best",
+        monitor="score",
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    history = History(folder, listener or SilentListener())
+    trainer = _trainer(recipe, folder, hardware, [history, best])
+    if trainer.is_global_zero and not resume:
+        folder.mkdir(parents=True, exist_ok=True)
+        run.describe_environment()
+        run.describe_data(
+            replace(partition, train=train.slices, validation=validation.slices),
+            fingerprint,
+            data,
+            (*train.skipped, *validation.skipped),
+        )
+        run.recipe_file.write_text(recipe.to_toml(), encoding="utf-8")
+    checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
+    _run(trainer, module, checkpoint)
+    if not trainer.is_global_zero:
+        return None
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    weights = {
+        name.removeprefix("network."): value
+        for name, value in state["state_dict"].items()
+        if name.startswith("network.")
+    }
+    network.load_state_dict(weights)
+    trained = TrainedNetwork(
+        network.cpu().eval(),
+        Description(
+            network=recipe.network.model_dump(),
+            classes=partition.classes,
+            input_size=size,
+        ),
+    )
+    labels = np.array([partition.classes.index(item.label) for item in validation.slices])
+    temperature = fit_temperature(trained.logits(validation.grey), labels)
+    calibrated = replace(trained.description, temperature=temperature)
+    save_weights(run.weights_file, TrainedNetwork(network, calibrated))
+    return run
+
+
+def _check_folder(run: RunFolder, fingerprint: str, *, resume: bool) -> None:
+    if resume:
+        if run.data()["fingerprint"] != fingerprint:
+            raise ModelError(f"{run.path}: this run was started on other data; it cannot go on")
+    elif run.path.exists() and any(run.path.iterdir()):
+        raise ModelError(
+            f"{run.path}: not empty; go on with it by --resume, or name another folder"
+        )
+
+
+def _part(inputs: Inputs, classes: Sequence[str]) -> Part:
+    labels = [classes.index(item.label) for item in inputs.slices]
+    return Part(torch.from_numpy(inputs.grey)[:, None], torch.tensor(labels))
+
+
+def _trainer(
+    recipe: Recipe, folder: Path, hardware: Hardware, callbacks: list[Callback]
+) -> lightning.Trainer:
+    training = recipe.training
+    gpu = hardware.accelerator == "gpu" or (
+        hardware.accelerator == "auto" and torch.cuda.is_available()
+    )
+    if training.precision == "fp16" and not gpu:
+        raise RecipeError("training.precision is 'fp16', which needs a GPU: use bf16 or fp32")
+    if hardware.accelerator == "gpu" and not torch.cuda.is_available():
+        raise RecipeError("--accelerator gpu: there is no GPU that torch can use")
+    if training.early_stopping:
+        # Before the checkpoint, so that what is resumed knows how long it has waited.
+        stop = EarlyStopping("score", mode="max", patience=training.early_stopping)
+        callbacks = [stop, *callbacks]
+    return lightning.Trainer(
+        accelerator="gpu" if gpu else "cpu",
+        devices=hardware.devices,
+        num_nodes=hardware.nodes,
+        strategy="ddp" if hardware.devices * hardware.nodes > 1 else "auto",
+        precision=_PRECISIONS[training.precision],
+        max_epochs=training.epochs,
+        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+    )
+
+
+def _run(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | None) -> None:
+    """Fit; Ctrl-C stays Ctrl-C (Lightning turns it into an exit)."""
+    try:
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise

@@ -1,0 +1,242 @@
+"""The Lightning module: batches of inputs come in, one step of learning at a time goes out."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from tumorscope.training.augmentation import Augmentation
+from tumorscope.training.recipe import OptimizerRecipe, Recipe
+
+HistoryRow = dict[str, float]
+"""One epoch: `epoch`, losses and accuracies of training and validation, `learning_rate` and
+`images_per_second` (training only)."""
+
+
+@dataclass
+class Part:
+    """The inputs and labels of one part of the data, all on one device.
+
+    Attributes:
+        grey: Grey values 0 to 255, uint8, shape `[N, 1, S, S]`.
+        labels: Class numbers, int64, shape `[N]`.
+    """
+
+    grey: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def move(self, device: torch.device) -> None:
+        """Bring the whole part to a device; batches are then cut from it there."""
+        self.grey, self.labels = self.grey.to(device), self.labels.to(device)
+
+
+class Fitting(lightning.LightningModule):
+    """A network and what is needed to fit it by a recipe.
+
+    All randomness of an epoch is drawn from the seed, the epoch and the device's rank, so a run
+    that was killed and resumed goes on exactly as it would have.
+
+    Args:
+        network: From grey values `[N, 1, S, S]` to logits `[N, classes]`.
+        recipe: How to fit it.
+        train: What to learn from.
+        validation: What to choose by.
+    """
+
+    def __init__(self, network: nn.Module, recipe: Recipe, train: Part, validation: Part) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.recipe = recipe
+        self.augment = Augmentation(**recipe.augmentation.model_dump())
+        self._parts = {"train": train, "validation": validation}
+        self._sums = {name: torch.zeros(3) for name in self._parts}
+        self._loss = nn.CrossEntropyLoss(
+            weight=_class_weights(train.labels, recipe),
+            label_smoothing=recipe.loss.label_smoothing,
+        )
+
+    # Lightning calls these in the order in which they stand here.
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule."""
+        optimizer = _optimizer(self.network, self.recipe.optimizer)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = _schedule(optimizer, self.recipe.optimizer, steps)
+        if schedule is None:
+            return optimizer
+        plateau = isinstance(schedule, ReduceLROnPlateau)
+        when = (
+            {"interval": "epoch", "monitor": "validation_loss"} if plateau else {"interval": "step"}
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **when}}
+
+    def on_fit_start(self) -> None:
+        """Bring all data to the device, once."""
+        for name, part in self._parts.items():
+            part.move(self.device)
+            self._sums[name] = self._sums[name].to(self.device)
+
+    def train_dataloader(self) -> "Batches":
+        """Return the training part in batches, in a new order each epoch."""
+        return Batches(self, self._parts["train"], self.recipe.training.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> "Batches":
+        """Return the validation part in batches; every device sees all of it."""
+        return Batches(self, self._parts["validation"], 256, shuffle=False)
+
+    def on_train_epoch_start(self) -> None:
+        """Draw this epoch's randomness from the seed, the epoch and the rank."""
+        seed = self.recipe.training.seed
+        torch.manual_seed((seed * 10_007 + self.current_epoch) * 1_009 + self.global_rank)
+        for sums in self._sums.values():
+            sums.zero_()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        """Return the loss of one augmented batch."""
+        grey, labels = batch
+        inputs = self.augment(grey.float())
+        mixed, partner, share = _mix(inputs, self.recipe.loss.mixup)
+        logits = self.network(mixed.to(memory_format=torch.channels_last)).float()
+        loss = share * self._loss(logits, labels)
+        if share < 1.0:
+            loss = loss + (1.0 - share) * self._loss(logits, labels[partner])
+        self._count("train", loss, logits, labels)
+        if self.recipe.loss.l1:
+            loss = (
+                loss
+                + self.recipe.loss.l1
+                * torch.stack(
+                    [weight.abs().sum() for weight in self.network.parameters() if weight.ndim > 1]
+                ).sum()
+            )
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        """Count one batch of the validation part."""
+        grey, labels = batch
+        logits = self.network(grey.float().to(memory_format=torch.channels_last)).float()
+        self._count("validation", nn.functional.cross_entropy(logits, labels), logits, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's figures; `score` is what the best epoch is chosen by."""
+        row = self._row()
+        score = -row["validation_loss"]
+        if self.recipe.training.monitor == "validation_accuracy":
+            # The loss decides between epochs of the same accuracy, which small parts often have.
+            score = row["validation_accuracy"] - 1e-4 * min(row["validation_loss"], 1.0)
+        self.log_dict({**row, "score": score}, rank_zero_only=True)
+        # Early stopping and checkpoints ask every device.
+        self.trainer.callback_metrics.update(
+            {name: torch.tensor(value) for name, value in {**row, "score": score}.items()}
+        )
+
+    def _count(self, part: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        count = len(labels)
+        right = (logits.argmax(dim=1) == labels).sum()
+        sums = self._sums[part]
+        sums += torch.stack([loss.detach() * count, right, torch.full_like(right, count)])
+
+    def _row(self) -> HistoryRow:
+        row: HistoryRow = {}
+        for name, sums in self._sums.items():
+            if name == "train" and self.trainer.world_size > 1:
+                sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+            loss, right, count = (float(value) for value in sums)
+            row[f"{name}_loss"] = loss / max(count, 1.0)
+            row[f"{name}_accuracy"] = right / max(count, 1.0)
+        optimizer = self.trainer.optimizers[0]
+        row["learning_rate"] = float(optimizer.param_groups[0]["lr"])
+        return row
+
+
+class Batches:
+    """A part of the data in batches that are cut from it on the device.
+
+    Args:
+        module: Knows the epoch, the rank and the number of devices.
+        part: The data.
+        size: Pictures a batch.
+        shuffle: Whether the order is drawn anew each epoch; a last, smaller batch is then left
+            out (it holds other pictures each epoch) unless it is the only one.
+    """
+
+    def __init__(self, module: Fitting, part: Part, size: int, *, shuffle: bool) -> None:
+        self._module, self._part, self._size, self._shuffle = module, part, size, shuffle
+
+    def __len__(self) -> int:
+        count = len(self._part)
+        if not self._shuffle:
+            return math.ceil(count / self._size)
+        return max(1, count // self._module.trainer.world_size // self._size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        module, part = self._module, self._part
+        if self._shuffle:
+            generator = torch.Generator()
+            generator.manual_seed(module.recipe.training.seed * 10_007 + module.current_epoch)
+            order = torch.randperm(len(part), generator=generator)
+            order = order[module.global_rank :: module.trainer.world_size]
+        else:
+            order = torch.arange(len(part))
+        order = order.to(part.labels.device)
+        for number in range(len(self)):
+            chosen = order[number * self._size : (number + 1) * self._size]
+            yield part.grey[chosen], part.labels[chosen]
+
+
+def _class_weights(labels: Tensor, recipe: Recipe) -> Tensor | None:
+    if recipe.loss.class_weights == "none":
+        return None
+    counts = torch.bincount(labels)
+    return len(labels) / (len(counts) * counts.float())
+
+
+def _mix(inputs: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
+    """Mix each picture with another of the batch (Zhang et al. 2018, arXiv:1710.09412)."""
+    if not alpha:
+        return inputs, torch.arange(len(inputs), device=inputs.device), 1.0
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    partner = torch.randperm(len(inputs), device=inputs.device)
+    return share * inputs + (1.0 - share) * inputs[partner], partner, share
+
+
+def _optimizer(network: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
+    decayed = [weight for weight in network.parameters() if weight.ndim > 1]
+    others = [weight for weight in network.parameters() if weight.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if recipe.name == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+
+
+def _schedule(optimizer: Optimizer, recipe: OptimizerRecipe, steps: int) -> LRScheduler | None:
+    rate, warmup = recipe.learning_rate, recipe.warmup
+    if recipe.schedule == "one-cycle":
+        return OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=warmup)
+    if recipe.schedule == "cosine":
+        rising = max(1, round(steps * warmup))
+
+        def share(step: int) -> float:
+            if step < rising:
+                return (step + 1) / rising
+            done = (step - rising) / max(1, steps - rising)
+            return 0.5 * (1.0 + float(torch.cos(torch.tensor(torch.pi * min(done, 1.0)))))
+
+        return LambdaLR(optimizer, share)
+    if recipe.schedule == "plateau":
+        return ReduceLROnPlateau(
+            optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience
+        )
+    return None

@@ -1,0 +1,213 @@
+"""A TOML file and overrides come in, a checked recipe goes out: all that a run depends on."""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tumorscope.errors import RecipeError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Strength = Annotated[float, Field(ge=0.0, le=2.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class NetworkRecipe(_Section):
+    """Which network.
+
+    Attributes:
+        name: `slicenet`, `plain`, or `monai:` and the name of one of MONAI's classification
+            networks (`monai:densenet121`).
+        size: Of `slicenet`: `nano`, `small`, `medium` or `large`.
+        dropout: Share of the pooled features dropped in training.
+    """
+
+    name: Annotated[str, Field(pattern=r"^(slicenet|plain|monai:[A-Za-z0-9_]+)$")] = "slicenet"
+    size: Literal["nano", "small", "medium", "large"] = "small"
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+class InputRecipe(_Section):
+    """The model's input: its side in pixels."""
+
+    size: Annotated[int, Field(ge=32, le=512)] = 128
+
+
+class AugmentationRecipe(_Section):
+    """Strengths of the changes: see `tumorscope.training.augmentation.Augmentation`."""
+
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    flip: Share = 0.0
+    shift: Share = 0.0
+    zoom: Strength = 0.0
+    stretch: Strength = 0.0
+    contrast: Strength = 0.0
+    noise: Share = 0.0
+
+
+class LossRecipe(_Section):
+    """What is made small.
+
+    Attributes:
+        label_smoothing: Share of each label spread over all classes (Szegedy et al. 2016).
+        mixup: Parameter of the beta distribution of mixing shares (Zhang et al. 2018); 0: none.
+        class_weights: `balanced` weighs a class by the inverse of its count; `none` does not.
+        l1: Weight of the sum of absolute convolution and linear weights.
+    """
+
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    mixup: Annotated[float, Field(ge=0.0, le=4.0)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    l1: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+class OptimizerRecipe(_Section):
+    """How weights are moved.
+
+    Attributes:
+        name: `adamw` (Loshchilov & Hutter 2019) or `sgd` with Nesterov momentum 0.9.
+        learning_rate: The largest one of the schedule.
+        weight_decay: Of convolution and linear weights; norms and biases have none.
+        schedule: `one-cycle` (Smith & Topin 2018), `cosine` with warm-up, `plateau` (reduced when
+            validation stalls) or `constant`.
+        warmup: Share of all steps in which the rate rises (`one-cycle`, `cosine`).
+        plateau_patience: Epochs without a better validation loss before the rate is reduced.
+        plateau_factor: What the rate is then multiplied by.
+    """
+
+    name: Literal["adamw", "sgd"] = "sgd"
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    schedule: Literal["one-cycle", "cosine", "plateau", "constant"] = "one-cycle"
+    warmup: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    plateau_patience: Annotated[int, Field(ge=0)] = 2
+    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+
+
+class TrainingRecipe(_Section):
+    """How long, how many at a time, what is kept.
+
+    Attributes:
+        epochs: Times that the training part is gone through.
+        batch_size: Pictures a step, on each device.
+        precision: `bf16` or `fp16` (mixed) or `fp32`.
+        validation_share: Share of the training part that is held out, by group.
+        monitor: What the best epoch is chosen by.
+        early_stopping: Epochs without a better one before training ends; 0: never.
+        seed: Of weights, order, augmentation and held-out groups.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    validation_share: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
+    monitor: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
+    early_stopping: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class Recipe(_Section):
+    """Everything that a training run depends on besides the data."""
+
+    name: str = "unnamed"
+    network: NetworkRecipe = NetworkRecipe()
+    input: InputRecipe = InputRecipe()
+    augmentation: AugmentationRecipe = AugmentationRecipe()
+    loss: LossRecipe = LossRecipe()
+    optimizer: OptimizerRecipe = OptimizerRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+
+    def to_toml(self) -> str:
+        """Return the recipe as TOML, every field written out."""
+        return tomli_w.dumps(self.model_dump())
+
+
+def bundled_recipes() -> tuple[str, ...]:
+    """Return the names of the recipes in the package."""
+    folder = resources.files("tumorscope.training") / "recipes"
+    return tuple(sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml")))
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a recipe.
+
+    Args:
+        name: A bundled recipe's name, or the path of a TOML file.
+        overrides: `section.field=value`, the value as TOML; a bare word is text.
+
+    Returns:
+        The checked recipe.
+
+    Raises:
+        RecipeError: There is no such recipe, it is no TOML, or a field is unknown or out of its
+            range; the message names the field.
+    """
+    values = _read(name)
+    for override in overrides:
+        _set(values, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_explain(str(name), error)) from None
+
+
+def _read(name: str | Path) -> dict[str, Any]:
+    path = Path(name)
+    if str(name) in bundled_recipes():
+        text = (resources.files("tumorscope.training") / "recipes" / f"{name}.toml").read_text()
+    elif path.suffix == ".toml" and path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        known = ", ".join(bundled_recipes())
+        raise RecipeError(f"no recipe '{name}': give a .toml file or one of {known}")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{name}: not TOML ({error})") from None
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    field, sign, text = override.partition("=")
+    if not sign or not field:
+        raise RecipeError(f"--set takes section.field=value, not '{override}'")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, last = field.strip().split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {override}: '{section}' is a field, not a section")
+        values = inner
+    values[last] = value
+
+
+def _explain(name: str, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(field, _fields(Recipe), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return f"recipe {name}: there is no field '{field}'{hint}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"recipe {name}: {field} is {first['input']!r}: {message}"
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += _fields(kind, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names

@@ -1,0 +1,193 @@
+"""The files of a training run: where each stands, and what is in it."""
+
+import csv
+import io
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tumorscope import __version__
+from tumorscope.data.catalogue import Skipped, Slice
+from tumorscope.data.protocols import Partition
+from tumorscope.errors import ModelError
+from tumorscope.files import write_text
+from tumorscope.machine import processor
+from tumorscope.training.recipe import Recipe, load_recipe
+
+_PACKAGES = ("torch", "lightning", "numpy", "pillow", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A training run's folder.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def recipe_file(self) -> Path:
+        """The resolved recipe: `train --recipe` takes it again."""
+        return self.path / "recipe.toml"
+
+    @property
+    def data_file(self) -> Path:
+        """Fingerprint, split, counts and paths of the data."""
+        return self.path / "data.json"
+
+    @property
+    def slices_file(self) -> Path:
+        """Every slice with its class, group and part."""
+        return self.path / "slices.csv"
+
+    @property
+    def environment_file(self) -> Path:
+        """Versions and machine."""
+        return self.path / "environment.json"
+
+    @property
+    def log_file(self) -> Path:
+        """One row an epoch."""
+        return self.path / "log.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What `--resume` goes on from."""
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The state after the last whole epoch."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def weights_file(self) -> Path:
+        """The best epoch's weights; there once training has ended."""
+        return self.path / "best.safetensors"
+
+    @property
+    def evaluation_file(self) -> Path:
+        """The figures on the test part."""
+        return self.path / "evaluation.json"
+
+    @property
+    def report_file(self) -> Path:
+        """What a person reads."""
+        return self.path / "report.html"
+
+    def recipe(self) -> Recipe:
+        """Return the resolved recipe."""
+        self.check()
+        return load_recipe(self.recipe_file)
+
+    def data(self) -> dict[str, Any]:
+        """Return what `data.json` holds."""
+        return self._read_json(self.data_file)
+
+    def environment(self) -> dict[str, str | int | float]:
+        """Return what `environment.json` holds."""
+        return self._read_json(self.environment_file)
+
+    def history(self) -> list[dict[str, float]]:
+        """Return the log, a row an epoch; empty when no epoch has ended yet."""
+        if not self.log_file.is_file():
+            return []
+        with self.log_file.open(newline="") as file:
+            return [
+                {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)
+            ]
+
+    def learned(self) -> set[tuple[str, str]]:
+        """Return source and name of every slice that the network learned from or chose by."""
+        with self.slices_file.open(newline="", encoding="utf-8") as file:
+            return {
+                (row["source"], row["file"])
+                for row in csv.DictReader(file)
+                if row["part"] != "test"
+            }
+
+    def check(self) -> None:
+        """Make sure that this is a run folder.
+
+        Raises:
+            ModelError: It is not.
+        """
+        if not self.recipe_file.is_file() or not self.data_file.is_file():
+            raise ModelError(f"{self.path}: no run folder (it has no recipe.toml and data.json)")
+
+    def describe_data(
+        self,
+        partition: Partition,
+        fingerprint: str,
+        paths: Sequence[Path],
+        skipped: Sequence[Skipped],
+    ) -> None:
+        """Write `data.json` and `slices.csv`."""
+        parts = {
+            "train": partition.train,
+            "validation": partition.validation,
+            "test": partition.test,
+        }
+        facts = {
+            "data": [str(path.resolve()) for path in paths],
+            "split": partition.protocol.name,
+            "fold": partition.fold,
+            "classes": list(partition.classes),
+            "fingerprint": fingerprint,
+            "counts": {
+                name: count_classes(slices, partition.classes) for name, slices in parts.items()
+            },
+            "groups": {
+                name: len({item.group for item in slices}) for name, slices in parts.items()
+            },
+            "test_slices_whose_group_was_learned": partition.leaked,
+            "left_out_for_patients_in_test": partition.left_out,
+            "left_out_for_doubted_labels": partition.doubted,
+            "skipped": [{"name": item.name, "reason": item.reason} for item in skipped],
+        }
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("file", "class", "source", "group", "twin_cluster", "part"))
+        for name, slices in parts.items():
+            writer.writerows(
+                (item.name, item.label, item.source, item.group, item.cluster, name)
+                for item in slices
+            )
+        write_text(self.slices_file, text.getvalue())
+        write_text(self.data_file, json.dumps(facts, indent=2) + "\n")
+
+    def describe_environment(self) -> None:
+        """Write `environment.json`: versions and machine."""
+        facts: dict[str, str | int] = {
+            "tumorscope": __version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in _PACKAGES},
+            "system": platform.system(),
+            "processor": processor(),
+            "cores": os.cpu_count() or 0,
+        }
+        if torch.cuda.is_available():
+            facts["gpu"] = torch.cuda.get_device_name()
+        write_text(self.environment_file, json.dumps(facts, indent=2) + "\n")
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        self.check()
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: cannot be read ({error})") from None
+        return values
+
+
+def count_classes(slices: Sequence[Slice], classes: Sequence[str]) -> Mapping[str, int]:
+    """Return how many slices there are of each class."""
+    return {name: sum(item.label == name for item in slices) for name in classes}

@@ -1,0 +1,117 @@
+"""Trained weights go out to one safetensors file, and a network that predicts comes back in."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from tumorscope.errors import ModelError
+from tumorscope.files import whole_file
+from tumorscope.images import PREPARATION_VERSION
+from tumorscope.training.architectures import build_network
+from tumorscope.training.recipe import NetworkRecipe
+
+_FORMAT = "tumorscope-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What has to be known about weights to use them.
+
+    Attributes:
+        network: The recipe of the network.
+        classes: In the order of the logits.
+        input_size: Side of the input in pixels.
+        preparation: Version of the preparation it was trained with.
+        temperature: What logits are divided by before the softmax (Guo et al. 2017).
+    """
+
+    network: dict[str, Any]
+    classes: tuple[str, ...]
+    input_size: int
+    preparation: int = PREPARATION_VERSION
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A network with trained weights, ready to predict.
+
+    Attributes:
+        network: In evaluation mode.
+        description: What it was trained for.
+    """
+
+    network: nn.Module
+    description: Description
+
+    def logits(self, grey: NDArray[np.uint8], *, batch_size: int = 128) -> NDArray[np.float32]:
+        """Return logits `[N, classes]` of inputs `[N, S, S]`, grey values 0 to 255."""
+        device = next(self.network.parameters()).device
+        answers = []
+        with torch.inference_mode():
+            for start in range(0, len(grey), batch_size):
+                part = torch.from_numpy(grey[start : start + batch_size])[:, None]
+                inputs = part.to(device).float().to(memory_format=torch.channels_last)
+                answers.append(self.network(inputs).float().cpu())
+        if not answers:
+            return np.empty((0, len(self.description.classes)), dtype=np.float32)
+        return np.asarray(torch.cat(answers).numpy(), dtype=np.float32)
+
+    def probabilities(self, grey: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return calibrated probabilities `[N, classes]` of inputs `[N, S, S]`, 0 to 255."""
+        logits = self.logits(grey).astype(np.float64) / self.description.temperature
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def save_weights(path: Path, trained: TrainedNetwork) -> None:
+    """Write weights and description to one safetensors file, whole or not at all."""
+    tensors = {
+        name: value.detach().cpu().contiguous()
+        for name, value in trained.network.state_dict().items()
+    }
+    metadata = {"format": _FORMAT, "description": json.dumps(asdict(trained.description))}
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_weights(path: Path, device: str = "cpu") -> TrainedNetwork:
+    """Read a trained network back.
+
+    Args:
+        path: What `save_weights` wrote.
+        device: Where the network goes.
+
+    Raises:
+        ModelError: The file is missing, damaged, no such file, or made for another preparation.
+    """
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("format") != _FORMAT:
+            raise ModelError(f"{path}: not weights that tumorscope wrote")
+        values = json.loads(metadata["description"])
+        description = Description(**{**values, "classes": tuple(values["classes"])})
+        network = build_network(NetworkRecipe(**description.network), len(description.classes))
+        network.load_state_dict(tensors)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file; is the run finished?") from None
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path}: damaged weights ({reason})") from None
+    if description.preparation != PREPARATION_VERSION:
+        raise ModelError(
+            f"{path}: trained with preparation {description.preparation}, this version has "
+            f"{PREPARATION_VERSION}: train again"
+        )
+    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return TrainedNetwork(network.eval(), description)
