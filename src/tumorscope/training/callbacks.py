@@ -47,9 +47,7 @@ class History(Callback):
         self._folder, self._listener = folder, listener
         self._started, self._images, self._rate = 0.0, 0, 0.0
 
-    def on_train_epoch_start(
-        self, trainer: lightning.Trainer, _: lightning.LightningModule
-    ) -> None:
+    def on_train_epoch_start(self, *_: Any) -> None:
         """Start the epoch's clock."""
         self._started, self._images = time.perf_counter(), 0
 

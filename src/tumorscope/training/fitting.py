@@ -106,18 +106,13 @@ class Fitting(lightning.LightningModule):
         inputs = self.augment(grey.float())
         mixed, partner, share = _mix(inputs, self.recipe.loss.mixup)
         logits = self.network(mixed.to(memory_format=torch.channels_last)).float()
-        loss = share * self._loss(logits, labels)
+        loss: Tensor = share * self._loss(logits, labels)
         if share < 1.0:
             loss = loss + (1.0 - share) * self._loss(logits, labels[partner])
         self._count("train", loss, logits, labels)
         if self.recipe.loss.l1:
-            loss = (
-                loss
-                + self.recipe.loss.l1
-                * torch.stack(
-                    [weight.abs().sum() for weight in self.network.parameters() if weight.ndim > 1]
-                ).sum()
-            )
+            weights = [weight for weight in self.network.parameters() if weight.ndim > 1]
+            loss = loss + self.recipe.loss.l1 * torch.stack([w.abs().sum() for w in weights]).sum()
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
@@ -147,9 +142,9 @@ class Fitting(lightning.LightningModule):
 
     def _row(self) -> HistoryRow:
         row: HistoryRow = {}
-        for name, sums in self._sums.items():
-            if name == "train" and self.trainer.world_size > 1:
-                sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        for name, own in self._sums.items():
+            shared = name == "train" and self.trainer.world_size > 1
+            sums = self.trainer.strategy.reduce(own, reduce_op="sum") if shared else own
             loss, right, count = (float(value) for value in sums)
             row[f"{name}_loss"] = loss / max(count, 1.0)
             row[f"{name}_accuracy"] = right / max(count, 1.0)
