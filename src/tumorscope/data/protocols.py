@@ -242,7 +242,7 @@ def _draw_folds(slices: list[Slice], count: int, seed: int) -> NDArray[np.int64]
     groups = [item.group for item in slices]
     if len(set(groups)) < count:
         raise DataError(
-            f"{len(set(groups))} groups cannot be split into {count} parts: more patients are needed"
+            f"{len(set(groups))} groups cannot be split into {count} parts: there must be more"
         )
     labels = np.array([CLASSES.index(item.label) for item in slices])
     splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)

@@ -111,8 +111,6 @@ class Residual(nn.Module):
         super().__init__()
         self.first = _convolution(channels, width, stride=stride)
         self.second = _convolution(width, width, activate=False)
-        # The last scale starts at zero: every block begins as its short cut (Goyal et al. 2017).
-        nn.init.zeros_(self.second.get_parameter("1.weight"))
         self.shortcut: nn.Module = nn.Identity()
         if channels != width or stride > 1:
             pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()

@@ -108,11 +108,13 @@ class RunFolder:
 
     def learned(self) -> set[tuple[str, str]]:
         """Return source and name of every slice that the network learned from or chose by."""
+        return self.part("train") | self.part("validation")
+
+    def part(self, name: str) -> set[tuple[str, str]]:
+        """Return source and name of the slices of a part: `train`, `validation` or `test`."""
         with self.slices_file.open(newline="", encoding="utf-8") as file:
             return {
-                (row["source"], row["file"])
-                for row in csv.DictReader(file)
-                if row["part"] != "test"
+                (row["source"], row["file"]) for row in csv.DictReader(file) if row["part"] == name
             }
 
     def check(self) -> None:

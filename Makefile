@@ -1,0 +1,45 @@
+# Every target sets up what it needs: Python 3.11 and git are enough.
+PYTHON ?= python3.11
+VENV := .venv
+RUN := $(VENV)/bin
+export TUMORSCOPE_DATA ?= $(if $(wildcard ../shared/data/kaggle),$(abspath ../shared/data),)
+
+.PHONY: demo test setup format lint types imports unit docs tables clean
+
+demo: setup            ## draw phantoms, train, judge, export, predict; ends with a report
+	$(RUN)/tumorscope demo
+
+test: lint types imports unit   ## every check that CI makes
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+format: setup          ## put the code in its standard form
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+lint: setup
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+
+types: setup
+	$(RUN)/mypy
+
+imports: setup
+	$(RUN)/lint-imports
+
+unit: setup
+	$(RUN)/coverage erase
+	$(RUN)/coverage run -m pytest
+	$(RUN)/coverage combine --quiet
+	$(RUN)/coverage report
+
+tables: setup          ## rebuild the README's tables from results/
+	$(RUN)/python benchmarks/tables.py
+
+clean:
+	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
