@@ -1,0 +1,102 @@
+"""The records in `results/` come in; the README's tables, built anew from them, go out."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from record import RESULTS, ROOT
+
+from tumorscope.files import write_text
+
+_START, _END = "<!-- table:{} -->", "<!-- /table -->"
+_PROTOCOLS = {
+    "kaggle-official": "`kaggle-official`: Kaggle's own split",
+    "kaggle-patient": "`kaggle-patient`: five folds by patient",
+    "figshare-patient": "`figshare-patient`: the authors' five folds, 3 classes",
+    "sartaj-official": "`sartaj-official`: SARTAJ's own split",
+}
+
+
+def main() -> int:
+    """Rebuild the tables, or with `--check` say whether they are as the records have them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    page = ROOT / "README.md"
+    before = page.read_text(encoding="utf-8")
+    after = rebuild(before)
+    if options.check:
+        return int(before != after)
+    write_text(page, after)
+    return 0
+
+
+def rebuild(text: str) -> str:
+    """Return a page with every marked table built anew."""
+    for name, build in {"accuracy": accuracy_table, "speed": speed_table}.items():
+        start = _START.format(name)
+        if start in text:
+            head, rest = text.split(start, 1)
+            text = f"{head}{start}\n{build()}\n{_END}{rest.split(_END, 1)[1]}"
+    return text
+
+
+def accuracy_table() -> str:
+    """Return the accuracies of the recipes on the protocols."""
+    rows = [
+        "| recipe | test | test images | groups | accuracy | 95 % interval | tumour called no "
+        "tumour | on its training images | test images with patient or twin in training |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for recipe, split in (
+        *(("quick", name) for name in _PROTOCOLS),
+        ("student", "sartaj-official"),
+    ):
+        record = _read(f"{recipe}_{split}")
+        first = record["figures"]["by_seed"][0]
+        seeds = len(record["seeds"])
+        note = f" (mean of {seeds} seeds)" if seeds > 1 else ""
+        low, high = first["interval"]["accuracy"]
+        missed = first["tumour_called_no_tumour"]
+        rows.append(
+            f"| `{recipe}` | {_PROTOCOLS[split]} | {record['n']:,} | {first['groups']:,} "
+            f"| **{record['figures']['mean_accuracy']:.1%}**{note} "
+            f"| {low * 100:.1f} to {high * 100:.1f} % "
+            f"| {'' if missed is None else f'{missed:.1%}'} "
+            f"| {first['training_accuracy']:.1%} | {first['leaked']:,} |"
+        )
+    return "\n".join(rows)
+
+
+def speed_table() -> str:
+    """Return what the audit and the training cost."""
+    audit, throughput = _read("audit")["figures"], _read("throughput")["figures"]
+    quick = _read("quick_kaggle-official")["figures"]["by_seed"]
+    slowest = max(result["seconds"] for result in quick) / 60
+    return "\n".join(
+        (
+            "| what | figure |",
+            "|---|---|",
+            f"| `train --recipe quick` on Kaggle's 5,700 training images, whole command, slowest "
+            f"of {len(quick)} | {slowest:.1f} minutes |",
+            f"| images/s of `train` as a share of the bare step loop | "
+            f"{throughput['share_of_bare_loop']:.0%} |",
+            f"| peak memory of training at 224 px, batch 64 | "
+            f"{throughput['peak_memory_gib_224']:.1f} GiB |",
+            f"| `audit` of {_read('audit')['n']:,} images | {audit['seconds']:.0f} s, "
+            f"{audit['peak_memory_mib']:.0f} MiB |",
+            f"| twin pairs that the audit finds | {audit['recall']:.1%} |",
+            f"| reported pairs that join two patients | {audit['share']:.2%} |",
+        )
+    )
+
+
+def _read(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(Path(RESULTS / f"{name}.json").read_text())
+    return record
+
+
+if __name__ == "__main__":
+    sys.exit(main())
