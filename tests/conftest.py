@@ -14,3 +14,45 @@ def real_data() -> Path:
     if not (folder / "kaggle" / "groups.csv").is_file():
         pytest.skip(f"the real data sets are not at hand ({folder})")
     return folder
+
+
+SMALL = (
+    "network.size=nano",
+    "input.size=32",
+    "optimizer.name=adamw",
+    "optimizer.learning_rate=0.005",
+    "training.batch_size=8",
+    "training.precision=fp32",
+    "training.epochs=3",
+)
+"""What makes a recipe small enough for a test."""
+
+
+@pytest.fixture(scope="session")
+def small() -> list[str]:
+    """Arguments of `train` that make it end in a second."""
+    return [word for field in SMALL for word in ("--set", field)]
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 phantoms: four classes, five patients each, in five folds."""
+    from tumorscope.data.phantoms import write_phantoms
+
+    folder = tmp_path_factory.mktemp("sets") / "phantoms"
+    write_phantoms(folder, patients_per_class=5, slices_per_patient=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(phantoms: Path, small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three epochs on the phantoms, trained and judged; to be copied, not changed."""
+    import torch
+
+    from tumorscope.cli.main import main
+
+    torch.set_num_threads(1)  # as in the processes that tests start
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    words = ["train", "--data", str(phantoms), "--split", "grouped-folds", *small]
+    assert main([*words, "--out", str(folder)]) == 0
+    return folder

@@ -1,20 +1,22 @@
 """`tumorscope crossval`: trains and judges on every fold, and pools the answers in one report."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, data_paths, overrides
-from tumorscope.cli.main import DISCLAIMER
-from tumorscope.cli.show import console, progress, write_json
-from tumorscope.cli.train import default_folder, make_partition, quiet_libraries, train
+from tumorscope.cli.show import progress, write_json
+from tumorscope.cli.train import default_folder, make_partition, quiet_libraries, say, train
+from tumorscope.data.catalogue import Catalogue
 from tumorscope.data.protocols import folds_of
 from tumorscope.data.sources import read_data
 from tumorscope.errors import ModelError
 from tumorscope.evaluation.predictions import Predictions
-from tumorscope.evaluation.report import verdict
-from tumorscope.training.fit import Hardware
+from tumorscope.training.fit import Hardware, is_first_process
 from tumorscope.training.judge import judge, judge_pooled
-from tumorscope.training.recipe import load_recipe
+from tumorscope.training.recipe import Recipe, load_recipe
 from tumorscope.training.run_folder import RunFolder
 
 
@@ -27,47 +29,84 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the pooled figures; - for the screen")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is done: the same for every fold."""
+
+    folder: Path
+    recipe: Recipe
+    split: str
+    paths: list[Path]
+    hardware: Hardware
+    resume: bool
+
+
 def run(options: argparse.Namespace) -> int:
     """Train and judge fold by fold; what is finished already is kept."""
     quiet_libraries()
-    folder, resuming = options.resume, bool(options.resume)
-    if resuming:
-        first = RunFolder(folder / "fold-1")
-        recipe, facts = first.recipe(), first.data()
-        split, paths = facts["split"], [Path(path) for path in facts["data"]]
-    else:
-        recipe = load_recipe(options.recipe, overrides(options))
-        split = options.split
-        paths = data_paths(options.data, split)
-        folder = options.out or default_folder(recipe, f"{split}-crossval")
-        if folder.exists() and any(folder.iterdir()):
-            raise ModelError(f"{folder}: not empty; go on with it by --resume, or name another")
+    plan = _plan(options)
+    catalogue = read_data(plan.paths, progress=progress)
+    runs = []
+    for fold in folds_of(catalogue, plan.split):
+        runs.append(RunFolder(plan.folder / f"fold-{max(fold, 1)}"))
+        try:
+            _run_fold(runs[-1], catalogue, fold, plan)
+        except KeyboardInterrupt:
+            if not runs[0].recipe_file.is_file():
+                raise
+            raise KeyboardInterrupt(
+                f"stopped; go on with: tumorscope crossval --resume {plan.folder}"
+            ) from None
+    if not is_first_process():
+        return 0
+    judgement = judge_pooled(runs, catalogue, plan.folder)
+    if options.json:
+        write_json(options.json, judgement.evaluation.to_json())
+    if options.json != "-":
+        say(judgement)
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> _Plan:
     hardware = Hardware(
         accelerator=options.accelerator, devices=options.devices, nodes=options.nodes
     )
-    catalogue = read_data(paths, progress=progress)
-    runs = []
-    for fold in folds_of(catalogue, split):
-        done = RunFolder(folder / f"fold-{max(fold, 1)}")
-        runs.append(done)
-        if not done.evaluation_file.is_file():
-            parts = make_partition(catalogue, split, fold, recipe)
-            if not done.weights_file.is_file():
-                begun = resuming and done.recipe_file.is_file()
-                finished = train(catalogue, parts, recipe, done.path, paths, hardware, resume=begun)
-                if finished is None:
-                    continue
-            judge(done, parts, catalogue, done.path, progress=progress)
-        accuracy = Predictions.load(done.path / "predictions.csv")
-        right = (accuracy.truth == accuracy.said).mean()
-        console().print(f"fold {max(fold, 1)}: accuracy {right:.2%} of {len(accuracy):,} images")
-    judgement = judge_pooled(runs, catalogue, folder)
-    if options.json:
-        write_json(options.json, judgement.evaluation.to_json())
-    out = console()
-    if options.json != "-":
-        for sentence in verdict(judgement.evaluation):
-            out.print(sentence)
-        out.print(f"report: {judgement.report}")
-        out.print(DISCLAIMER)
-    return 0
+    if options.resume:
+        first = RunFolder(min(options.resume.glob("fold-*"), default=options.resume))
+        facts = first.data()
+        return _Plan(
+            folder=options.resume,
+            recipe=first.recipe(),
+            split=facts["split"],
+            paths=[Path(path) for path in facts["data"]],
+            hardware=hardware,
+            resume=True,
+        )
+    recipe = load_recipe(options.recipe, overrides(options))
+    folder = options.out or default_folder(recipe, f"{options.split}-crossval")
+    if is_first_process() and folder.exists() and any(folder.iterdir()):
+        raise ModelError(f"{folder}: not empty; go on with it by --resume, or name another")
+    return _Plan(
+        folder=folder,
+        recipe=recipe,
+        split=options.split,
+        paths=data_paths(options.data, options.split),
+        hardware=hardware,
+        resume=False,
+    )
+
+
+def _run_fold(run: RunFolder, catalogue: Catalogue, fold: int, plan: _Plan) -> None:
+    if not run.evaluation_file.is_file():
+        parts = make_partition(catalogue, plan.split, fold, plan.recipe)
+        if not run.weights_file.is_file():
+            begun = plan.resume and run.recipe_file.is_file()
+            train(catalogue, parts, plan.recipe, run.path, plan.paths, plan.hardware, resume=begun)
+        if is_first_process():
+            judge(run, parts, catalogue, run.path, progress=progress)
+    if is_first_process():
+        found = Predictions.load(run.path / "predictions.csv")
+        right = (found.truth == found.said).mean()
+        Console(stderr=True, highlight=False).print(
+            f"fold {max(fold, 1)}: accuracy {right:.2%} of {len(found):,} images"
+        )

@@ -6,7 +6,8 @@ from pathlib import Path
 from tumorscope.cli.choices import add_data_arguments, data_paths
 from tumorscope.cli.show import progress, write_json
 from tumorscope.cli.train import make_partition, say
-from tumorscope.data.sources import read_data
+from tumorscope.data.sources import join_sets, read_set
+from tumorscope.errors import ModelError
 from tumorscope.training.judge import judge
 from tumorscope.training.run_folder import RunFolder
 
@@ -26,6 +27,8 @@ def run(options: argparse.Namespace) -> int:
     """Judge a run on a test part."""
     model = RunFolder(options.model)
     facts = model.data()
+    if not model.weights_file.is_file():
+        raise ModelError(f"{model.path}: no weights yet; go on with: train --resume {model.path}")
     split = options.split or facts["split"]
     fold = options.fold or facts["fold"] or 1
     learned_from = [Path(path) for path in facts["data"]]
@@ -36,8 +39,12 @@ def run(options: argparse.Namespace) -> int:
     # The data that the run learned from stands beside it, so that its twins are found in the test.
     known = {path.resolve() for path in paths}
     joined = [path for path in learned_from if path.exists() and path.resolve() not in known]
-    catalogue = read_data([*paths, *joined], progress=progress)
-    parts = make_partition(catalogue, split, fold, model.recipe())
+    sets = [read_set(path, progress=progress) for path in (*paths, *joined)]
+    catalogue = join_sets(sets, progress=progress)
+    asked = {item.source for part in sets[: len(paths)] for item in part.slices}
+    parts = make_partition(
+        catalogue.where(lambda item: item.source in asked), split, fold, model.recipe()
+    )
     own = split == facts["split"] and parts.fold == facts["fold"]
     name = split if not parts.fold else f"{split}-{parts.fold}"
     folder = options.out or (model.path if own else model.path / "evaluations" / name)

@@ -1,7 +1,6 @@
 """`tumorscope info`: a run folder comes in, a summary of what was done and found goes out."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     """Return what is known about a run; None where it has not come so far."""
     recipe, data, history = folder.recipe(), folder.data(), folder.history()
     best = max(history, key=lambda row: row["validation_accuracy"], default=None)
-    figures: dict[str, Any] = {}
-    if folder.evaluation_file.is_file():
-        figures = json.loads(folder.evaluation_file.read_text(encoding="utf-8"))
+    figures = folder.figures()
     network = recipe.network.name
     return {
         "state": _state(folder),

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
-from tumorscope import __version__
+from tumorscope import RESEARCH_USE_ONLY, __version__
 from tumorscope.errors import MissingExtraError, TumorscopeError
 
 COMMANDS: Final = {
@@ -21,7 +21,7 @@ COMMANDS: Final = {
 }
 """Subcommands by name: each is a module of this package with `add_arguments` and `run`."""
 
-DISCLAIMER: Final = "Research use only: not a medical device, not for diagnosis."
+DISCLAIMER: Final = RESEARCH_USE_ONLY
 
 STATUS_FAILED: Final = 1
 STATUS_USAGE: Final = 2
@@ -54,8 +54,8 @@ def _run(options: argparse.Namespace) -> int:
 
     try:
         return int(options.run(options))
-    except KeyboardInterrupt:
-        _complain("stopped by the keyboard; finished files are whole, nothing else was left")
+    except KeyboardInterrupt as stop:
+        _complain(str(stop) or "stopped; finished files are whole, nothing else was left")
         status = _STATUS_INTERRUPTED
     except (TumorscopeError, UnreadableImageError) as error:
         if options.debug:
@@ -69,6 +69,11 @@ def _run(options: argparse.Namespace) -> int:
         _complain(
             f"{error.strerror or error}{where}: check the path, the rights and the free space"
         )
+        status = STATUS_FAILED
+    except Exception as error:  # a traceback says nothing to most people
+        if options.debug:
+            raise
+        _complain(f"{type(error).__name__}: {error}; run it with --debug and report what it shows")
         status = STATUS_FAILED
     return status
 

@@ -16,12 +16,12 @@ from tumorscope.cli.show import console, progress
 from tumorscope.data.catalogue import Catalogue
 from tumorscope.data.protocols import Partition, partition
 from tumorscope.data.sources import read_data
-from tumorscope.errors import ModelError, TumorscopeError
+from tumorscope.errors import ModelError
 from tumorscope.evaluation.report import verdict
-from tumorscope.training.fit import Hardware, fit
+from tumorscope.training.fit import Hardware, fit, is_first_process
 from tumorscope.training.judge import Judgement, judge
 from tumorscope.training.recipe import Recipe, load_recipe
-from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.run_folder import Origin, RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def train(
     resume: bool = False,
 ) -> RunFolder | None:
     """Fit with bars on the screen."""
-    out = Console(stderr=True, highlight=False, soft_wrap=True)
+    out = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not is_first_process())
     groups = len({item.group for item in (*parts.train, *parts.validation)})
     out.print(
         f"{recipe.name}: {len(parts.train):,} slices to learn from, {len(parts.validation):,} to "
@@ -101,8 +101,11 @@ def train(
                 parts,
                 recipe,
                 folder,
-                data=paths,
-                fingerprint=catalogue.fingerprint(),
+                origin=Origin(
+                    paths=tuple(paths),
+                    fingerprint=catalogue.fingerprint(),
+                    skipped=catalogue.skipped,
+                ),
                 hardware=hardware,
                 resume=resume,
                 progress=progress,
@@ -111,7 +114,7 @@ def train(
         except KeyboardInterrupt:
             if not RunFolder(folder).last_checkpoint.is_file():
                 raise
-            raise TumorscopeError(
+            raise KeyboardInterrupt(
                 f"stopped; go on with: tumorscope train --resume {folder}"
             ) from None
 

@@ -1,5 +1,6 @@
 """A catalogue and the name of a protocol come in; training, validation and test parts go out."""
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -127,7 +128,8 @@ PROTOCOLS: Final = {
 }
 """The protocols by name."""
 
-FOLDS: Final = 5
+_DRAWN: Final = (1, 2, 3, 4, 5)
+"""The folds that are drawn where the data gives none."""
 
 
 def partition(
@@ -202,8 +204,8 @@ def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
     if PROTOCOLS[split].kind == "published":
         return (0,)
     source = PROTOCOLS[split].source
-    given = {item.fold for item in catalogue.slices if not source or item.source == source}
-    return tuple(range(1, (max(given, default=0) or FOLDS) + 1))
+    own = [item for item in catalogue.slices if source in ("", item.source) and not item.doubt]
+    return tuple(sorted({item.fold for item in own})) if _are_given(own) else _DRAWN
 
 
 def hold_out(slices: list[Slice], *, share: float, seed: int) -> tuple[list[Slice], list[Slice]]:
@@ -216,39 +218,69 @@ def hold_out(slices: list[Slice], *, share: float, seed: int) -> tuple[list[Slic
 
     Returns:
         The slices that stay and those held out.
+
+    Raises:
+        DataError: There are too few groups, in all or of a class.
     """
     if share <= 0:
         return slices, []
-    held = _draw_folds(slices, max(2, round(1 / share)), seed) == 1
+    # Small sets hold out more: no more parts can be drawn than the largest class has slices.
+    largest = max(Counter(item.label for item in slices).values(), default=0)
+    groups = len({item.group for item in slices})
+    held = _draw_folds(slices, max(2, min(round(1 / share), largest, groups)), seed) == 1
     stay = [item for item, out in zip(slices, held, strict=True) if not out]
+    lost = {item.label for item in slices} - {item.label for item in stay}
+    if lost:
+        raise DataError(
+            f"nothing of class '{min(lost)}' is left to learn from when a part is held out for "
+            "validation: the class needs more patients or groups"
+        )
     return stay, [item for item, out in zip(slices, held, strict=True) if out]
 
 
 def _fold_parts(slices: list[Slice], fold: int, seed: int) -> tuple[list[Slice], list[Slice]]:
     """Return the slices of the fold and those of the other folds."""
-    if any(item.fold == 0 for item in slices) or len({item.source for item in slices}) > 1:
-        drawn = _draw_folds(slices, FOLDS, seed)
+    if not _are_given(slices):
+        drawn = _draw_folds(slices, len(_DRAWN), seed)
         slices = [replace(item, fold=int(n)) for item, n in zip(slices, drawn, strict=True)]
-    last = max(item.fold for item in slices)
-    if not 1 <= fold <= last:
-        raise DataError(f"there is no fold {fold}: the folds are 1 to {last}")
+    folds = sorted({item.fold for item in slices})
+    if fold not in folds:
+        raise DataError(f"there is no fold {fold}: the folds are {', '.join(map(str, folds))}")
     return (
         [item for item in slices if item.fold == fold],
         [item for item in slices if item.fold != fold],
     )
 
 
+def _are_given(slices: list[Slice]) -> bool:
+    """Tell whether the data has its own folds; several sets have none in common."""
+    if len({item.source for item in slices}) > 1 or not any(item.fold for item in slices):
+        return False
+    for item in slices:
+        if not item.fold:
+            raise DataError(
+                f"{item.name} has no fold, but other slices of {item.source} have: "
+                "give all of them one, or none"
+            )
+    return True
+
+
 def _draw_folds(slices: list[Slice], count: int, seed: int) -> NDArray[np.int64]:
     groups = [item.group for item in slices]
-    if len(set(groups)) < count:
-        raise DataError(
-            f"{len(set(groups))} groups cannot be split into {count} parts: there must be more"
-        )
     labels = np.array([CLASSES.index(item.label) for item in slices])
+    largest = max(Counter(item.label for item in slices).values(), default=0)
+    if min(len(set(groups)), largest) < count:
+        raise DataError(
+            f"{len(slices)} slices of {len(set(groups))} patients or groups cannot be split into "
+            f"{count} parts: there must be more of them"
+        )
     splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
     folds = np.zeros(len(slices), dtype=np.int64)
-    for number, (_, part) in enumerate(splitter.split(labels, labels, groups), start=1):
-        folds[part] = number
+    with warnings.catch_warnings():
+        # A class with fewer slices than there are folds is missing from some folds: it may be.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        for number, (_, part) in enumerate(splitter.split(labels, labels, groups), start=1):
+            folds[part] = number
     return folds
 
 

@@ -6,6 +6,8 @@ figshare's index with outlines, a tree with one folder a class, and a CSV table.
 
 import csv
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from tumorscope.classes import CLASSES, class_name
@@ -41,21 +43,22 @@ def read_data(paths: Sequence[Path], *, progress: Progress = silent) -> Catalogu
     Raises:
         DataError: A path is missing, holds no picture, or holds one of unknown class.
     """
-    parts = [_read_one(path, progress) for path in paths]
-    sources = [part.slices[0].source for part in parts]
-    for source in sources:
-        if sources.count(source) > 1:
-            raise DataError(f"two data sets are called '{source}': rename one of the folders")
-    joined = Catalogue(
-        tuple(item for part in parts for item in part.slices),
-        tuple(item for part in parts for item in part.skipped),
-    )
-    if len(parts) > 1 or any(not item.group for item in joined.slices):
-        joined = group_by_twins(joined, progress=progress)
-    return joined
+    return join_sets([read_set(path, progress=progress) for path in paths], progress=progress)
 
 
-def _read_one(path: Path, progress: Progress) -> Catalogue:
+def read_set(path: Path, *, progress: Progress = silent) -> Catalogue:
+    """Read one data set, as it is: some or all of its slices may have no group.
+
+    Args:
+        path: A folder or a CSV file.
+        progress: Shows how far the reading is.
+
+    Returns:
+        The catalogue; all slices have one source.
+
+    Raises:
+        DataError: The path is missing, holds no picture, or holds one of unknown class.
+    """
     if not path.exists():
         raise DataError(f"{path}: no such folder or table; --data names a data set")
     if path.is_file():
@@ -68,12 +71,46 @@ def _read_one(path: Path, progress: Progress) -> Catalogue:
         catalogue = _read_kaggle(path, progress)
     else:
         catalogue = _read_class_folders(path)
+    if not catalogue.slices and catalogue.skipped:
+        first = catalogue.skipped[0]
+        raise DataError(
+            f"{path}: none of its {len(catalogue.skipped):,} pictures can be used; "
+            f"{first.name}: {first.reason}"
+        )
     if not catalogue.slices:
         raise DataError(
             f"{path}: no JPEG or PNG picture found; a data set is a folder with one folder a class "
             f"({', '.join(CLASSES)}), figshare's index.csv with images/, or a CSV table"
         )
     return catalogue
+
+
+def join_sets(parts: Sequence[Catalogue], *, progress: Progress = silent) -> Catalogue:
+    """Make one catalogue of several data sets, in which twins have one group.
+
+    Args:
+        parts: What `read_set` returned.
+        progress: Shows how far the comparing is.
+
+    Returns:
+        The catalogue; every slice has a group.
+
+    Raises:
+        DataError: Two sets have one name.
+    """
+    sources = [part.slices[0].source for part in parts]
+    for source in sources:
+        if sources.count(source) > 1:
+            raise DataError(
+                f"two data sets are called '{source}': give one of them, or rename one's folder"
+            )
+    joined = Catalogue(
+        tuple(item for part in parts for item in part.slices),
+        tuple(item for part in parts for item in part.skipped),
+    )
+    if len(parts) > 1 or any(not item.group for item in joined.slices):
+        joined = group_by_twins(joined, progress=progress)
+    return joined
 
 
 def _is_kaggle(folder: Path) -> bool:
@@ -105,26 +142,29 @@ def _read_kaggle(folder: Path, progress: Progress) -> Catalogue:
         for name in match.different
     ]
     skipped += [Skipped(item.name, item.reason) for item in match.unreadable]
+    skipped += [
+        Skipped(name, "in the manifest, but there is no such file") for name in match.missing
+    ]
     return Catalogue(tuple(slices), tuple(skipped))
 
 
 def _read_figshare(folder: Path) -> Catalogue:
     slices, skipped = [], []
-    for number, row in _rows(folder / "index.csv", ("index", "class", "patient", "fold")):
-        name = f"images/{_whole(row['index'], 'index', number):04d}.jpg"
+    for row in _rows(folder / "index.csv", ("index", "class", "patient", "fold")):
+        name = f"images/{row.whole('index'):04d}.jpg"
         if not (folder / name).is_file():
             skipped.append(Skipped(name, "in the index, but there is no such file"))
             continue
-        mask = folder / "masks" / f"{int(row['index']):04d}.png"
+        mask = folder / "masks" / f"{row.whole('index'):04d}.png"
         slices.append(
             Slice(
                 path=folder / name,
                 name=name,
-                label=class_name(row["class"]),
+                label=row.label(),
                 source="figshare",
-                group=row.get("patient_prefix") or row["patient"],
+                group=row["patient_prefix"] or row["patient"],
                 cluster=f"figshare-{row['index']}",
-                fold=_whole(row["fold"], "fold", number),
+                fold=row.whole("fold"),
                 mask=mask if mask.is_file() else None,
             )
         )
@@ -132,72 +172,108 @@ def _read_figshare(folder: Path) -> Catalogue:
 
 
 def _read_class_folders(folder: Path) -> Catalogue:
-    slices = []
-    for path in _pictures(folder):
-        parts = path.relative_to(folder).parts
-        if len(parts) < 2:
-            raise DataError(f"{path}: stands in no class folder ({', '.join(CLASSES)})")
-        slices.append(
+    pictures = _pictures(folder)
+    places = [path.relative_to(folder).parts for path in pictures]
+    # The SARTAJ set is told by its class folders; other trees are called as their folder.
+    sartaj = any(part.endswith("_tumor") for parts in places for part in parts[:-1])
+    return Catalogue(
+        tuple(
             Slice(
                 path=path,
                 name="/".join(parts),
-                label=class_name(parts[-2]),
-                source=_tree_name(folder, parts[-2]),
-                split=_SPLIT_FOLDERS.get(parts[0].lower(), "") if len(parts) > 2 else "",
+                label=_label_of(path, parts[:-1]),
+                source="sartaj" if sartaj else folder.resolve().name,
+                split=next(
+                    (
+                        _SPLIT_FOLDERS[part.lower()]
+                        for part in parts
+                        if part.lower() in _SPLIT_FOLDERS
+                    ),
+                    "",
+                ),
             )
+            for path, parts in zip(pictures, places, strict=True)
         )
-    return Catalogue(tuple(slices))
+    )
 
 
-def _tree_name(folder: Path, class_folder: str) -> str:
-    """Tell the SARTAJ set by its class folders; other trees are called as their folder."""
-    return "sartaj" if class_folder.endswith("_tumor") else folder.resolve().name
+def _label_of(path: Path, folders: Sequence[str]) -> str:
+    """Return the class that the innermost folder with a class's name means."""
+    for name in reversed(folders):
+        with suppress(DataError):
+            return class_name(name)
+    raise DataError(f"{path}: stands in no folder called like a class ({', '.join(CLASSES)})")
 
 
 def _read_table(path: Path) -> Catalogue:
     slices, skipped = [], []
-    for number, row in _rows(path, ("file", "class")):
+    for row in _rows(path, ("file", "class")):
         file = path.parent / row["file"]
         if not file.is_file():
-            skipped.append(Skipped(row["file"], "in the table, but there is no such file"))
+            name = row["file"] or f"row {row.number}"
+            skipped.append(Skipped(name, "in the table, but there is no such file"))
             continue
-        split = row.get("split") or ""
-        if split and split.lower() not in _SPLIT_FOLDERS:
-            raise DataError(f"{path}: row {number}: split is '{split}', not train or test")
         slices.append(
             Slice(
                 path=file,
                 name=row["file"],
-                label=class_name(row["class"]),
+                label=row.label(),
                 source=path.resolve().parent.name if path.name == _TABLE_NAME else path.stem,
-                group=row.get("group") or row.get("patient") or "",
-                cluster=row.get("twin_cluster") or "",
-                split=_SPLIT_FOLDERS[split.lower()] if split else "",
-                fold=_whole(row.get("fold") or "0", "fold", number),
-                mask=path.parent / row["mask"] if row.get("mask") else None,
+                group=row["group"] or row["patient"],
+                cluster=row["twin_cluster"],
+                split=row.split(),
+                fold=row.whole("fold"),
+                mask=path.parent / row["mask"] if row["mask"] else None,
             )
         )
     return Catalogue(tuple(slices), tuple(skipped))
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+@dataclass(frozen=True)
+class _Row:
+    """A row of a table; columns that are missing are empty."""
+
+    path: Path
+    number: int
+    values: dict[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.values.get(column, "")
+
+    def label(self) -> str:
+        try:
+            return class_name(self["class"])
+        except DataError as error:
+            raise self._error(str(error)) from None
+
+    def split(self) -> Split:
+        text = self["split"]
+        if text and text.lower() not in _SPLIT_FOLDERS:
+            raise self._error(f"split is '{text}', not train or test")
+        return _SPLIT_FOLDERS[text.lower()] if text else ""
+
+    def whole(self, column: str) -> int:
+        text = self[column]
+        if text and not text.isdecimal():
+            raise self._error(f"{column} is '{text}', not a whole number")
+        return int(text or 0)
+
+    def _error(self, message: str) -> DataError:
+        return DataError(f"{self.path}, row {self.number}: {message}")
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[_Row]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
                 raise DataError(f"{path}: the table has no column '{missing[0]}'")
-            for number, row in enumerate(reader, start=2):
-                yield number, {name: (row[name] or "").strip() for name in row if name}
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not a CSV table in UTF-8") from None
-
-
-def _whole(text: str, column: str, number: int) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise DataError(f"row {number}: {column} is '{text}', not a whole number") from None
+            for row in reader:
+                values = {name: (row[name] or "").strip() for name in row if name}
+                yield _Row(path, reader.line_num, values)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV table in UTF-8 ({error})") from None
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ after one has been laid over the other (shift and scale along both axes).
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations, product
 from typing import Any, Final, Literal
 
@@ -18,6 +19,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tumorscope.data.threads import in_threads
 from tumorscope.data.twins_overlay import correlation, lay_over, still, warp
 from tumorscope.images import prepare
 from tumorscope.progress import Progress, silent
@@ -26,11 +28,12 @@ Kind = Literal["exact", "near", "mirrored", "flipped", "contrast"]
 
 KINDS: Final[tuple[Kind, ...]] = ("exact", "near", "mirrored", "flipped", "contrast")
 
-TWIN_SIMILARITY: Final = 0.8
+TWIN_SIMILARITY: Final = 0.82
 """Pairs at least this similar are twins.
 
-Copies in the Kaggle set, squashed, mirrored and compressed again, reach 0.90 and more; neighbouring
-slices of one patient 0.82 at most, slices of different patients 0.68.
+In the Kaggle set, copies that were squashed, mirrored and compressed again reach 0.9 and more;
+neighbouring slices of one patient hardly ever 0.82, slices of different patients never 0.75.
+Heavily sharpened copies lie between 0.7 and 0.9.
 """
 
 _LIKELY: Final = 0.55
@@ -42,8 +45,13 @@ _PROMISING: Final = 0.75
 _SETTLED: Final = 0.9
 """Pairs this similar as they lie need no laying over."""
 
-_CONTRAST_CHANGE: Final = 16.0
-"""Grey levels by which two copies differ before the contrast counts as changed."""
+_RIVAL: Final = 0.1
+"""Orientations whose coarse correlation is this close to the best one's are tried as well:
+heads are nearly symmetric, so the best one need not be the right one."""
+
+_CONTRAST_CHANGE: Final = 8.0
+"""Grey levels by which two copies differ before the contrast counts as changed; in the Kaggle set,
+copies that were only saved again differ by 2 at most."""
 
 _QUANTILES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -159,8 +167,15 @@ def find_twins(descriptors: Sequence[Descriptor], *, progress: Progress = silent
         for first, second in combinations(same, 2)
     ]
     unique = [descriptors[same[0]] for same in members]
-    for likely in _likely_pairs(unique, progress):
-        for one, other, turn, similarity in _confirmed(unique, likely):
+    answers = in_threads(
+        partial(_confirmed, _Pictures.of(unique)),
+        _likely_pairs(unique),
+        total=-(-len(unique) // _BLOCK),
+        progress=progress,
+        label="comparing",
+    )
+    for answer in answers:
+        for (one, other), (similarity, turn) in answer.items():
             kind = _kind(unique[one], unique[other], turn)
             pairs += [
                 TwinPair(min(first, second), max(first, second), kind, similarity)
@@ -203,23 +218,17 @@ class _Likely:
         return len(self.first)
 
 
-def _likely_pairs(unique: Sequence[Descriptor], progress: Progress) -> Iterator[_Likely]:
+def _likely_pairs(unique: Sequence[Descriptor]) -> Iterator[_Likely]:
     """Correlate all coarse pictures with all, block by block, in the four orientations."""
     forms = np.stack([descriptor.form for descriptor in unique])
-    turned = [_unit_rows(forms[:, rows, columns]) for rows, columns in _TURNS]
-    starts = range(0, len(unique), _BLOCK)
-    for start in progress(starts, total=len(starts), label="comparing"):
+    turned = [_unit_rows(forms[:, *turn]) for turn in _TURNS]
+    for start in range(0, len(unique), _BLOCK):
         block = turned[0][start : start + _BLOCK]
-        best = block @ turned[0][start:].T
-        turn = np.zeros(best.shape, dtype=np.int8)
-        for number in range(1, len(_TURNS)):
-            scores = block @ turned[number][start:].T
-            better = scores > best
-            best[better] = scores[better]
-            turn[better] = number
+        scores = np.stack([block @ rows[start:].T for rows in turned])
+        wanted = np.maximum(scores.max(axis=0) - _RIVAL, _LIKELY)
         # Each pair once: the second stands after the first.
-        first, second = np.nonzero(np.triu(best > _LIKELY, k=1))
-        yield _Likely(first + start, second + start, turn[first, second].astype(np.intp))
+        turn, first, second = np.nonzero(np.triu(scores > wanted, k=1))
+        yield _Likely(first + start, second + start, turn)
 
 
 def _unit_rows(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -229,28 +238,41 @@ def _unit_rows(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
-def _confirmed(
-    unique: Sequence[Descriptor], likely: _Likely
-) -> Iterator[tuple[int, int, int, float]]:
-    """Lay likely pairs over each other; yield first, second, turn and similarity of the twins."""
+@dataclass(frozen=True)
+class _Pictures:
+    """All pictures of one size, `[slices, side, side]`."""
+
+    form: NDArray[np.float32]
+    detail: NDArray[np.float16]
+
+    @classmethod
+    def of(cls, unique: Sequence[Descriptor]) -> "_Pictures":
+        return cls(
+            np.stack([descriptor.form for descriptor in unique]),
+            np.stack([descriptor.detail for descriptor in unique]),
+        )
+
+
+def _confirmed(pictures: _Pictures, likely: _Likely) -> dict[tuple[int, int], tuple[float, int]]:
+    """Lay likely pairs over each other; return the twins' similarities and turns."""
+    twins: dict[tuple[int, int], tuple[float, int]] = {}
     for start in range(0, len(likely), _BATCH):
         batch = likely[start : start + _BATCH]
-        similarity = _similarity(unique, batch)
+        similarity = _similarity(pictures, batch)
         for place in np.flatnonzero(similarity >= TWIN_SIMILARITY):
-            yield (
-                int(batch.first[place]),
-                int(batch.second[place]),
-                int(batch.turn[place]),
-                min(1.0, float(similarity[place])),
-            )
+            pair = int(batch.first[place]), int(batch.second[place])
+            found = min(1.0, float(similarity[place])), int(batch.turn[place])
+            # Of orientations that fit equally well the simpler one, which came first, is kept.
+            twins[pair] = max(twins.get(pair, found), found, key=lambda answer: answer[0])
+    return twins
 
 
-def _similarity(unique: Sequence[Descriptor], batch: _Likely) -> NDArray[np.float32]:
+def _similarity(pictures: _Pictures, batch: _Likely) -> NDArray[np.float32]:
     """Return how alike the pairs are at 64 pixels once they lie over each other."""
-    first, second = _pictures(unique, batch, "detail")
+    first, second = _laid_out(pictures.detail, batch)
     similarity = correlation(first, second)
     open_ = np.flatnonzero(similarity < _SETTLED)
-    forms, turned_forms = _pictures(unique, batch[open_], "form")
+    forms, turned_forms = _laid_out(pictures.form, batch[open_])
     moves = lay_over(forms, turned_forms, still(len(open_)), steps=6)
     promising = correlation(forms, warp(turned_forms, moves)) > _PROMISING
     open_, moves = open_[promising], moves[promising]
@@ -259,18 +281,15 @@ def _similarity(unique: Sequence[Descriptor], batch: _Likely) -> NDArray[np.floa
     return similarity
 
 
-def _pictures(
-    unique: Sequence[Descriptor], batch: _Likely, name: Literal["form", "detail"]
+def _laid_out(
+    pictures: NDArray[np.float32] | NDArray[np.float16], batch: _Likely
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a picture of each first and, turned, of each second, as two float32 stacks."""
-    side = getattr(unique[0], name).shape[0]
-    first = np.empty((len(batch), side, side), dtype=np.float32)
-    second = np.empty_like(first)
-    for place, (one, other, turn) in enumerate(
-        zip(batch.first, batch.second, batch.turn, strict=True)
-    ):
-        first[place] = getattr(unique[one], name)
-        second[place] = getattr(unique[other], name)[_TURNS[turn]]
+    """Return the picture of each first and, turned, of each second, as two stacks."""
+    first = pictures[batch.first].astype(np.float32)
+    second = pictures[batch.second].astype(np.float32)
+    for number, turn in enumerate(_TURNS[1:], start=1):
+        turned = np.flatnonzero(batch.turn == number)
+        second[turned] = second[turned][:, *turn]
     return first, second
 
 

@@ -7,11 +7,10 @@ from typing import Final
 
 import numpy as np
 
+from tumorscope import RESEARCH_USE_ONLY
 from tumorscope.evaluation.intervals import Interval, bootstrap
 from tumorscope.evaluation.metrics import confusion_of, roc_auc, scores, tally
 from tumorscope.evaluation.predictions import Predictions
-
-RESEARCH_USE_ONLY: Final = "Research use only: not a medical device, not for diagnosis."
 
 FIGURES: Final = (
     "accuracy",

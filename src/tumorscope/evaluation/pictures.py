@@ -168,7 +168,7 @@ def reliability_picture(predictions: Predictions, bins: int = BINS) -> bytes:
         linestyle="none",
         marker="o",
         markersize=5,
-        label="at the bin's mean probability",
+        label="at the mean of a bin",
     )
     _style(upper)
     upper.set(xlim=(0, 1), ylim=(0, 1.03), ylabel="share of right answers")

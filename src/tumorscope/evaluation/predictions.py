@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorscope.classes import CLASSES
-from tumorscope.data.catalogue import Slice
+from tumorscope.data.catalogue import Slice, slice_name
 from tumorscope.errors import DataError
 from tumorscope.files import write_bytes
 
@@ -122,15 +122,15 @@ class Predictions:
             fold: The fold in which all of them were tested.
 
         Returns:
-            The predictions, in the order of the slices.
+            The predictions, in the order of the slices, by the names of `slice_name`.
 
         Raises:
             DataError: See the class.
         """
-        clusters = tuple(item.cluster or item.name for item in slices)
+        clusters = tuple(item.cluster or slice_name(item) for item in slices)
         return cls(
             classes=tuple(classes),
-            names=tuple(item.name for item in slices),
+            names=tuple(slice_name(item) for item in slices),
             labels=tuple(item.label for item in slices),
             groups=tuple(
                 item.group or cluster for item, cluster in zip(slices, clusters, strict=True)

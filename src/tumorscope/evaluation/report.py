@@ -9,9 +9,10 @@ from typing import Final, TypedDict, Unpack
 
 import jinja2
 
+from tumorscope import RESEARCH_USE_ONLY
 from tumorscope.data.catalogue import Skipped
 from tumorscope.evaluation import pictures
-from tumorscope.evaluation.evaluate import RESEARCH_USE_ONLY, Evaluation, Fact, Level
+from tumorscope.evaluation.evaluate import Evaluation, Fact, Level
 from tumorscope.evaluation.intervals import Interval
 from tumorscope.evaluation.metrics import NO_TUMOUR
 from tumorscope.evaluation.pictures import HistoryRow

@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING, Union
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,14 +48,14 @@ def read_slice(path: "Union[str, os.PathLike[str]]") -> "NDArray[np.uint8]":
         raise
     except FileNotFoundError:
         raise UnreadableImageError(f"{name}: no such file") from None
-    except Image.DecompressionBombError:
-        raise UnreadableImageError(_too_large(name)) from None
-    except Image.UnidentifiedImageError:
-        raise UnreadableImageError(f"{name}: not a JPEG or PNG picture") from None
     except IsADirectoryError:
         raise UnreadableImageError(f"{name}: a folder, not a picture") from None
-    except Exception as error:  # noqa: BLE001  (Pillow's decoders raise nearly anything on damage)
-        raise UnreadableImageError(f"{name}: damaged picture ({_reason(error)})") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnreadableImageError(_too_large(name)) from None
+    except UnidentifiedImageError:
+        raise UnreadableImageError(f"{name}: not a JPEG or PNG picture") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on damage.
+        raise UnreadableImageError(f"{name}: {_reason(error)}") from error
 
 
 def _check_size(size: "tuple[int, int]", name: str) -> None:
@@ -73,8 +73,12 @@ def _too_large(name: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= 80 else words[:77] + "..."
+    """Say what went wrong without the decoder's own words, which mean nothing to a user."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    if "truncated" in str(error):
+        return "damaged picture, it ends too early"
+    return "damaged picture, its data is broken"
 
 
 def _to_grey(picture: Image.Image) -> "NDArray[np.uint8]":
@@ -93,4 +97,5 @@ def _scale_by_range(values: "NDArray[np.float32]") -> "NDArray[np.uint8]":
     low, high = float(values.min()), float(values.max())
     if high <= low:
         return np.zeros(values.shape, dtype=np.uint8)
-    return np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
+    grey: "NDArray[np.uint8]" = np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
+    return grey

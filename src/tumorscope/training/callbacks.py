@@ -39,7 +39,7 @@ class History(Callback):
 
     Args:
         folder: Where the two files go.
-        listener: Is told about batches and epochs.
+        listener: Is told about batches and epochs, by the first of several processes.
     """
 
     def __init__(self, folder: Path, listener: Listener) -> None:
@@ -62,13 +62,14 @@ class History(Callback):
         """Count the pictures and tell the listener."""
         self._images += len(batch[1]) * trainer.world_size
         self._rate = self._images / (time.perf_counter() - self._started)
-        self._listener.batch(
-            trainer.current_epoch + 1,
-            trainer.max_epochs or 0,
-            trainer.fit_loop.epoch_loop.batch_progress.current.completed,
-            int(trainer.num_training_batches),
-            self._rate,
-        )
+        if trainer.is_global_zero:
+            self._listener.batch(
+                trainer.current_epoch + 1,
+                trainer.max_epochs or 0,
+                trainer.fit_loop.epoch_loop.batch_progress.current.completed,
+                int(trainer.num_training_batches),
+                self._rate,
+            )
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
         """Add the epoch's row and write the files anew."""
@@ -83,7 +84,7 @@ class History(Callback):
         if trainer.is_global_zero:
             write_text(self._folder / "log.csv", history_table(self.rows))
             write_bytes(self._folder / "curves.png", curves_picture(self.rows))
-        self._listener.epoch(row)
+            self._listener.epoch(row)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

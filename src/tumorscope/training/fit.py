@@ -1,5 +1,6 @@
 """A partition and a recipe come in; a run folder with the best epoch's weights goes out."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,20 +9,23 @@ from typing import Literal
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from tumorscope.data.inputs import Inputs, read_inputs
 from tumorscope.data.protocols import Partition
-from tumorscope.errors import ModelError, RecipeError
+from tumorscope.errors import DataError, ModelError, RecipeError
 from tumorscope.evaluation.calibration import fit_temperature
+from tumorscope.files import write_text
 from tumorscope.progress import Progress, silent
 from tumorscope.training.architectures import build_network
 from tumorscope.training.callbacks import History, Listener, SilentListener
+from tumorscope.training.checkpoints import BestAndLast, Patience, WholeCheckpoints
 from tumorscope.training.fitting import Fitting, Part
 from tumorscope.training.memory import keep_freed_memory
 from tumorscope.training.recipe import Recipe
-from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.run_folder import Origin, RunFolder
 from tumorscope.training.weights import Description, TrainedNetwork, save_weights
 
 _PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -46,13 +50,20 @@ class Hardware:
     nodes: int = 1
 
 
+def is_first_process() -> bool:
+    """Tell whether this is the first of the processes that train together (one a device).
+
+    The others run the same command; they only help to train.
+    """
+    return int(rank_zero_only.rank) == 0  # type: ignore[attr-defined]  # set by Lightning
+
+
 def fit(
     partition: Partition,
     recipe: Recipe,
     folder: Path,
     *,
-    data: Sequence[Path],
-    fingerprint: str,
+    origin: Origin,
     hardware: Hardware = Hardware(),
     resume: bool = False,
     progress: Progress = silent,
@@ -64,8 +75,7 @@ def fit(
         partition: What to learn from and what to choose by; its test part is not read.
         recipe: How.
         folder: The run folder; new or empty unless `resume`.
-        data: The data sets' paths, noted in the run.
-        fingerprint: Of the data.
+        origin: Where the slices come from, noted in the run.
         hardware: What may be used.
         resume: Go on from the run's last whole epoch.
         progress: Shows how far the reading is.
@@ -75,43 +85,36 @@ def fit(
         The run folder, on the first of several processes; None on the others.
 
     Raises:
+        DataError: No picture of the validation part, or of a class, can be read.
         ModelError: The folder holds another run, or the run to resume is about other data.
         RecipeError: The recipe does not fit the machine.
     """
     run = RunFolder(folder)
-    _check_folder(run, fingerprint, resume=resume)
+    best = BestAndLast(run.checkpoints)
+    history = History(folder, listener or SilentListener())
+    trainer = _trainer(recipe, folder, hardware, [history, best])
+    if trainer.is_global_zero:  # the other processes start when the folder holds the run
+        _check_folder(run, origin, resume=resume)
     keep_freed_memory()
     size = recipe.input.size
     train = read_inputs(partition.train, size=size, progress=progress, label="reading training")
     validation = read_inputs(
         partition.validation, size=size, progress=progress, label="reading validation"
     )
+    _check_classes(train, partition.classes)
     torch.manual_seed(recipe.training.seed)
     network = build_network(recipe.network, len(partition.classes))
     module = Fitting(
         network, recipe, _part(train, partition.classes), _part(validation, partition.classes)
     )
-    best = ModelCheckpoint(
-        dirpath=run.checkpoints,
-        filename="best",
-        monitor="score",
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    history = History(folder, listener or SilentListener())
-    trainer = _trainer(recipe, folder, hardware, [history, best])
     if trainer.is_global_zero and not resume:
         folder.mkdir(parents=True, exist_ok=True)
         run.describe_environment()
         run.describe_data(
             replace(partition, train=train.slices, validation=validation.slices),
-            fingerprint,
-            data,
-            (*train.skipped, *validation.skipped),
+            replace(origin, skipped=(*origin.skipped, *train.skipped, *validation.skipped)),
         )
-        run.recipe_file.write_text(recipe.to_toml(), encoding="utf-8")
+        write_text(run.recipe_file, recipe.to_toml())
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
     _run(trainer, module, checkpoint)
     if not trainer.is_global_zero:
@@ -138,14 +141,20 @@ def fit(
     return run
 
 
-def _check_folder(run: RunFolder, fingerprint: str, *, resume: bool) -> None:
+def _check_folder(run: RunFolder, origin: Origin, *, resume: bool) -> None:
     if resume:
-        if run.data()["fingerprint"] != fingerprint:
+        if run.data()["fingerprint"] != origin.fingerprint:
             raise ModelError(f"{run.path}: this run was started on other data; it cannot go on")
     elif run.path.exists() and any(run.path.iterdir()):
         raise ModelError(
             f"{run.path}: not empty; go on with it by --resume, or name another folder"
         )
+
+
+def _check_classes(train: Inputs, classes: Sequence[str]) -> None:
+    for name in classes:
+        if not any(item.label == name for item in train.slices):
+            raise DataError(f"no training picture of class '{name}' can be read")
 
 
 def _part(inputs: Inputs, classes: Sequence[str]) -> Part:
@@ -164,10 +173,15 @@ def _trainer(
         raise RecipeError("training.precision is 'fp16', which needs a GPU: use bf16 or fp32")
     if hardware.accelerator == "gpu" and not torch.cuda.is_available():
         raise RecipeError("--accelerator gpu: there is no GPU that torch can use")
+    there = torch.cuda.device_count() if gpu else hardware.devices
+    if not 1 <= hardware.devices <= there or hardware.nodes < 1:
+        raise RecipeError(
+            f"--devices {hardware.devices} --nodes {hardware.nodes}: both are at least 1"
+            + (f", and there are {there} GPUs" if gpu else "")
+        )
     if training.early_stopping:
         # Before the checkpoint, so that what is resumed knows how long it has waited.
-        stop = EarlyStopping("score", mode="max", patience=training.early_stopping)
-        callbacks = [stop, *callbacks]
+        callbacks = [Patience(training.early_stopping), *callbacks]
     return lightning.Trainer(
         accelerator="gpu" if gpu else "cpu",
         devices=hardware.devices,
@@ -177,6 +191,7 @@ def _trainer(
         max_epochs=training.epochs,
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
+        plugins=WholeCheckpoints(),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -186,9 +201,14 @@ def _trainer(
 
 
 def _run(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | None) -> None:
-    """Fit; Ctrl-C stays Ctrl-C (Lightning turns it into an exit)."""
+    """Fit; Ctrl-C stays Ctrl-C (Lightning turns it into an exit), and so does SIGTERM."""
     try:
-        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        with warnings.catch_warnings():
+            # Lightning's own use of torch, nothing that a user or this package could mend.
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            # On purpose: a run that goes on writes where it wrote before.
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
+            trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None

@@ -73,10 +73,11 @@ class Fitting(lightning.LightningModule):
         schedule = _schedule(optimizer, self.recipe.optimizer, steps)
         if schedule is None:
             return optimizer
-        plateau = isinstance(schedule, ReduceLROnPlateau)
-        when = (
-            {"interval": "epoch", "monitor": "validation_loss"} if plateau else {"interval": "step"}
-        )
+        when: dict[str, Any] = {"interval": "step"}
+        if isinstance(schedule, ReduceLROnPlateau):
+            # After the last step of an epoch and its validation, but before the checkpoint:
+            # Lightning's "epoch" comes after it, and a resumed run would miss one.
+            when |= {"monitor": "validation_loss", "frequency": self.trainer.num_training_batches}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **when}}
 
     def on_fit_start(self) -> None:
@@ -128,11 +129,9 @@ class Fitting(lightning.LightningModule):
         if self.recipe.training.monitor == "validation_accuracy":
             # The loss decides between epochs of the same accuracy, which small parts often have.
             score = row["validation_accuracy"] - 1e-4 * min(row["validation_loss"], 1.0)
-        self.log_dict({**row, "score": score}, rank_zero_only=True)
-        # Early stopping and checkpoints ask every device.
-        self.trainer.callback_metrics.update(
-            {name: torch.tensor(value) for name, value in {**row, "score": score}.items()}
-        )
+        # The same on every device, so that all stop, reduce the rate and save at the same time:
+        # the running means of their batch norms differ a little.
+        self.log_dict({**row, "score": score}, sync_dist=True)
 
     def _count(self, part: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         count = len(labels)
@@ -219,7 +218,9 @@ def _optimizer(network: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
 def _schedule(optimizer: Optimizer, recipe: OptimizerRecipe, steps: int) -> LRScheduler | None:
     rate, warmup = recipe.learning_rate, recipe.warmup
     if recipe.schedule == "one-cycle":
-        return OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=warmup)
+        # It divides by zero where the rise takes less than a step.
+        rise = min(1.0, max(warmup, 2.0 / (steps + 1)))
+        return OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=rise)
     if recipe.schedule == "cosine":
         rising = max(1, round(steps * warmup))
 

@@ -122,8 +122,8 @@ def _facts(
         "temperature": round(trained.description.temperature, 4),
         "training images": sum(data["counts"]["train"].values()),
         "validation images": sum(data["counts"]["validation"].values()),
-        "left out for doubted labels": partition.doubted,
-        "left out for patients in the test part": partition.left_out,
+        "left out for doubted labels": data["left_out_for_doubted_labels"],
+        "left out for patients in the test part": data["left_out_for_patients_in_test"],
         "data fingerprint": catalogue.fingerprint(),
     }
     if not partition.fold:

@@ -21,7 +21,36 @@ from tumorscope.files import write_text
 from tumorscope.machine import processor
 from tumorscope.training.recipe import Recipe, load_recipe
 
+_FACTS = {
+    "data",
+    "split",
+    "fold",
+    "classes",
+    "fingerprint",
+    "counts",
+    "skipped",
+    "left_out_for_doubted_labels",
+    "left_out_for_patients_in_test",
+    "test_slices_whose_group_was_learned",
+}
+"""What `data.json` must hold for the other commands."""
+
 _PACKAGES = ("torch", "lightning", "numpy", "pillow", "scikit-learn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a run's data comes from.
+
+    Attributes:
+        paths: The data sets.
+        fingerprint: Of all their slices.
+        skipped: Files that were left out.
+    """
+
+    paths: tuple[Path, ...]
+    fingerprint: str
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,20 +120,32 @@ class RunFolder:
 
     def data(self) -> dict[str, Any]:
         """Return what `data.json` holds."""
-        return self._read_json(self.data_file)
+        facts = self._read_json(self.data_file)
+        missing = _FACTS - facts.keys()
+        if missing:
+            raise ModelError(f"{self.data_file}: damaged, it has no '{min(missing)}'")
+        return facts
 
     def environment(self) -> dict[str, str | int | float]:
         """Return what `environment.json` holds."""
         return self._read_json(self.environment_file)
+
+    def figures(self) -> dict[str, Any]:
+        """Return what `evaluation.json` holds; empty when the run was not judged yet."""
+        return self._read_json(self.evaluation_file) if self.evaluation_file.is_file() else {}
 
     def history(self) -> list[dict[str, float]]:
         """Return the log, a row an epoch; empty when no epoch has ended yet."""
         if not self.log_file.is_file():
             return []
         with self.log_file.open(newline="") as file:
-            return [
-                {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)
-            ]
+            try:
+                return [
+                    {name: float(value) for name, value in row.items()}
+                    for row in csv.DictReader(file)
+                ]
+            except (TypeError, ValueError) as error:
+                raise ModelError(f"{self.log_file}: damaged ({error})") from None
 
     def learned(self) -> set[tuple[str, str]]:
         """Return source and name of every slice that the network learned from or chose by."""
@@ -126,13 +167,7 @@ class RunFolder:
         if not self.recipe_file.is_file() or not self.data_file.is_file():
             raise ModelError(f"{self.path}: no run folder (it has no recipe.toml and data.json)")
 
-    def describe_data(
-        self,
-        partition: Partition,
-        fingerprint: str,
-        paths: Sequence[Path],
-        skipped: Sequence[Skipped],
-    ) -> None:
+    def describe_data(self, partition: Partition, origin: Origin) -> None:
         """Write `data.json` and `slices.csv`."""
         parts = {
             "train": partition.train,
@@ -140,11 +175,11 @@ class RunFolder:
             "test": partition.test,
         }
         facts = {
-            "data": [str(path.resolve()) for path in paths],
+            "data": [str(path.resolve()) for path in origin.paths],
             "split": partition.protocol.name,
             "fold": partition.fold,
             "classes": list(partition.classes),
-            "fingerprint": fingerprint,
+            "fingerprint": origin.fingerprint,
             "counts": {
                 name: count_classes(slices, partition.classes) for name, slices in parts.items()
             },
@@ -154,7 +189,7 @@ class RunFolder:
             "test_slices_whose_group_was_learned": partition.leaked,
             "left_out_for_patients_in_test": partition.left_out,
             "left_out_for_doubted_labels": partition.doubted,
-            "skipped": [{"name": item.name, "reason": item.reason} for item in skipped],
+            "skipped": [{"name": item.name, "reason": item.reason} for item in origin.skipped],
         }
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -184,9 +219,11 @@ class RunFolder:
     def _read_json(self, path: Path) -> dict[str, Any]:
         self.check()
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ModelError(f"{path}: cannot be read ({error})") from None
+        if not isinstance(values, dict):
+            raise ModelError(f"{path}: damaged, it is no JSON object")
         return values
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from tumorscope.errors import ModelError
-from tumorscope.files import whole_file
+from tumorscope.files import write_bytes
 from tumorscope.images import PREPARATION_VERSION
 from tumorscope.training.architectures import build_network
 from tumorscope.training.recipe import NetworkRecipe
@@ -79,8 +79,7 @@ def save_weights(path: Path, trained: TrainedNetwork) -> None:
         for name, value in trained.network.state_dict().items()
     }
     metadata = {"format": _FORMAT, "description": json.dumps(asdict(trained.description))}
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    write_bytes(path, save(tensors, metadata=metadata))
 
 
 def load_weights(path: Path, device: str = "cpu") -> TrainedNetwork:

@@ -1,0 +1,199 @@
+"""An audit comes in, its findings in words, the gravest first, and a verdict go out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tumorscope.data.audit import Audit
+from tumorscope.data.twins import KINDS, Kind
+
+Gravity = Literal["grave", "look", "note"]
+
+GRAVITIES: Final[tuple[Gravity, ...]] = ("grave", "look", "note")
+"""`grave` spoils a score, `look` wants a person's eye, `note` is good to know."""
+
+_GRAVE_SKILL: Final = 0.4
+_NOTABLE_SKILL: Final = 0.15
+"""Part of the way from chance to always right that file facts alone go."""
+
+_LOPSIDED: Final = 3.0
+"""Largest class by smallest, in different slices, from which the balance is worth a line."""
+
+_KIND_WORDS: Final[dict[Kind, tuple[str, str]]] = {
+    "exact": ("exact copies", "The very same grey pixels"),
+    "near": ("near copies", "One picture, saved again, resized or cropped anew"),
+    "mirrored": ("mirrored twins", "One slice, left and right changed"),
+    "flipped": ("flipped or turned twins", "One slice, upside down or turned by half a circle"),
+    "contrast": ("contrast-changed twins", "One slice, other brightness, contrast or sharpness"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        gravity: `grave`, `look` or `note`.
+        what: A short name.
+        files: How many files it touches.
+        detail: One sentence.
+        advice: What to do, as the end of "you should …"; empty where nothing is needed.
+    """
+
+    gravity: Gravity
+    what: str
+    files: int
+    detail: str
+    advice: str = ""
+
+
+def percent(share: float) -> str:
+    """Write a share in whole per cent."""
+    return f"{100 * share:.0f} %"
+
+
+def findings(audit: Audit) -> tuple[Finding, ...]:
+    """Put what was found in words.
+
+    Args:
+        audit: From `tumorscope.data.audit.audit`.
+
+    Returns:
+        The findings, the gravest first.
+    """
+    found = [
+        *_leaks(audit),
+        *_conflicts(audit),
+        *_shortcuts(audit),
+        *_unreadable(audit),
+        *_twins(audit),
+        *_balance(audit),
+        *_odd(audit),
+    ]
+    return tuple(sorted(found, key=lambda finding: GRAVITIES.index(finding.gravity)))
+
+
+def verdict(audit: Audit) -> str:
+    """Say in one line what to do."""
+    advice = list(dict.fromkeys(item.advice for item in findings(audit) if item.advice))
+    if not advice:
+        return "Nothing stands in the way of training and judging on these files."
+    return "Before you trust a score: " + "; ".join(advice) + "."
+
+
+def _leaks(audit: Audit) -> Iterator[Finding]:
+    leaked = {name: audit.leaked(name) for name in audit.splits}
+    if not any(leaked.values()):
+        return
+    parts = [
+        f"{count:,} of the {sum(item.split == name for item in audit.files):,} in {name}"
+        for name, count in leaked.items()
+    ]
+    yield Finding(
+        "grave",
+        "twins across the split",
+        sum(leaked.values()),
+        f"{' and '.join(parts)} show a slice that is on the other side as well.",
+        "split anew by twin groups (--groups)",
+    )
+
+
+def _conflicts(audit: Audit) -> Iterator[Finding]:
+    files = {place for pair in audit.label_conflicts for place in (pair.first, pair.second)}
+    if not files:
+        return
+    combinations = sorted(
+        {
+            " and ".join(sorted((audit.files[pair.first].label, audit.files[pair.second].label)))
+            for pair in audit.label_conflicts
+        }
+    )
+    yield Finding(
+        "grave",
+        "one slice under two labels",
+        len(files),
+        f"Pictures of one slice are called {', or '.join(combinations)}: "
+        f"{_count(len(audit.label_conflicts), 'pair')}.",
+        "let somebody settle the double labels",
+    )
+
+
+def _shortcuts(audit: Audit) -> Iterator[Finding]:
+    if not audit.shortcuts or audit.shortcuts[0].skill < _NOTABLE_SKILL:
+        return
+    together, *single = audit.shortcuts
+    alone = [
+        f"{item.fact} alone {percent(item.balanced_accuracy)}"
+        for item in single
+        if item.skill >= _NOTABLE_SKILL
+    ]
+    yield Finding(
+        "grave" if together.skill >= _GRAVE_SKILL else "look",
+        "class shows in the file",
+        len(audit.files),
+        f"From file facts alone (size, mode, border, mean grey) the class is predicted at "
+        f"{percent(together.balanced_accuracy)} (chance {percent(together.chance)})"
+        + (f"; by {', '.join(alone)}." if alone else "."),
+        "test on another source, for the class shows in the files themselves",
+    )
+
+
+def _unreadable(audit: Audit) -> Iterator[Finding]:
+    if audit.unreadable:
+        first = audit.unreadable[0]
+        yield Finding(
+            "look",
+            "unreadable files",
+            len(audit.unreadable),
+            f"They were left out; the first is {first.name}: {first.reason}.",
+            "mend or remove the unreadable files",
+        )
+
+
+def _twins(audit: Audit) -> Iterator[Finding]:
+    # Copies on one side only do no harm to a score, but they count one patient many times.
+    advice = "" if audit.pairs_across_splits else "split by twin groups (--groups)"
+    for kind in KINDS:
+        name, meaning = _KIND_WORDS[kind]
+        pairs = [pair for pair in audit.pairs if pair.kind == kind]
+        if pairs:
+            files = {place for pair in pairs for place in (pair.first, pair.second)}
+            yield Finding(
+                "look",
+                name,
+                len(files),
+                f"{meaning}: {_count(len(pairs), 'pair')}.",
+                advice,
+            )
+
+
+def _balance(audit: Audit) -> Iterator[Finding]:
+    rows = [row for row in audit.balance() if not row.split]
+    if len(rows) < 2:
+        return
+    fewest = min(rows, key=lambda row: row.slices)
+    most = max(rows, key=lambda row: row.slices)
+    lopsided = most.slices > _LOPSIDED * fewest.slices
+    yield Finding(
+        "look" if lopsided else "note",
+        "class balance",
+        sum(row.files for row in rows),
+        f"{most.label} has {most.slices:,} different slices in {most.files:,} files, "
+        f"{fewest.label} {fewest.slices:,} in {fewest.files:,}.",
+        "weigh the classes by different slices, not by files" if lopsided else "",
+    )
+
+
+def _odd(audit: Audit) -> Iterator[Finding]:
+    if audit.odd:
+        place, reason = next(iter(audit.odd.items()))
+        yield Finding(
+            "note",
+            "odd files",
+            len(audit.odd),
+            f"They look unlike the rest; the first is {audit.files[place].name}: {reason}.",
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,54 @@
+"""A run comes in, the JSON that its model file carries goes out: all that a reader has to know."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from tumorscope import __version__
+from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.weights import TrainedNetwork
+
+METADATA_KEY: Final = "tumorscope"
+"""The name of the one metadata entry; TorchScript's extra file is `tumorscope.json`."""
+
+METADATA_FORMAT: Final = 1
+"""Changes when a reader of the old metadata would misread the new."""
+
+LICENSE: Final = "Apache-2.0"
+INTENDED_USE: Final = "Research use only: not a medical device, not for diagnosis."
+
+_CONFIDENT: Final = 0.9
+"""A largest probability of at least this much makes a confident verdict."""
+
+
+def metadata_of(run: RunFolder, trained: TrainedNetwork) -> dict[str, Any]:
+    """Return what a model file says about itself; JSON holds all of it.
+
+    Args:
+        run: The finished run that the network comes from.
+        trained: Its network.
+
+    Raises:
+        ModelError: The run's files cannot be read.
+    """
+    data, recipe, description = run.data(), run.recipe(), trained.description
+    return {
+        "format": METADATA_FORMAT,
+        "name": f"tumorscope-{recipe.name}",
+        "version": __version__,
+        "classes": list(description.classes),
+        "input_size": description.input_size,
+        "preparation": description.preparation,
+        "temperature": description.temperature,
+        "thresholds": {"confident": _CONFIDENT},
+        "data": {name: data[name] for name in ("fingerprint", "split", "fold", "counts")},
+        "recipe": recipe.model_dump(),
+        "created": datetime.now(UTC).date().isoformat(),
+        "license": LICENSE,
+        "intended_use": INTENDED_USE,
+    }
+
+
+def to_text(metadata: dict[str, Any]) -> str:
+    """Return metadata as the text that a model file carries."""
+    return json.dumps(metadata, separators=(",", ":"))

@@ -1,0 +1,42 @@
+"""A finished run comes in, one TorchScript file that carries everything goes out."""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from tumorscope.export.metadata import METADATA_KEY, metadata_of, to_text
+from tumorscope.export.served import ServedNetwork
+from tumorscope.files import whole_file
+from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.weights import load_weights
+
+EXTRA_FILE = f"{METADATA_KEY}.json"
+"""Where the metadata stands inside the file."""
+
+
+def export_torchscript(run: RunFolder, path: Path) -> Path:
+    """Write a run's network as a TorchScript file, whole or not at all.
+
+    Args:
+        run: A finished run.
+        path: The file.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModelError: The run is not finished.
+    """
+    trained = load_weights(run.weights_file)
+    served = ServedNetwork(trained).eval()
+    text = to_text(metadata_of(run, trained))
+    with whole_file(path) as temporary, warnings.catch_warnings(), torch.inference_mode():
+        # Deprecated, and the format that was asked for.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # Shapes that are constants of a network at one input size (EfficientNet's padding).
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        traced = torch.jit.trace(served, served.example(), check_trace=False)  # type: ignore[no-untyped-call]
+        script = torch.jit.freeze(traced)
+        torch.jit.save(script, str(temporary), _extra_files={EXTRA_FILE: text})
+    return path

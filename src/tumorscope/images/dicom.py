@@ -1,0 +1,362 @@
+"""A DICOM file comes in, its frames go out as grey slices (pydicom is imported when one is read)."""
+
+import contextlib
+import math
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorscope.images.lossless_jpeg import decode_lossless_jpeg
+from tumorscope.images.reading import UnreadableImageError
+from tumorscope.images.slices import (
+    SliceChoice,
+    SliceImage,
+    check_size,
+    choose,
+    damaged,
+    head_shares,
+    square_pixels,
+    to_grey,
+    why_headless,
+    why_unsuitable,
+)
+
+if TYPE_CHECKING:
+    from pydicom import Dataset, FileDataset
+
+DICOM_SUFFIXES: Final = (".dcm", ".dicom", ".ima")
+"""Usual endings; many DICOM files have none, so `is_dicom` looks inside."""
+
+MAXIMUM_VOLUME: Final = 200_000_000
+"""Files with more pixels in all their frames are refused."""
+
+_MODALITIES: Final = {
+    "CR": "an X-ray picture",
+    "CT": "a CT scan",
+    "DX": "an X-ray picture",
+    "MG": "a mammogram",
+    "NM": "a nuclear medicine scan",
+    "OT": "a picture of unstated kind",
+    "PT": "a PET scan",
+    "RF": "an X-ray picture",
+    "SC": "a screen capture",
+    "US": "an ultrasound scan",
+    "XA": "an X-ray angiogram",
+}
+
+_OTHER_PARTS: Final = frozenset(
+    "ABDOMEN ANKLE ARM BLADDER BREAST CHEST CSPINE ELBOW EXTREMITY FOOT HAND HEART HIP KIDNEY KNEE "
+    "LEG LIVER LSPINE PELVIS PROSTATE SHOULDER SPINE SSPINE TSPINE THIGH UTERUS WHOLEBODY "
+    "WRIST".split()
+)
+"""Values of Body Part Examined that are certainly no head."""
+
+_LOSSLESS_JPEG: Final = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+
+_DECODERS: Final = {
+    "1.2.840.10008.1.2.4.50": "pillow",
+    "1.2.840.10008.1.2.4.51": "pillow",
+    "1.2.840.10008.1.2.4.80": "pyjpegls",
+    "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.4.90": "pillow",
+    "1.2.840.10008.1.2.4.91": "pillow",
+    "1.2.840.10008.1.2.5": "pydicom",
+}
+"""Which of pydicom's decoders reads a transfer syntax: those that survive damaged files."""
+
+_SEEN_SHARE: Final = 0.6
+"""A window that leaves less of the head between its black and its white hides too much."""
+
+
+def is_dicom(path: str) -> bool:
+    """Tell whether a file begins as DICOM files do."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:  # noqa: PTH123  (as fast as can be)
+        return file.read(132)[128:] == b"DICM"
+    return False
+
+
+def read_dicom(path: "str | os.PathLike[str]", choice: SliceChoice) -> Iterator[SliceImage]:
+    """Read a DICOM file.
+
+    Grey values go through the modality and the VOI transformation (DICOM PS3.3, C.11); the window
+    in the file is used when it leaves most of the head between black and white, else the range of
+    the values. The orientation is left as acquired, oblong pixels are made square.
+
+    Args:
+        path: The file.
+        choice: Which frames of a file that holds several; its axis is ignored.
+
+    Yields:
+        The slices; one without a picture when the whole file is of another kind.
+
+    Raises:
+        UnreadableImageError: The file is missing, damaged, or holds no picture.
+    """
+    name = os.fspath(path)
+    dataset = _open(name)
+    try:
+        series = str(dataset.get("SeriesInstanceUID") or "")
+        reason = _why_unsupported(dataset)
+        if reason:
+            yield SliceImage(name, None, None, unsupported=reason, series=series)
+            return
+        _fill_in(dataset, name)
+        count = int(dataset.get("NumberOfFrames") or 1)
+        if count == 1:
+            grey, reason = _frame(dataset, 0)
+            yield SliceImage(name, None, grey, unsupported=reason, series=series)
+        else:
+            yield from _frames(dataset, name, count, choice, series)
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # pydicom and the decoders raise nearly anything on damage.
+        raise damaged(name, "DICOM file", error) from error
+
+
+def in_series_order(paths: Iterable[str]) -> list[str]:
+    """Sort DICOM files by series, then along the body (or by instance number).
+
+    Args:
+        paths: DICOM files; those that cannot be read come first, in the order given.
+    """
+    from pydicom import dcmread  # noqa: PLC0415  (only where DICOM is read)
+
+    tags = [
+        "SeriesNumber",
+        "SeriesInstanceUID",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "InstanceNumber",
+    ]
+
+    def place(path: str) -> tuple[float, str, float, float]:
+        try:
+            header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(tags))
+            return (
+                float(header.get("SeriesNumber") or 0),
+                str(header.get("SeriesInstanceUID") or ""),
+                _along_normal(header),
+                float(header.get("InstanceNumber") or 0),
+            )
+        except Exception:  # noqa: BLE001  (the reason is told when the file itself is read)
+            return (-math.inf, "", 0.0, 0.0)
+
+    return sorted(paths, key=place)
+
+
+def _along_normal(header: "Dataset") -> float:
+    """Return how far along the stack's normal a slice lies, in mm; 0 when the file does not say."""
+    position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+    if not position or not orientation:
+        return 0.0
+    axes = np.array(orientation, dtype=np.float64).reshape(2, 3)
+    return float(np.dot(np.cross(axes[0], axes[1]), np.array(position, dtype=np.float64)))
+
+
+def _open(name: str) -> "FileDataset":
+    """Read the file's elements; their values are not checked yet."""
+    from pydicom import dcmread  # noqa: PLC0415  (only where DICOM is read)
+    from pydicom.errors import InvalidDicomError  # noqa: PLC0415
+
+    try:
+        # Some archives leave out the preamble; then the ending of the name is believed.
+        return dcmread(name, force=name.lower().endswith(DICOM_SUFFIXES))
+    except FileNotFoundError:
+        raise UnreadableImageError(f"{name}: no such file") from None
+    except InvalidDicomError:
+        raise UnreadableImageError(f"{name}: not a DICOM file") from None
+    except Exception as error:  # pydicom raises nearly anything on damage.
+        raise damaged(name, "DICOM file", error) from error
+
+
+def _why_unsupported(dataset: "Dataset") -> str:
+    """Return why this kind of DICOM file is not judged; empty when it is."""
+    modality = str(dataset.get("Modality") or "MR").strip().upper()
+    if modality != "MR" and _has_pixels(dataset):
+        kind = _MODALITIES.get(modality, "a picture of another kind")
+        return f"{kind} (modality {modality}); the model judges MR slices only"
+    part = str(dataset.get("BodyPartExamined") or "").replace(" ", "").upper()
+    if part in _OTHER_PARTS:
+        return f"a scan of another part of the body ({part.lower()})"
+    return ""
+
+
+def _has_pixels(dataset: "Dataset") -> bool:
+    return any(
+        name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+    )
+
+
+def _fill_in(dataset: "FileDataset", name: str) -> None:
+    """Check the size, and set the elements without which the pixels could not be read.
+
+    Raises:
+        UnreadableImageError: The file holds no picture, or its size is not accepted.
+    """
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian  # noqa: PLC0415
+
+    if not _has_pixels(dataset):
+        kind = getattr(dataset.get("SOPClassUID"), "name", "")
+        raise UnreadableImageError(f"{name}: a DICOM file without a picture ({kind or 'no pixels'})")
+    if "Rows" not in dataset or "Columns" not in dataset:
+        raise UnreadableImageError(f"{name}: a DICOM file that does not say its size (Rows, Columns)")
+    rows, columns, frames = dataset.Rows, dataset.Columns, dataset.get("NumberOfFrames") or 1
+    check_size(name, int(rows), int(columns))
+    if int(frames) * rows * columns > MAXIMUM_VOLUME or int(frames) < 1:
+        raise UnreadableImageError(f"{name}: {frames} frames of {columns}x{rows} pixels, refused")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit = dataset.original_encoding[0]
+        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = syntax
+    usual: dict[str, Any] = {
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "PixelRepresentation": 0,
+        "BitsAllocated": 16,
+    }
+    usual["BitsStored"] = dataset.get("BitsAllocated") or 16
+    for keyword, value in usual.items():
+        if dataset.get(keyword) in (None, ""):
+            setattr(dataset, keyword, value)
+
+
+def _frames(
+    dataset: "FileDataset", name: str, count: int, choice: SliceChoice, series: str
+) -> Iterator[SliceImage]:
+    """Yield the chosen frames of a file that holds several."""
+    if choice.numbers is None:
+        numbers = list(range(count))
+    else:
+        numbers = choose(name, count, choice, [])
+    frames = {number: _frame(dataset, number) for number in numbers}
+    seen = [grey for grey, _ in frames.values() if grey is not None]
+    shares = [1.0] * count
+    if len({grey.shape for grey in seen}) == 1 and len(seen) == len(numbers):
+        for number, share in zip(numbers, head_shares(np.stack(seen), 0), strict=True):
+            shares[number] = float(share)
+    if choice.numbers is None:
+        numbers = choose(name, count, choice, shares)
+    volume = f"{count} frames of {dataset.Columns} x {dataset.Rows} pixels"
+    for number in numbers:
+        grey, reason = frames[number]
+        reason = reason or why_headless(shares[number])
+        yield SliceImage(name, number, grey, reason, volume=volume, series=series)
+
+
+def _frame(dataset: "FileDataset", number: int) -> tuple[NDArray[np.uint8] | None, str]:
+    """Return a frame's grey values, and why it cannot be judged (empty when it can)."""
+    _use_frame_elements(dataset, number)
+    pixels = _decode(dataset, number)
+    if pixels.ndim == 3 or dataset.PhotometricInterpretation == "PALETTE COLOR":
+        grey = _colourless(dataset, pixels)
+        if grey is None:
+            return None, "a colour picture (a map or an overlay), not a slice as it was acquired"
+    else:
+        grey = _shown(dataset, pixels)
+    spacing = dataset.get("PixelSpacing")
+    if spacing and len(spacing) == 2:
+        grey = square_pixels(grey, float(spacing[0]), float(spacing[1]))
+    return grey, why_unsuitable(grey)
+
+
+def _use_frame_elements(dataset: "Dataset", number: int) -> None:
+    """Bring what enhanced files say frame by frame to where plain files say it."""
+    groups = list(dataset.get("SharedFunctionalGroupsSequence") or ())[:1]
+    groups += list(dataset.get("PerFrameFunctionalGroupsSequence") or ())[number : number + 1]
+    for group in groups:
+        for keyword in (
+            "PixelValueTransformationSequence",
+            "FrameVOILUTSequence",
+            "PixelMeasuresSequence",
+        ):
+            for item in group.get(keyword) or ():
+                dataset.update(item)
+
+
+def _decode(dataset: "FileDataset", number: int) -> NDArray[Any]:
+    """Return a frame's pixels as stored, `[rows, columns]` or, in colour, `[rows, columns, 3]`."""
+    from pydicom.encaps import get_frame  # noqa: PLC0415
+    from pydicom.pixels import pixel_array  # noqa: PLC0415
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in _LOSSLESS_JPEG and dataset.SamplesPerPixel == 1:
+        count = int(dataset.get("NumberOfFrames") or 1)
+        code = get_frame(dataset.PixelData, number, number_of_frames=count)
+        pixels = decode_lossless_jpeg(code, (dataset.Rows, dataset.Columns))
+        if dataset.PixelRepresentation == 1:
+            unused = 16 - int(dataset.BitsStored)
+            return (pixels << unused).view(np.int16) >> unused
+        return pixels
+    if not syntax.is_compressed or syntax.is_deflated:
+        return pixel_array(dataset, index=number)
+    decoder = _DECODERS.get(syntax)
+    if decoder is None:
+        raise ValueError(f"the compression {syntax.name} is not supported: save it uncompressed")
+    return pixel_array(dataset, index=number, decoding_plugin=decoder)
+
+
+def _colourless(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """Return the grey values of a picture stored in colour; None when it shows colours."""
+    from pydicom.pixels import apply_color_lut  # noqa: PLC0415
+
+    if pixels.ndim == 2:
+        pixels = apply_color_lut(pixels, dataset)
+    values = pixels[..., :3].astype(np.float64)
+    # (Lossy compression leaves traces of colour in grey pictures.)
+    spread = np.percentile(np.ptp(values, axis=2), 99)
+    if spread > 0.05 * max(float(values.max()), 1.0):
+        return None
+    grey = values.mean(axis=2)
+    return np.rint(grey).astype(np.uint8) if pixels.dtype == np.uint8 else to_grey(grey)
+
+
+def _shown(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return grey pixels as they are meant to be seen."""
+    from pydicom.pixels import apply_modality_lut  # noqa: PLC0415
+
+    inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
+    padding = _padding(dataset, pixels)
+    values = np.asarray(apply_modality_lut(pixels, dataset))
+    if padding.any() and not padding.all():
+        inner = values[~padding]
+        values = np.where(padding, inner.max() if inverted else inner.min(), values)
+    windowed = _windowed(dataset, values)
+    if windowed is not None:
+        grey = to_grey(windowed)
+    elif values.dtype == np.uint8:
+        grey = values
+    else:
+        grey = to_grey(values)
+    return np.invert(grey) if inverted else grey
+
+
+def _padding(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which pixels only fill up the frame."""
+    first = dataset.get("PixelPaddingValue")
+    if not isinstance(first, int):
+        return np.zeros(pixels.shape, dtype=np.bool_)
+    last = dataset.get("PixelPaddingRangeLimit")
+    low, high = sorted((first, last if isinstance(last, int) else first))
+    return (pixels >= low) & (pixels <= high)
+
+
+def _windowed(dataset: "Dataset", values: NDArray[Any]) -> NDArray[Any] | None:
+    """Return the values behind the file's own window or table; None when it has no sensible one."""
+    from pydicom.pixels import apply_voi_lut  # noqa: PLC0415
+
+    if not dataset.get("VOILUTSequence") and not (
+        "WindowCenter" in dataset and "WindowWidth" in dataset
+    ):
+        return None
+    try:
+        shown = np.asarray(apply_voi_lut(values, dataset))
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, struct.error):
+        return None  # The tags make no sense, the pixels may well.
+    low, high = np.percentile(values, (1, 99))
+    head = values > low + 0.12 * (high - low)
+    inside = (shown > shown.min()) & (shown < shown.max())
+    return shown if head.any() and inside[head].mean() >= _SEEN_SHARE else None

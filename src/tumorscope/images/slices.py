@@ -1,0 +1,226 @@
+"""Grey values as a file stores them come in, slices to be judged (uint8) go out: shared steps."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tumorscope.errors import DataError
+from tumorscope.images.reading import MAXIMUM_PIXELS, MINIMUM_SIDE, UnreadableImageError
+
+AXES: Final = ("axial", "coronal", "sagittal")
+"""The planes that a volume can be cut in."""
+
+ENOUGH_HEAD: Final = 0.5
+"""A slice of a volume is judged unasked when it shows this share of the fullest slice's head."""
+
+_HARDLY_ANY_HEAD: Final = 0.1
+"""Below this share a slice that was asked for is not judged."""
+
+_HEAD_LEVEL: Final = 0.12
+"""A voxel belongs to the head above this fraction of the brightest tissue (as in `prepare`)."""
+
+_ROBUST_RANGE: Final = (0.1, 99.9)
+"""Per cent of the pixels between which 0 and 255 are laid; `prepare` clips more than that."""
+
+_LARGEST: Final = 1e30
+"""Larger numbers are cut to this."""
+
+_BLANK_RANGE: Final = 8
+"""A slice whose grey values lie closer together than this shows nothing."""
+
+_MASK_VALUES: Final = 4
+"""So few different grey values make a mask or a drawing."""
+
+
+@dataclass(frozen=True)
+class SliceChoice:
+    """Which slices of a volume are wanted; files that hold one slice ignore it.
+
+    Attributes:
+        axis: One of `AXES`; None takes the plane in which the volume was acquired.
+        numbers: Slice numbers from 0, as in Python; None takes the slices with enough head.
+    """
+
+    axis: str | None = None
+    numbers: slice | None = None
+
+    @classmethod
+    def parse(cls, axis: str | None, numbers: str | None) -> "SliceChoice":
+        """Read a choice as people write it.
+
+        Args:
+            axis: One of `AXES`, or None.
+            numbers: `all`, a number, or `first:end` or `first:end:step`, where the end is not
+                taken; None for the slices with enough head.
+
+        Raises:
+            DataError: The axis or the numbers cannot be understood.
+        """
+        if axis is not None and axis not in AXES:
+            raise DataError(f"unknown axis '{axis}': the axes are {', '.join(AXES)}")
+        if numbers is None:
+            return cls(axis)
+        if numbers == "all":
+            return cls(axis, slice(None))
+        if re.fullmatch(r"\d{1,6}", numbers):
+            return cls(axis, slice(int(numbers), int(numbers) + 1))
+        match = re.fullmatch(r"(\d{0,6}):(\d{0,6})(?::([1-9]\d{0,5}))?", numbers)
+        if not match:
+            raise DataError(
+                f"unknown slices '{numbers}': write all, a number from 0, or first:end "
+                "(10:20 means 10 to 19)"
+            )
+        return cls(axis, slice(*(int(part) if part else None for part in match.groups())))
+
+
+@dataclass(frozen=True, eq=False)
+class SliceImage:
+    """One slice of a file.
+
+    Attributes:
+        path: The file.
+        number: The slice or frame in a file that holds several, from 0; else None.
+        grey: Grey values 0 to 255, uint8, `[height, width]`; None where there is nothing to see.
+        unsupported: Why this slice cannot be judged; empty when it can.
+        volume: A line about the volume that the slice is from; empty for single slices.
+        series: What names the DICOM series that the slice is from; else empty.
+    """
+
+    path: str
+    number: int | None
+    grey: NDArray[np.uint8] | None
+    unsupported: str = ""
+    volume: str = ""
+    series: str = ""
+
+
+def damaged(path: str, what: str, error: Exception) -> UnreadableImageError:
+    """Return the error for a file on which a decoder failed."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return UnreadableImageError(f"{path}: damaged {what} ({words[:80]})")
+
+
+def check_size(path: str, height: int, width: int) -> None:
+    """Refuse a slice that is too small to judge or too large to open.
+
+    Raises:
+        UnreadableImageError: The size is not accepted.
+    """
+    if min(height, width) < MINIMUM_SIDE:
+        raise UnreadableImageError(
+            f"{path}: {width}x{height} pixels are too few (at least {MINIMUM_SIDE} a side)"
+        )
+    if height * width > MAXIMUM_PIXELS:
+        raise UnreadableImageError(
+            f"{path}: more than {MAXIMUM_PIXELS // 1_000_000} million pixels a slice, refused"
+        )
+
+
+def to_grey(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Lay 0 to 255 over the range of the values, a few outliers left aside.
+
+    Args:
+        values: Any numbers, shape `[height, width]`; those that are not finite become 0.
+
+    Returns:
+        Grey values, uint8, same shape; all 0 where the values do not differ.
+    """
+    finite = np.isfinite(values)
+    # No scanner measures such numbers; without the limit their differences could overflow.
+    real = np.clip(np.where(finite, values, 0).astype(np.float64), -_LARGEST, _LARGEST)
+    known = real[finite]
+    if not known.size:
+        return np.zeros(real.shape, dtype=np.uint8)
+    low, high = np.percentile(known, _ROBUST_RANGE)
+    if high <= low:
+        low, high = known.min(), known.max()
+    if high <= low:
+        return np.zeros(real.shape, dtype=np.uint8)
+    levels = np.where(finite, np.clip((real - low) * (255.0 / (high - low)), 0, 255), 0)
+    return np.rint(levels).astype(np.uint8)
+
+
+def square_pixels(
+    grey: NDArray[np.uint8], row_spacing: float, column_spacing: float
+) -> NDArray[np.uint8]:
+    """Resample a slice whose pixels are oblong to square ones of the shorter side.
+
+    Args:
+        grey: The slice, `[height, width]`.
+        row_spacing: Distance between rows, in any unit.
+        column_spacing: Distance between columns, in the same unit.
+
+    Returns:
+        The slice in its true proportions; unchanged when a spacing makes no sense.
+    """
+    spacings = (row_spacing, column_spacing)
+    if not all(np.isfinite(spacing) and spacing > 0 for spacing in spacings):
+        return grey
+    stretch = row_spacing / column_spacing
+    if abs(stretch - 1) < 0.01 or not 0.05 < stretch < 20:
+        return grey
+    height, width = grey.shape
+    size = (width, round(height * stretch)) if stretch > 1 else (round(width / stretch), height)
+    bilinear = Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(np.ascontiguousarray(grey)).resize(size, bilinear))
+
+
+def why_unsuitable(grey: NDArray[np.uint8]) -> str:
+    """Return why there is nothing to judge on a slice; empty when there is."""
+    if int(grey.max()) - int(grey.min()) < _BLANK_RANGE:
+        return "a blank slice: nothing stands out from the background"
+    values = np.count_nonzero(np.bincount(grey.ravel(), minlength=256))
+    if values <= _MASK_VALUES:
+        return f"only {values} different grey values: a mask or a drawing, not a scan"
+    return ""
+
+
+def head_shares(volume: NDArray[np.generic], axis: int) -> NDArray[np.float64]:
+    """Return how much head each slice of a volume shows, the fullest being 1.
+
+    Args:
+        volume: Grey values, three-dimensional.
+        axis: The axis along which the slices lie.
+
+    Returns:
+        Shares, length `volume.shape[axis]`; all 0 when nothing stands out.
+    """
+    coarse = np.moveaxis(volume, axis, 0)[:, ::2, ::2]
+    coarse = np.nan_to_num(coarse.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    dark, bright = np.percentile(coarse, (2, 99))
+    if bright <= dark:
+        return np.zeros(len(coarse))
+    area = (coarse > dark + _HEAD_LEVEL * (bright - dark)).mean(axis=(1, 2))
+    return np.asarray(area / max(area.max(), 1e-9), dtype=np.float64)
+
+
+def choose(path: str, count: int, choice: SliceChoice, shares: Sequence[float]) -> list[int]:
+    """Return the numbers of the slices to be judged.
+
+    Args:
+        path: The file, for the message.
+        count: How many slices there are.
+        choice: What was asked for.
+        shares: What `head_shares` says, length `count`.
+
+    Raises:
+        UnreadableImageError: The choice fits none of the slices.
+    """
+    if choice.numbers is None:
+        return [number for number in range(count) if shares[number] >= ENOUGH_HEAD]
+    chosen = list(range(count))[choice.numbers]
+    if not chosen:
+        raise UnreadableImageError(
+            f"{path}: none of its {count} slices (0 to {count - 1}) is among those asked for"
+        )
+    return chosen
+
+
+def why_headless(share: float) -> str:
+    """Return why a slice of a volume is not judged, given its share of the fullest slice's head."""
+    return "hardly any head on this slice" if share < _HARDLY_ANY_HEAD else ""

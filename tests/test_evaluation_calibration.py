@@ -1,0 +1,86 @@
+"""Temperature and reliability: known answers, and what a temperature never changes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import log_softmax, softmax
+
+from tumorscope.errors import DataError
+from tumorscope.evaluation.calibration import apply_temperature, fit_temperature, reliability
+
+
+def true_logits(seed: int = 0, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose softmax is exactly how often each class is the true one."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (count, 4))
+    chances = softmax(logits, axis=1).cumsum(axis=1)
+    labels = (rng.random((count, 1)) > chances[:, :3]).sum(axis=1)
+    return logits, labels
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_the_temperature_that_spoiled_the_logits_is_found(temperature: float) -> None:
+    logits, labels = true_logits()
+    assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.03)
+
+
+def test_log_probabilities_do_as_well_as_logits() -> None:
+    logits, labels = true_logits(count=500)
+    assert fit_temperature(log_softmax(logits, axis=1), labels) == pytest.approx(
+        fit_temperature(logits, labels), rel=1e-4
+    )
+
+
+def test_two_images_worked_out_by_hand() -> None:
+    # Three of four right at logit difference 2: sigmoid(2 / T) must be 3 / 4, so T = 2 / ln 3.
+    logits = np.array([[2.0, 0.0]] * 4)
+    found = fit_temperature(logits, np.array([0, 0, 0, 1]))
+    assert found == pytest.approx(2 / np.log(3), rel=1e-4)
+
+
+def test_answers_all_right_give_the_lower_bound() -> None:
+    assert fit_temperature(np.eye(4), np.arange(4)) == pytest.approx(0.05, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "message"),
+    [
+        (np.zeros((0, 4)), np.zeros(0, dtype=int), "at least one image"),
+        (np.zeros((3, 4)), np.zeros(2, dtype=int), r"not \(3, 4\) and \(2,\)"),
+        (np.full((1, 4), np.nan), np.zeros(1, dtype=int), "finite"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(
+    logits: np.ndarray, labels: np.ndarray, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        fit_temperature(logits, labels)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 1000), temperature=st.floats(0.1, 10))
+def test_a_temperature_keeps_the_order_of_the_classes(seed: int, temperature: float) -> None:
+    probabilities = np.random.default_rng(seed).dirichlet([1] * 4, size=10)
+    changed = apply_temperature(probabilities, temperature)
+    np.testing.assert_allclose(changed.sum(axis=1), 1)
+    order = np.argsort(probabilities, axis=1)
+    assert (np.diff(np.take_along_axis(changed, order, axis=1), axis=1) >= 0).all()
+    hotter = apply_temperature(probabilities, temperature * 2)
+    assert (hotter.max(axis=1) <= changed.max(axis=1) + 1e-12).all()
+
+
+def test_temperature_one_changes_nothing_and_zero_is_refused() -> None:
+    probabilities = np.array([[0.7, 0.3, 0.0], [1.0, 0.0, 0.0]])
+    np.testing.assert_allclose(apply_temperature(probabilities, 1.0), probabilities, atol=1e-12)
+    with pytest.raises(ValueError, match="above 0"):
+        apply_temperature(probabilities, 0.0)
+
+
+def test_reliability_worked_out_by_hand() -> None:
+    probabilities = np.array([[0.5, 0.5], [0.7, 0.3], [0.2, 0.8], [0.0, 1.0]])
+    found = reliability(probabilities, np.array([0, 1, 1, 1]), bins=4)
+    assert found.edges.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert found.counts.tolist() == [0, 1, 1, 2]
+    np.testing.assert_allclose(found.confidence, [np.nan, 0.5, 0.7, 0.9])
+    np.testing.assert_allclose(found.accuracy, [np.nan, 1, 0, 1])
