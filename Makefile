@@ -33,10 +33,7 @@ imports: setup
 	$(RUN)/lint-imports
 
 unit: setup
-	$(RUN)/coverage erase
-	$(RUN)/coverage run -m pytest
-	$(RUN)/coverage combine --quiet
-	$(RUN)/coverage report
+	$(RUN)/pytest --numprocesses 2 --cov --cov-report=term:skip-covered
 
 tables: setup          ## rebuild the README's tables from results/
 	$(RUN)/python benchmarks/tables.py

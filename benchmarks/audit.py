@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
-from record import write_record
 
+from record import write_record
 from tumorscope.data.audit import Audit, audit
 from tumorscope.data.twins import describe, find_twins
 from tumorscope.images import read_slice

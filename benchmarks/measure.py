@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from record import ROOT, write_record
 
+from record import ROOT, write_record
 from tumorscope.data.inputs import read_inputs
 from tumorscope.data.protocols import PROTOCOLS
 from tumorscope.data.sources import read_data

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from record import RESULTS, ROOT
-
 from tumorscope.files import write_text
 
 _START, _END = "<!-- table:{} -->", "<!-- /table -->"

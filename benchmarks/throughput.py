@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 import torch
-from record import write_record
 from torch import nn
 
+from record import write_record
 from tumorscope.training.architectures import build_network
 from tumorscope.training.memory import keep_freed_memory
 from tumorscope.training.recipe import load_recipe
@@ -34,7 +34,9 @@ def main() -> None:
     """Measure and write `results/throughput.json`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--bare", action="store_true", help="only the bare loop, to standard output")
+    parser.add_argument(
+        "--bare", action="store_true", help="only the bare loop, to standard output"
+    )
     options = parser.parse_args()
     if options.bare:
         print(json.dumps(bare_loop()))

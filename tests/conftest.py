@@ -1,9 +1,15 @@
 """Fixtures that several test modules share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from tumorscope.cli.main import main
+from tumorscope.data.phantoms import draw_phantom, write_phantoms
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +40,25 @@ def small() -> list[str]:
     return [word for field in SMALL for word in ("--set", field)]
 
 
+Draw = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def draw() -> Draw:
+    """Draws a small head slice to a path: another seed, another head."""
+
+    def draw_to(path: Path, seed: int, *, label: str = "glioma", mirrored: bool = False) -> Path:
+        image = draw_phantom(label, plane="axial", patient_seed=seed, slice_number=2, size=72).image
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.fliplr(image) if mirrored else image).save(path)
+        return path
+
+    return draw_to
+
+
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 40 phantoms: four classes, five patients each, in five folds."""
-    from tumorscope.data.phantoms import write_phantoms
-
     folder = tmp_path_factory.mktemp("sets") / "phantoms"
     write_phantoms(folder, patients_per_class=5, slices_per_patient=2)
     return folder
@@ -47,9 +67,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(phantoms: Path, small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three epochs on the phantoms, trained and judged; to be copied, not changed."""
-    import torch
-
-    from tumorscope.cli.main import main
+    import torch  # noqa: PLC0415  (slow to import, and most tests do without it)
 
     torch.set_num_threads(1)  # as in the processes that tests start
     folder = tmp_path_factory.mktemp("runs") / "trained"

@@ -12,11 +12,14 @@ from tumorscope.errors import MissingExtraError, TumorscopeError
 
 COMMANDS: Final = {
     "demo": "draw phantoms, train, judge, export and predict, in three minutes",
+    "predict": "classify pictures, DICOM files and NIfTI volumes",
     "train": "train a network from a recipe",
     "evaluate": "judge a trained network on a test split",
     "crossval": "train and judge on every fold, and pool the answers",
+    "export": "turn a run into one checked model file",
     "audit": "find copies, leaks and shortcuts in a data set",
     "download": "fetch the public data sets",
+    "benchmark": "measure a model's speed in every runtime installed here",
     "info": "sum up a run folder",
 }
 """Subcommands by name: each is a module of this package with `add_arguments` and `run`."""

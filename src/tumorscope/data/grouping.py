@@ -61,9 +61,10 @@ def _describe(item: Slice) -> Descriptor | str:
 
 def _join(slices: list[Slice], keys: list[str], attribute: str) -> list[str]:
     """Unite what the slices' own attribute joins with what the keys join; name the unions."""
-    parent: dict[str, str] = {}
+    # Keys and the slices' own names may look alike and yet have nothing in common.
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def root(name: str) -> str:
+    def root(name: tuple[str, str]) -> tuple[str, str]:
         while parent.setdefault(name, name) != name:
             parent[name] = parent[parent[name]]
             name = parent[name]
@@ -72,5 +73,5 @@ def _join(slices: list[Slice], keys: list[str], attribute: str) -> list[str]:
     for item, key in zip(slices, keys, strict=True):
         own = getattr(item, attribute)
         if own:
-            parent[root(key)] = root(own)
-    return [root(key) for key in keys]
+            parent[root(("key", key))] = root((attribute, own))
+    return [root(("key", key))[1] for key in keys]

@@ -8,13 +8,13 @@ their outlines are drawn for the right half. In sagittal slices the face looks t
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Map = NDArray[np.float32]
+Map = NDArray[np.floating[Any]]
 Points = tuple[tuple[float, float], ...]
 
 PLANES: Final = ("axial", "coronal", "sagittal")

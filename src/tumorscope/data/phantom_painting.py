@@ -4,6 +4,7 @@ Pictures here are canvases of the head's coordinates with levels from 0 (air) to
 in a T1-weighted scan with contrast agent.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -47,7 +48,8 @@ def _band(wavelength: float) -> Map:
     side = min(CANVAS, 1 << int(np.ceil(np.log2(2 * EXTENT / wavelength * 4))))
     pixel = 2 * EXTENT / side
     frequency = np.hypot(np.fft.fftfreq(side, pixel)[:, None], np.fft.rfftfreq(side, pixel))
-    return np.exp(-0.5 * ((frequency * wavelength - 1) / 0.35) ** 2).astype(np.float32)
+    band: Map = np.exp(-0.5 * ((frequency * wavelength - 1) / 0.35) ** 2).astype(np.float32)
+    return band
 
 
 def enlarge(grid: Map, side: int) -> Map:
@@ -265,9 +267,11 @@ def _dura_spot(head: Anatomy, random: Generator) -> tuple[tuple[float, float], t
         (np.abs(head.cavity + 0.01) < 0.01) & ((angle - first) % 360 <= last - first)
     )
     row, column = spots[random.integers(len(spots))]
-    down, across = np.gradient(-head.cavity[row - 1 : row + 2, column - 1 : column + 2])
-    inwards = np.array([across[1, 1], down[1, 1]]) / np.hypot(across[1, 1], down[1, 1])
-    return (float(x[row, column]), float(y[row, column])), (float(inwards[0]), float(inwards[1]))
+    across = float(head.cavity[row, column - 1] - head.cavity[row, column + 1])
+    down = float(head.cavity[row - 1, column] - head.cavity[row + 1, column])
+    steepness = math.hypot(across, down)
+    spot = (float(x[row, column]), float(y[row, column]))
+    return spot, (across / steepness, down / steepness)
 
 
 def _push(

@@ -101,9 +101,9 @@ PROTOCOLS: Final = {
             source="sartaj",
             kind="published",
             explanation=(
-                "The SARTAJ set's own Training and Testing folders. The test images come from "
-                "elsewhere than the training images and their glioma labels are known to be "
-                "unreliable: everybody's figures fall here."
+                "The SARTAJ set's own Training and Testing folders. Most test images are copies of "
+                "training images; but hardly any of the gliomas are, and those come from elsewhere "
+                "and their labels are known to be unreliable. Everybody's figures fall there."
             ),
         ),
         Protocol(
@@ -227,15 +227,16 @@ def hold_out(slices: list[Slice], *, share: float, seed: int) -> tuple[list[Slic
     # Small sets hold out more: no more parts can be drawn than the largest class has slices.
     largest = max(Counter(item.label for item in slices).values(), default=0)
     groups = len({item.group for item in slices})
-    held = _draw_folds(slices, max(2, min(round(1 / share), largest, groups)), seed) == 1
-    stay = [item for item, out in zip(slices, held, strict=True) if not out]
-    lost = {item.label for item in slices} - {item.label for item in stay}
-    if lost:
-        raise DataError(
-            f"nothing of class '{min(lost)}' is left to learn from when a part is held out for "
-            "validation: the class needs more patients or groups"
-        )
-    return stay, [item for item, out in zip(slices, held, strict=True) if out]
+    count = max(2, min(round(1 / share), largest, groups))
+    folds = _draw_folds(slices, count, seed)
+    for number in range(1, count + 1):
+        stay = [item for item, fold in zip(slices, folds, strict=True) if fold != number]
+        if {item.label for item in stay} == {item.label for item in slices}:
+            return stay, [item for item, fold in zip(slices, folds, strict=True) if fold == number]
+    raise DataError(
+        "whatever is held out for validation, nothing of some class is left to learn from: "
+        "there must be more patients or groups"
+    )
 
 
 def _fold_parts(slices: list[Slice], fold: int, seed: int) -> tuple[list[Slice], list[Slice]]:

@@ -142,9 +142,10 @@ def _read_kaggle(folder: Path, progress: Progress) -> Catalogue:
         for name in match.different
     ]
     skipped += [Skipped(item.name, item.reason) for item in match.unreadable]
-    skipped += [
-        Skipped(name, "in the manifest, but there is no such file") for name in match.missing
-    ]
+    if match.missing:
+        first, *others = match.missing
+        also = f", nor are {len(others):,} others" if others else ""
+        skipped.append(Skipped(first, f"in the manifest, but not there{also}"))
     return Catalogue(tuple(slices), tuple(skipped))
 
 

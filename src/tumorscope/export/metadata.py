@@ -5,14 +5,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from tumorscope import __version__
+from tumorscope.classify.model_file import FORMAT
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.weights import TrainedNetwork
-
-METADATA_KEY: Final = "tumorscope"
-"""The name of the one metadata entry; TorchScript's extra file is `tumorscope.json`."""
-
-METADATA_FORMAT: Final = 1
-"""Changes when a reader of the old metadata would misread the new."""
 
 LICENSE: Final = "Apache-2.0"
 INTENDED_USE: Final = "Research use only: not a medical device, not for diagnosis."
@@ -33,7 +28,7 @@ def metadata_of(run: RunFolder, trained: TrainedNetwork) -> dict[str, Any]:
     """
     data, recipe, description = run.data(), run.recipe(), trained.description
     return {
-        "format": METADATA_FORMAT,
+        "format": FORMAT,
         "name": f"tumorscope-{recipe.name}",
         "version": __version__,
         "classes": list(description.classes),

@@ -10,8 +10,9 @@ import onnxruntime
 import torch
 from onnx import helper, version_converter
 
+from tumorscope.classify.model_file import METADATA_KEY
 from tumorscope.errors import ModelError
-from tumorscope.export.metadata import METADATA_KEY, metadata_of, to_text
+from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.served import INPUT_NAME, ServedNetwork
 from tumorscope.files import whole_file
 from tumorscope.training.run_folder import RunFolder
@@ -39,18 +40,14 @@ def export_onnx(
         ModelError: The run is not finished, or the operator set is not on offer.
     """
     trained = load_weights(run.weights_file)
-    model = build_onnx(trained, metadata_of(run, trained), opset=opset, batch=batch)
-    return save_onnx(model, path)
+    model = build_onnx(trained, opset=opset, batch=batch)
+    return save_onnx(model, metadata_of(run, trained), path)
 
 
 def build_onnx(
-    trained: TrainedNetwork,
-    metadata: dict[str, Any],
-    *,
-    opset: int = EDGE_OPSET,
-    batch: int | None = None,
+    trained: TrainedNetwork, *, opset: int = EDGE_OPSET, batch: int | None = None
 ) -> onnx.ModelProto:
-    """Return a network as an ONNX model; see `export_onnx`."""
+    """Return a network as an ONNX model without metadata; see `export_onnx`."""
     newest = newest_opset()
     if not EDGE_OPSET <= opset <= newest:
         raise ModelError(f"operator set {opset} is not on offer: take {EDGE_OPSET} to {newest}")
@@ -65,6 +62,8 @@ def build_onnx(
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # Shapes that are constants of a network at one input size (EfficientNet's padding).
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        # What it then leaves in the graph is computed there (EfficientNet's padding).
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         torch.onnx.export(
             served,
             (served.example(batch or 2),),
@@ -80,14 +79,14 @@ def build_onnx(
         model = version_converter.convert_version(model, opset)
     # The oldest file format that has these operators: TensorRT 8.2 reads up to 8, set 13 needs 7.
     model.ir_version = helper.find_min_ir_version_for(list(model.opset_import))
-    model.producer_name = "tumorscope"
-    model.producer_version = metadata["version"]
-    helper.set_model_props(model, {METADATA_KEY: to_text(metadata)})
     return model
 
 
-def save_onnx(model: onnx.ModelProto, path: Path) -> Path:
-    """Check a model and write it, whole or not at all."""
+def save_onnx(model: onnx.ModelProto, metadata: dict[str, Any], path: Path) -> Path:
+    """Check a model and write it with its metadata, whole or not at all."""
+    model.producer_name = "tumorscope"
+    model.producer_version = metadata["version"]
+    helper.set_model_props(model, {METADATA_KEY: to_text(metadata)})
     onnx.checker.check_model(model, full_check=True)
     with whole_file(path) as temporary:
         onnx.save(model, temporary)

@@ -3,21 +3,23 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from tumorscope.classify import model_file
 from tumorscope.errors import MissingExtraError, ModelError
+from tumorscope.export.served import INPUT_NAME, OUTPUT_NAMES
 
 _Floats = NDArray[np.float32]
 _Ask = Callable[[_Floats], Sequence[_Floats]]
 
-PART: Final = 64
-"""Images a call, where the file leaves it open."""
+PART: Final = 32
+"""Images a call, where the file leaves it open; engines are built for no more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +61,11 @@ def to_inputs(grey: NDArray[np.uint8]) -> _Floats:
 
 
 def open_model(path: Path) -> OpenModel:
-    """Open a model file in the runtime that its kind is made for, on the CPU.
+    """Open a model file in the runtime that its kind is made for: an engine on the GPU.
 
     Args:
-        path: `.onnx`, `.torchscript`, or a folder with OpenVINO's `model.xml` and `model.bin`.
+        path: `.onnx`, `.torchscript`, TensorRT's `.engine`, or a folder with OpenVINO's
+            `model.xml` and `model.bin`.
 
     Raises:
         ModelError: The file is missing, damaged or of no known kind.
@@ -76,22 +79,22 @@ def open_model(path: Path) -> OpenModel:
         return _open_onnx(path)
     if path.suffix == ".torchscript":
         return _open_torchscript(path)
-    raise ModelError(f"{path}: no known kind of model; known are .onnx, .torchscript, a folder")
+    if path.suffix == ".engine":
+        return _open_engine(path)
+    raise ModelError(
+        f"{path}: no known kind of model; known are .onnx, .torchscript, .engine, OpenVINO's folder"
+    )
 
 
 def _open_onnx(path: Path) -> OpenModel:
-    try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors have no other common class)
-        raise ModelError(f"{path}: not an ONNX model, or damaged ({_first(error)})") from None
-    (given,) = session.get_inputs()
-    batch = given.shape[0] if isinstance(given.shape[0], int) else 0
+    # As `predict` opens it: a file that it would not take is found out here.
+    file = model_file.open_model(path, providers=["cpu"])
 
     def ask(inputs: _Floats) -> Sequence[_Floats]:
-        answers: Sequence[_Floats] = session.run(None, {given.name: inputs})
+        answers: Sequence[_Floats] = file.session.run(None, {INPUT_NAME: inputs})
         return answers
 
-    return OpenModel("ONNX Runtime", path.stat().st_size, batch, ask)
+    return OpenModel("ONNX Runtime", path.stat().st_size, file.batch or 0, ask)
 
 
 def _open_torchscript(path: Path) -> OpenModel:
@@ -128,6 +131,40 @@ def _open_openvino(path: Path) -> OpenModel:
 
     size = sum((path / name).stat().st_size for name in ("model.xml", "model.bin"))
     return OpenModel("OpenVINO", size, batch.get_length() if batch.is_static else 0, ask)
+
+
+def _open_engine(path: Path) -> OpenModel:
+    try:
+        tensorrt = import_module("tensorrt")
+    except ModuleNotFoundError:
+        raise ModelError(
+            f"{path}: cannot be verified without TensorRT's Python package; --no-verify skips it"
+        ) from None
+    runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
+    engine = runtime.deserialize_cuda_engine(path.read_bytes())
+    if engine is None:
+        raise ModelError(f"{path}: not an engine of this TensorRT and GPU, or damaged")
+    context = engine.create_execution_context()
+    names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
+    batch = engine.get_tensor_shape(INPUT_NAME)[0]
+
+    def ask(inputs: _Floats) -> Sequence[_Floats]:
+        grey = torch.from_numpy(inputs).cuda()
+        context.set_input_shape(INPUT_NAME, tuple(grey.shape))
+        tensors = {
+            name: grey if name == INPUT_NAME else _room(context.get_tensor_shape(name))
+            for name in names
+        }
+        for name, tensor in tensors.items():
+            context.set_tensor_address(name, tensor.data_ptr())
+        context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
+        return [tensors[name].cpu().numpy() for name in OUTPUT_NAMES if name in tensors]
+
+    return OpenModel("TensorRT", path.stat().st_size, max(batch, 0), ask)
+
+
+def _room(shape: Sequence[int]) -> torch.Tensor:
+    return torch.empty(tuple(shape), dtype=torch.float32, device="cuda")
 
 
 def _first(error: Exception) -> str:

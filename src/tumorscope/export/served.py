@@ -87,33 +87,29 @@ class _Head(nn.Module):
 def _find_head(network: nn.Module, grey: Tensor) -> _Head | None:
     """Find the last feature maps, and make sure that the logits are linear in their means."""
     linears = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    places: list[str] = []
+    seen: list[tuple[str, Tensor]] = []
     handles = [
-        module.register_forward_hook(_noting(name, places))
+        module.register_forward_hook(_noting(name, seen))
         for name, module in network.named_modules()
     ]
-    try:
-        with torch.inference_mode():
-            network(grey)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not places or not linears:
-        return None
-    head = _Head(places[-1], linears[-1])
-    with torch.inference_mode(), _kept_output(network, head.place) as kept:
+    with torch.inference_mode():
         logits = network(grey)
-        means = kept[0].mean(dim=(2, 3))
-        fits = means.shape[1] == head.linear.in_features and torch.allclose(
-            head.linear(means), logits, rtol=1e-3, atol=1e-3
-        )
-    return head if fits else None
+    for handle in handles:
+        handle.remove()
+    if not seen or not linears:
+        return None
+    (place, features), linear = seen[-1], linears[-1]
+    if features.shape[1] != linear.in_features:
+        return None
+    with torch.inference_mode():
+        expected = linear(features.mean(dim=(2, 3)))
+    return _Head(place, linear) if torch.allclose(expected, logits, rtol=1e-3, atol=1e-3) else None
 
 
-def _noting(name: str, places: list[str]) -> Callable[[nn.Module, Any, Any], None]:
+def _noting(name: str, seen: list[tuple[str, Tensor]]) -> Callable[[nn.Module, Any, Any], None]:
     def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.dim() == 4 and output.shape[-1] > 1:
-            places.append(name)
+            seen.append((name, output))
 
     return note
 
@@ -121,12 +117,12 @@ def _noting(name: str, places: list[str]) -> Callable[[nn.Module, Any, Any], Non
 def _logits_and_maps(network: nn.Module, head: _Head, grey: Tensor) -> tuple[Tensor, Tensor]:
     with _kept_output(network, head.place) as kept:
         logits = network(grey)
-    return logits, head(kept[0])
+    return logits, head(kept[-1])
 
 
 @contextmanager
 def _kept_output(network: nn.Module, place: str) -> Iterator[list[Tensor]]:
-    """Keep what the module of that name returns while the network runs."""
+    """Keep what the module of that name returns each time while the network runs."""
     kept: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:

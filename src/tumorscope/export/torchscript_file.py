@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from tumorscope.export.metadata import METADATA_KEY, metadata_of, to_text
+from tumorscope.classify.model_file import METADATA_KEY
+from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.served import ServedNetwork
 from tumorscope.files import whole_file
 from tumorscope.training.run_folder import RunFolder

@@ -33,11 +33,12 @@ class Tolerance:
     accuracy: float | None = None
 
     def __str__(self) -> str:
+        limits = []
         if self.probability is not None:
-            return f"probabilities within {self.probability:g}"
+            limits.append(f"probabilities within {self.probability:g}")
         if self.accuracy is not None:
-            return f"at most {self.accuracy * 100:.1f} points of accuracy lost"
-        return "any difference"
+            limits.append(f"at most {self.accuracy * 100:g} points of accuracy lost")
+        return " and ".join(limits)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A DICOM file comes in, its frames go out as grey slices (pydicom is imported when one is read)."""
+"""A DICOM file comes in, its frames go out as grey slices; pydicom is imported only then."""
 
 import contextlib
 import math
@@ -20,6 +20,7 @@ from tumorscope.images.slices import (
     damaged,
     head_shares,
     square_pixels,
+    square_shape,
     to_grey,
     why_headless,
     why_unsuitable,
@@ -49,17 +50,46 @@ _MODALITIES: Final = {
 }
 
 _OTHER_PARTS: Final = frozenset(
-    "ABDOMEN ANKLE ARM BLADDER BREAST CHEST CSPINE ELBOW EXTREMITY FOOT HAND HEART HIP KIDNEY KNEE "
-    "LEG LIVER LSPINE PELVIS PROSTATE SHOULDER SPINE SSPINE TSPINE THIGH UTERUS WHOLEBODY "
-    "WRIST".split()
+    (
+        "ABDOMEN",
+        "ANKLE",
+        "ARM",
+        "BLADDER",
+        "BREAST",
+        "CHEST",
+        "CSPINE",
+        "ELBOW",
+        "EXTREMITY",
+        "FOOT",
+        "HAND",
+        "HEART",
+        "HIP",
+        "KIDNEY",
+        "KNEE",
+        "LEG",
+        "LIVER",
+        "LSPINE",
+        "PELVIS",
+        "PROSTATE",
+        "SHOULDER",
+        "SPINE",
+        "SSPINE",
+        "TSPINE",
+        "THIGH",
+        "UTERUS",
+        "WHOLEBODY",
+        "WRIST",
+    )
 )
 """Values of Body Part Examined that are certainly no head."""
 
 _LOSSLESS_JPEG: Final = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 
+_EXTENDED_JPEG: Final = "1.2.840.10008.1.2.4.51"
+
 _DECODERS: Final = {
     "1.2.840.10008.1.2.4.50": "pillow",
-    "1.2.840.10008.1.2.4.51": "pillow",
+    _EXTENDED_JPEG: "pillow",
     "1.2.840.10008.1.2.4.80": "pyjpegls",
     "1.2.840.10008.1.2.4.81": "pyjpegls",
     "1.2.840.10008.1.2.4.90": "pillow",
@@ -107,7 +137,7 @@ def read_dicom(path: "str | os.PathLike[str]", choice: SliceChoice) -> Iterator[
         _fill_in(dataset, name)
         count = int(dataset.get("NumberOfFrames") or 1)
         if count == 1:
-            grey, reason = _frame(dataset, 0)
+            grey, reason = _frame(dataset, name, 0)
             yield SliceImage(name, None, grey, unsupported=reason, series=series)
         else:
             yield from _frames(dataset, name, count, choice, series)
@@ -150,7 +180,10 @@ def in_series_order(paths: Iterable[str]) -> list[str]:
 
 def _along_normal(header: "Dataset") -> float:
     """Return how far along the stack's normal a slice lies, in mm; 0 when the file does not say."""
-    position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+    position, orientation = (
+        header.get("ImagePositionPatient"),
+        header.get("ImageOrientationPatient"),
+    )
     if not position or not orientation:
         return 0.0
     axes = np.array(orientation, dtype=np.float64).reshape(2, 3)
@@ -186,9 +219,7 @@ def _why_unsupported(dataset: "Dataset") -> str:
 
 
 def _has_pixels(dataset: "Dataset") -> bool:
-    return any(
-        name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-    )
+    return any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
 
 
 def _fill_in(dataset: "FileDataset", name: str) -> None:
@@ -201,9 +232,13 @@ def _fill_in(dataset: "FileDataset", name: str) -> None:
 
     if not _has_pixels(dataset):
         kind = getattr(dataset.get("SOPClassUID"), "name", "")
-        raise UnreadableImageError(f"{name}: a DICOM file without a picture ({kind or 'no pixels'})")
+        raise UnreadableImageError(
+            f"{name}: a DICOM file without a picture ({kind or 'no pixels'})"
+        )
     if "Rows" not in dataset or "Columns" not in dataset:
-        raise UnreadableImageError(f"{name}: a DICOM file that does not say its size (Rows, Columns)")
+        raise UnreadableImageError(
+            f"{name}: a DICOM file that does not say its size (Rows, Columns)"
+        )
     rows, columns, frames = dataset.Rows, dataset.Columns, dataset.get("NumberOfFrames") or 1
     check_size(name, int(rows), int(columns))
     if int(frames) * rows * columns > MAXIMUM_VOLUME or int(frames) < 1:
@@ -222,22 +257,38 @@ def _fill_in(dataset: "FileDataset", name: str) -> None:
     for keyword, value in usual.items():
         if dataset.get(keyword) in (None, ""):
             setattr(dataset, keyword, value)
+    _check_compression(dataset, name)
+
+
+def _check_compression(dataset: "FileDataset", name: str) -> None:
+    """Refuse a compression that no decoder at hand reads.
+
+    Raises:
+        UnreadableImageError: Names the compression.
+    """
+    from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated or (syntax in _LOSSLESS_JPEG and dataset.SamplesPerPixel == 1):
+        return
+    decoder = _DECODERS.get(syntax)
+    twelve_bits = syntax == _EXTENDED_JPEG and dataset.BitsStored != 8  # (Pillow has no such.)
+    if not decoder or twelve_bits or decoder not in get_decoder(syntax).available_plugins:
+        raise UnreadableImageError(
+            f"{name}: its compression ({syntax.name}) cannot be read: save it uncompressed"
+        )
 
 
 def _frames(
     dataset: "FileDataset", name: str, count: int, choice: SliceChoice, series: str
 ) -> Iterator[SliceImage]:
     """Yield the chosen frames of a file that holds several."""
-    if choice.numbers is None:
-        numbers = list(range(count))
-    else:
-        numbers = choose(name, count, choice, [])
-    frames = {number: _frame(dataset, number) for number in numbers}
+    numbers = choose(name, count, choice, np.ones(count))
+    frames = {number: _frame(dataset, name, number) for number in numbers}
     seen = [grey for grey, _ in frames.values() if grey is not None]
-    shares = [1.0] * count
+    shares = np.ones(count)
     if len({grey.shape for grey in seen}) == 1 and len(seen) == len(numbers):
-        for number, share in zip(numbers, head_shares(np.stack(seen), 0), strict=True):
-            shares[number] = float(share)
+        shares[numbers] = head_shares(np.stack(seen), 0)
     if choice.numbers is None:
         numbers = choose(name, count, choice, shares)
     volume = f"{count} frames of {dataset.Columns} x {dataset.Rows} pixels"
@@ -247,7 +298,7 @@ def _frames(
         yield SliceImage(name, number, grey, reason, volume=volume, series=series)
 
 
-def _frame(dataset: "FileDataset", number: int) -> tuple[NDArray[np.uint8] | None, str]:
+def _frame(dataset: "FileDataset", name: str, number: int) -> tuple[NDArray[np.uint8] | None, str]:
     """Return a frame's grey values, and why it cannot be judged (empty when it can)."""
     _use_frame_elements(dataset, number)
     pixels = _decode(dataset, number)
@@ -259,7 +310,10 @@ def _frame(dataset: "FileDataset", number: int) -> tuple[NDArray[np.uint8] | Non
         grey = _shown(dataset, pixels)
     spacing = dataset.get("PixelSpacing")
     if spacing and len(spacing) == 2:
-        grey = square_pixels(grey, float(spacing[0]), float(spacing[1]))
+        row_spacing, column_spacing = (float(length) for length in spacing)
+        shape = (grey.shape[0], grey.shape[1])
+        check_size(name, *square_shape(shape, row_spacing, column_spacing))
+        grey = square_pixels(grey, row_spacing, column_spacing)
     return grey, why_unsuitable(grey)
 
 
@@ -280,7 +334,7 @@ def _use_frame_elements(dataset: "Dataset", number: int) -> None:
 def _decode(dataset: "FileDataset", number: int) -> NDArray[Any]:
     """Return a frame's pixels as stored, `[rows, columns]` or, in colour, `[rows, columns, 3]`."""
     from pydicom.encaps import get_frame  # noqa: PLC0415
-    from pydicom.pixels import pixel_array  # noqa: PLC0415
+    from pydicom.pixels.utils import pixel_array  # noqa: PLC0415
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in _LOSSLESS_JPEG and dataset.SamplesPerPixel == 1:
@@ -290,18 +344,13 @@ def _decode(dataset: "FileDataset", number: int) -> NDArray[Any]:
         if dataset.PixelRepresentation == 1:
             unused = 16 - int(dataset.BitsStored)
             return (pixels << unused).view(np.int16) >> unused
-        return pixels
-    if not syntax.is_compressed or syntax.is_deflated:
-        return pixel_array(dataset, index=number)
-    decoder = _DECODERS.get(syntax)
-    if decoder is None:
-        raise ValueError(f"the compression {syntax.name} is not supported: save it uncompressed")
-    return pixel_array(dataset, index=number, decoding_plugin=decoder)
+        return pixels.astype(np.uint8) if dataset.BitsAllocated == 8 else pixels
+    return pixel_array(dataset, index=number, decoding_plugin=_DECODERS.get(syntax, ""))
 
 
 def _colourless(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.uint8] | None:
     """Return the grey values of a picture stored in colour; None when it shows colours."""
-    from pydicom.pixels import apply_color_lut  # noqa: PLC0415
+    from pydicom.pixels.processing import apply_color_lut  # noqa: PLC0415
 
     if pixels.ndim == 2:
         pixels = apply_color_lut(pixels, dataset)
@@ -316,7 +365,7 @@ def _colourless(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.uint8] |
 
 def _shown(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return grey pixels as they are meant to be seen."""
-    from pydicom.pixels import apply_modality_lut  # noqa: PLC0415
+    from pydicom.pixels.processing import apply_modality_lut  # noqa: PLC0415
 
     inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
     padding = _padding(dataset, pixels)
@@ -346,7 +395,7 @@ def _padding(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _windowed(dataset: "Dataset", values: NDArray[Any]) -> NDArray[Any] | None:
     """Return the values behind the file's own window or table; None when it has no sensible one."""
-    from pydicom.pixels import apply_voi_lut  # noqa: PLC0415
+    from pydicom.pixels.processing import apply_voi_lut  # noqa: PLC0415
 
     if not dataset.get("VOILUTSequence") and not (
         "WindowCenter" in dataset and "WindowWidth" in dataset

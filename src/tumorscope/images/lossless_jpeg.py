@@ -187,8 +187,10 @@ def _decode_differences(data: bytes, table: _Table, count: int) -> NDArray[np.in
     extra = _bits(buffer, at + table.length[codes], category % 16)
     half = np.int64(1) << np.maximum(category - 1, 0)
     negative = (category > 0) & (extra < half)
-    differences = np.where(negative, extra - 2 * half + 1, extra)
-    return np.where(category == 16, 32768, np.where(category == 0, 0, differences))
+    differences = extra + np.where(negative, 1 - 2 * half, 0)
+    differences[category == 0] = 0
+    differences[category == 16] = 32768
+    return differences
 
 
 def _bits(
@@ -197,4 +199,5 @@ def _bits(
     """Return the numbers that stand in so many bits (at most 16) at these positions."""
     byte = positions >> 3
     window = buffer[byte] << 16 | buffer[byte + 1] << 8 | buffer[byte + 2]
-    return window >> (24 - (positions & 7) - counts) & ((np.int64(1) << counts) - 1)
+    result: NDArray[np.int64] = window >> (24 - (positions & 7) - counts)
+    return result & ((np.int64(1) << counts) - 1)

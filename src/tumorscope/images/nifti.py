@@ -6,7 +6,7 @@ nibabel is imported when a volume is read.
 import math
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,11 @@ from tumorscope.images.slices import (
     damaged,
     head_shares,
     square_pixels,
+    square_shape,
     to_grey,
     why_headless,
     why_unsuitable,
 )
-
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Image
 
 NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 
@@ -83,7 +81,7 @@ def _open(name: str) -> tuple[NDArray[Any] | None, tuple[float, float, float], s
     """
     import nibabel  # noqa: PLC0415  (only where NIfTI is read)
 
-    image: Nifti1Image = nibabel.load(name)  # type: ignore[assignment]
+    image: Any = nibabel.load(name)
     shape = (*image.shape, 1, 1)[: max(3, len(image.shape))]
     if image.get_data_dtype().kind not in "iuf":
         return None, (1, 1, 1), "voxels of colours or complex numbers, not a scan"
@@ -95,16 +93,17 @@ def _open(name: str) -> tuple[NDArray[Any] | None, tuple[float, float, float], s
         )
     if not np.isfinite(image.affine).all():
         raise UnreadableImageError(f"{name}: damaged NIfTI file (its orientation is no number)")
-    turn = nibabel.io_orientation(image.affine)
+    turn = nibabel.io_orientation(image.affine)  # type: ignore[no-untyped-call]
     if np.isnan(turn).any():
         raise UnreadableImageError(f"{name}: damaged NIfTI file (its orientation is degenerate)")
     spatial = (slice(None),) * min(3, len(image.shape))
     first = np.asanyarray(image.dataobj[spatial + (0,) * len(shape[3:])]).reshape(shape[:3])
-    stored = nibabel.affines.voxel_sizes(image.affine)
+    stored = nibabel.affines.voxel_sizes(image.affine)  # type: ignore[no-untyped-call]
     x, y, z = (float(stored[axis]) for axis in np.argsort(turn[:, 0]))
     further = math.prod(shape[3:])
     note = f", the first of {further} volumes" if further > 1 else ""
-    return nibabel.apply_orientation(first, turn), (x, y, z), note
+    volume = nibabel.apply_orientation(first, turn)  # type: ignore[no-untyped-call]
+    return volume, (x, y, z), note
 
 
 def _acquired_plane(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> str:
@@ -128,7 +127,8 @@ def _cut(
     """Yield the chosen slices of a volume whose axes point to right, front and top."""
     across = _ACROSS[plane]
     columns, rows = (axis for axis in range(3) if axis != across)
-    check_size(name, volume.shape[rows], volume.shape[columns])
+    shape = (volume.shape[rows], volume.shape[columns])
+    check_size(name, *square_shape(shape, spacing[rows], spacing[columns]))
     count = volume.shape[across]
     shares = head_shares(volume, across)
     numbers = choose(name, count, choice, shares)
@@ -139,7 +139,7 @@ def _cut(
         reason = "no head stands out from the background in this volume"
         yield SliceImage(name, None, None, reason, volume=about)
     for number in numbers:
-        values = np.take(volume, number, axis=across).T[::-1, ::-1]
+        values = np.moveaxis(volume, across, 0)[number].T[::-1, ::-1]
         grey = np.array(values) if values.dtype == np.uint8 else to_grey(values)
         reason = why_unsuitable(grey) or why_headless(shares[number])
         grey = square_pixels(grey, spacing[rows], spacing[columns])

@@ -36,6 +36,8 @@ def open_slices(
     """
     name = os.fspath(path)
     ending = name.lower()
+    if os.path.isdir(name):  # noqa: PTH112  (a stream of many paths)
+        raise UnreadableImageError(f"{name}: no JPEG, PNG, DICOM or NIfTI file in this folder")
     if ending.endswith(NIFTI_SUFFIXES):
         yield from read_nifti(name, choice or SliceChoice())
     elif ending.endswith(DICOM_SUFFIXES) or is_dicom(name):
@@ -59,10 +61,7 @@ def find_files(folder: "str | os.PathLike[str]") -> list[str]:
 
     Returns:
         Folder by folder: pictures and volumes in the order that people count in (2 before 10),
-        then DICOM files series by series, along the body.
-
-    Raises:
-        UnreadableImageError: There is no such file.
+        then DICOM files series by series, along the body. Empty when there are none.
     """
     found: list[str] = []
     for where, folders, names in os.walk(folder):
@@ -80,8 +79,6 @@ def find_files(folder: "str | os.PathLike[str]") -> list[str]:
         ]
         found += other
         found += in_series_order(dicom) if len(dicom) > 1 else dicom
-    if not found:
-        raise UnreadableImageError(f"{folder}: no JPEG, PNG, DICOM or NIfTI file in this folder")
     return found
 
 

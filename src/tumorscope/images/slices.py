@@ -1,9 +1,8 @@
 """Grey values as a file stores them come in, slices to be judged (uint8) go out: shared steps."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,9 @@ _HEAD_LEVEL: Final = 0.12
 
 _ROBUST_RANGE: Final = (0.1, 99.9)
 """Per cent of the pixels between which 0 and 255 are laid; `prepare` clips more than that."""
+
+_MOST_OBLONG: Final = 20
+"""Pixels that are longer than this in relation to their width are a mistake in the file."""
 
 _LARGEST: Final = 1e30
 """Larger numbers are cut to this."""
@@ -121,7 +123,7 @@ def check_size(path: str, height: int, width: int) -> None:
         )
 
 
-def to_grey(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+def to_grey(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Lay 0 to 255 over the range of the values, a few outliers left aside.
 
     Args:
@@ -145,6 +147,20 @@ def to_grey(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     return np.rint(levels).astype(np.uint8)
 
 
+def square_shape(
+    shape: tuple[int, int], row_spacing: float, column_spacing: float
+) -> tuple[int, int]:
+    """Return height and width after `square_pixels`."""
+    height, width = shape
+    spacings = (row_spacing, column_spacing)
+    if not all(np.isfinite(spacing) and spacing > 0 for spacing in spacings):
+        return shape
+    stretch = row_spacing / column_spacing
+    if abs(stretch - 1) < 0.01 or not 1 / _MOST_OBLONG < stretch < _MOST_OBLONG:
+        return shape
+    return (round(height * stretch), width) if stretch > 1 else (height, round(width / stretch))
+
+
 def square_pixels(
     grey: NDArray[np.uint8], row_spacing: float, column_spacing: float
 ) -> NDArray[np.uint8]:
@@ -158,16 +174,11 @@ def square_pixels(
     Returns:
         The slice in its true proportions; unchanged when a spacing makes no sense.
     """
-    spacings = (row_spacing, column_spacing)
-    if not all(np.isfinite(spacing) and spacing > 0 for spacing in spacings):
+    height, width = square_shape((grey.shape[0], grey.shape[1]), row_spacing, column_spacing)
+    if grey.shape == (height, width):
         return grey
-    stretch = row_spacing / column_spacing
-    if abs(stretch - 1) < 0.01 or not 0.05 < stretch < 20:
-        return grey
-    height, width = grey.shape
-    size = (width, round(height * stretch)) if stretch > 1 else (round(width / stretch), height)
-    bilinear = Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(np.ascontiguousarray(grey)).resize(size, bilinear))
+    picture = Image.fromarray(np.ascontiguousarray(grey))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def why_unsuitable(grey: NDArray[np.uint8]) -> str:
@@ -180,7 +191,7 @@ def why_unsuitable(grey: NDArray[np.uint8]) -> str:
     return ""
 
 
-def head_shares(volume: NDArray[np.generic], axis: int) -> NDArray[np.float64]:
+def head_shares(volume: NDArray[Any], axis: int) -> NDArray[np.float64]:
     """Return how much head each slice of a volume shows, the fullest being 1.
 
     Args:
@@ -191,7 +202,7 @@ def head_shares(volume: NDArray[np.generic], axis: int) -> NDArray[np.float64]:
         Shares, length `volume.shape[axis]`; all 0 when nothing stands out.
     """
     coarse = np.moveaxis(volume, axis, 0)[:, ::2, ::2]
-    coarse = np.nan_to_num(coarse.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    coarse = np.where(np.isfinite(coarse), coarse, 0).astype(np.float32)
     dark, bright = np.percentile(coarse, (2, 99))
     if bright <= dark:
         return np.zeros(len(coarse))
@@ -199,7 +210,7 @@ def head_shares(volume: NDArray[np.generic], axis: int) -> NDArray[np.float64]:
     return np.asarray(area / max(area.max(), 1e-9), dtype=np.float64)
 
 
-def choose(path: str, count: int, choice: SliceChoice, shares: Sequence[float]) -> list[int]:
+def choose(path: str, count: int, choice: SliceChoice, shares: NDArray[np.float64]) -> list[int]:
     """Return the numbers of the slices to be judged.
 
     Args:

@@ -75,7 +75,7 @@ class Augmentation:
         shape = (len(grey), 1, 1, 1)
         gain = _factor(len(grey), grey.device, self.contrast).view(shape)
         gamma = _factor(len(grey), grey.device, self.contrast).view(shape)
-        share = (grey * (1.0 / 255.0)).clamp(1e-4, 1.0)
+        share = (grey * (1.0 / 255.0)).clamp(0.0, 1.0)
         return share.pow(gamma) * (255.0 * gain)
 
 

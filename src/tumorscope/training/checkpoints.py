@@ -7,7 +7,7 @@ does not begin another epoch.
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -31,34 +31,35 @@ class WholeCheckpoints(TorchCheckpointIO):
         write_bytes(Path(path), content.getvalue())
 
 
-class BestAndLast(ModelCheckpoint):
-    """Keeps the epoch with the best score as `best.ckpt` and the last one as `last.ckpt`.
+class KeptEpoch(ModelCheckpoint):
+    """Keeps one epoch in a file: the one with the best score, or the last.
+
+    Lightning's own `save_last` keeps up with the best epoch only.
 
     Args:
-        folder: Where the two files go.
+        folder: Where the file goes.
+        name: `best` or `last`; a callback for `last` has to stand after the one for `best`, so
+            that it knows of it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: Literal["best", "last"]) -> None:
         super().__init__(
             dirpath=folder,
-            filename="best",
-            monitor="score",
+            filename=name,
+            monitor="score" if name == "best" else None,
             mode="max",
-            save_last=True,
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what a checkpoint kept; the folder may stand somewhere else by now."""
-        folder = Path(str(self.dirpath))
-        best = str(folder / "best.ckpt")
+        path, score = str(Path(str(self.dirpath)) / f"{self.filename}.ckpt"), "best_model_score"
         here = {
             "dirpath": self.dirpath,
-            "best_model_path": best,
-            "kth_best_model_path": best,
-            "best_k_models": {best: state_dict["best_model_score"]},
-            "last_model_path": str(folder / "last.ckpt"),
+            "best_model_path": path,
+            "kth_best_model_path": path,
+            "best_k_models": {} if state_dict[score] is None else {path: state_dict[score]},
         }
         super().load_state_dict({**state_dict, **here})
 

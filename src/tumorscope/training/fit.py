@@ -21,7 +21,7 @@ from tumorscope.files import write_text
 from tumorscope.progress import Progress, silent
 from tumorscope.training.architectures import build_network
 from tumorscope.training.callbacks import History, Listener, SilentListener
-from tumorscope.training.checkpoints import BestAndLast, Patience, WholeCheckpoints
+from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoints
 from tumorscope.training.fitting import Fitting, Part
 from tumorscope.training.memory import keep_freed_memory
 from tumorscope.training.recipe import Recipe
@@ -90,9 +90,9 @@ def fit(
         RecipeError: The recipe does not fit the machine.
     """
     run = RunFolder(folder)
-    best = BestAndLast(run.checkpoints)
+    best, last = KeptEpoch(run.checkpoints, "best"), KeptEpoch(run.checkpoints, "last")
     history = History(folder, listener or SilentListener())
-    trainer = _trainer(recipe, folder, hardware, [history, best])
+    trainer = _trainer(recipe, folder, hardware, [history, best, last])
     if trainer.is_global_zero:  # the other processes start when the folder holds the run
         _check_folder(run, origin, resume=resume)
     keep_freed_memory()

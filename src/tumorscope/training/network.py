@@ -55,7 +55,9 @@ class Classifier(nn.Module):
 
 
 class SliceNet(Classifier):
-    """Our network: a stem, four residual stages, each of which halves the picture.
+    """Our network: a stem that quarters the picture and four residual stages.
+
+    Three of the stages halve it again; the side of the input has to be a multiple of 32.
 
     Args:
         size: One of `SIZES`.
@@ -70,7 +72,7 @@ class SliceNet(Classifier):
         self.stages = nn.Sequential(*_stages(widths, depths))
 
     def features(self, grey: Tensor) -> Tensor:
-        """Return feature maps `[N, width, S/16, S/16]` of grey values `[N, 1, S, S]`."""
+        """Return feature maps `[N, width, S/32, S/32]` of grey values `[N, 1, S, S]`."""
         maps: Tensor = self.stages(self.stem(_scale(grey)))
         return maps
 

@@ -36,9 +36,13 @@ class NetworkRecipe(_Section):
 
 
 class InputRecipe(_Section):
-    """The model's input: its side in pixels."""
+    """The model's input.
 
-    size: Annotated[int, Field(ge=32, le=512)] = 128
+    Attributes:
+        size: Its side in pixels; a multiple of 32, so that halving five times leaves no rest.
+    """
+
+    size: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = 128
 
 
 class AugmentationRecipe(_Section):
@@ -162,15 +166,15 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def _read(name: str | Path) -> dict[str, Any]:
     path = Path(name)
     if str(name) in bundled_recipes():
-        text = (resources.files("tumorscope.training") / "recipes" / f"{name}.toml").read_text()
+        content = (resources.files("tumorscope.training") / "recipes" / f"{name}.toml").read_bytes()
     elif path.suffix == ".toml" and path.is_file():
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     else:
         known = ", ".join(bundled_recipes())
         raise RecipeError(f"no recipe '{name}': give a .toml file or one of {known}")
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(content.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{name}: not TOML ({error})") from None
 
 

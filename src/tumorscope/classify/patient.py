@@ -1,0 +1,142 @@
+"""The answers to many slices come in, one answer a patient (series, volume or folder) goes out."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from tumorscope.classify.results import Failure, Prediction, Verdict
+from tumorscope.classify.verdict import NO_TUMOUR, judge
+
+NEIGHBOURS: Final = 3
+"""How many neighbouring slices decide: one alone may be noise, and few show a small tumour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientAnswer:
+    """A model's answer to all slices of a patient.
+
+    Attributes:
+        path: The volume's file, or the folder that the slices stand in.
+        series: What names the DICOM series; else empty.
+        label: The most probable class; None when no slice could be judged.
+        probability: Its probability; None when no slice could be judged.
+        probabilities: The probability of each class; empty when no slice could be judged.
+        verdict: `confident`, `uncertain` or `unsupported`.
+        reason: Why the verdict is not `confident`; else empty.
+        model: Name and version of the model.
+        milliseconds: What the network took for all slices.
+        slices: How many slices were judged.
+        decided_by: Path and number of the slices that decided.
+    """
+
+    path: str
+    series: str
+    label: str | None
+    probability: float | None
+    probabilities: dict[str, float]
+    verdict: Verdict
+    reason: str
+    model: str
+    milliseconds: float
+    slices: int
+    decided_by: tuple[tuple[str, int | None], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `tumorscope predict --patient --json` prints."""
+        return {
+            "path": self.path,
+            "series": self.series or None,
+            "slices": self.slices,
+            "label": self.label,
+            "probability": None if self.probability is None else round(self.probability, 6),
+            "probabilities": {name: round(p, 6) for name, p in self.probabilities.items()} or None,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "model": self.model,
+            "milliseconds": round(self.milliseconds, 2),
+            "decided_by": [{"path": path, "slice": number} for path, number in self.decided_by],
+        }
+
+
+def sum_up(
+    answers: Iterable[Prediction | Failure], *, confident: float
+) -> list[PatientAnswer | Failure]:
+    """Give one answer for all slices that belong together.
+
+    Slices belong together that are from one file, or, of files with a single slice, from one
+    folder and one DICOM series. Of all runs of three neighbouring slices (as they come in, without
+    those that cannot be judged) the one with the highest mean probability of any tumour decides:
+    its mean probabilities are the patient's. So a tumour on few slices counts, and a single slice
+    that stands alone counts for a third.
+
+    Args:
+        answers: The answers to the slices, in their order along the body.
+        confident: The probability from which an answer is confident.
+
+    Returns:
+        An answer a patient and the failures, in the order in which each is met first.
+    """
+    groups: dict[tuple[str, str], list[Prediction]] = {}
+    order: list[tuple[str, str] | Failure] = []
+    for answer in answers:
+        if isinstance(answer, Failure):
+            order.append(answer)
+            continue
+        several = answer.slice is not None or answer.volume
+        key = (answer.path if several else str(Path(answer.path).parent), answer.series)
+        if key not in groups:
+            groups[key] = []
+            order.append(key)
+        groups[key].append(answer)
+    return [
+        item if isinstance(item, Failure) else _answer(*item, groups[item], confident)
+        for item in order
+    ]
+
+
+def _answer(
+    path: str, series: str, slices: Sequence[Prediction], confident: float
+) -> PatientAnswer:
+    judged = [item for item in slices if item.label is not None]
+    if not judged:
+        reason, _ = Counter(item.reason for item in slices).most_common(1)[0]
+        return PatientAnswer(
+            path=path,
+            series=series,
+            label=None,
+            probability=None,
+            probabilities={},
+            verdict="unsupported",
+            reason=reason,
+            model=slices[0].model,
+            milliseconds=0.0,
+            slices=0,
+            decided_by=(),
+        )
+    classes = tuple(judged[0].probabilities)
+    table = np.array([[item.probabilities[name] for name in classes] for item in judged])
+    run = min(NEIGHBOURS, len(judged))
+    means = np.lib.stride_tricks.sliding_window_view(table, run, axis=0).mean(axis=-1)
+    # (A model that knows no healthy brains is asked where it is surest.)
+    suspicion = 1 - means[:, classes.index(NO_TUMOUR)] if NO_TUMOUR in classes else means.max(1)
+    start = int(np.argmax(suspicion))
+    probabilities = dict(zip(classes, means[start].tolist(), strict=True))
+    label = max(probabilities, key=probabilities.__getitem__)
+    verdict, reason = judge(probabilities, confident)
+    return PatientAnswer(
+        path=path,
+        series=series,
+        label=label,
+        probability=probabilities[label],
+        probabilities=probabilities,
+        verdict=verdict,
+        reason=reason,
+        model=judged[0].model,
+        milliseconds=sum(item.milliseconds for item in judged),
+        slices=len(judged),
+        decided_by=tuple((item.path, item.slice) for item in judged[start : start + run]),
+    )

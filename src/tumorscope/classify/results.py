@@ -1,0 +1,78 @@
+"""What a model says about a slice, or why a file could not be read, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Verdict = Literal["confident", "uncertain", "unsupported"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prediction:
+    """A model's answer to one slice.
+
+    Attributes:
+        path: The file; `array N` for the Nth array of a list.
+        slice: The slice or frame in a file that holds several, from 0; else None.
+        label: The most probable class; None when the slice is unsupported.
+        probability: Its probability; None when the slice is unsupported.
+        probabilities: The probability of each class; empty when the slice is unsupported.
+        verdict: `confident`, `uncertain` (a person should look) or `unsupported` (not a slice
+            that the model can judge).
+        reason: Why the verdict is not `confident`, in plain words; else empty.
+        model: Name and version of the model.
+        milliseconds: What the network took for this slice: an even share of its batch's time.
+        heatmap: Where the network saw the label, float32 `[h, w]`, over the box that
+            `tumorscope.images.find_head` finds; None when the model has no maps.
+        picture: The slice itself, uint8 `[height, width]`, where it was asked for.
+        volume: A line about the volume that the slice is from; empty for single slices.
+        series: What names the DICOM series that the slice is from; else empty.
+    """
+
+    path: str
+    slice: int | None
+    label: str | None
+    probability: float | None
+    probabilities: Mapping[str, float]
+    verdict: Verdict
+    reason: str
+    model: str
+    milliseconds: float
+    heatmap: NDArray[np.float32] | None = None
+    picture: NDArray[np.uint8] | None = None
+    volume: str = ""
+    series: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `tumorscope predict --json` prints for the slice."""
+        return {
+            "path": self.path,
+            "slice": self.slice,
+            "label": self.label,
+            "probability": None if self.probability is None else round(self.probability, 6),
+            "probabilities": {name: round(p, 6) for name, p in self.probabilities.items()} or None,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "model": self.model,
+            "milliseconds": round(self.milliseconds, 2),
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be read.
+
+    Attributes:
+        path: The file.
+        error: What is wrong with it.
+    """
+
+    path: str
+    error: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `tumorscope predict --json` prints in the file's place."""
+        return {"path": self.path, "error": self.error}

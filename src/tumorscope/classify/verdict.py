@@ -1,0 +1,35 @@
+"""Probabilities come in, the verdict and its reason in plain words go out."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from tumorscope.classify.results import Verdict
+
+NO_TUMOUR: Final = "notumor"
+
+
+def plain_name(label: str) -> str:
+    """Return a class's name as people write it."""
+    return "no tumour" if label == NO_TUMOUR else label
+
+
+def judge(probabilities: Mapping[str, float], confident: float) -> tuple[Verdict, str]:
+    """Decide whether an answer can stand alone.
+
+    Args:
+        probabilities: The probability of each class, two or more.
+        confident: What the largest must reach.
+
+    Returns:
+        `confident` and no reason, or `uncertain` and the classes between which the model wavers.
+
+    >>> judge({"glioma": 0.52, "meningioma": 0.41, "notumor": 0.07}, confident=0.9)
+    ('uncertain', 'between glioma (52 %) and meningioma (41 %)')
+    """
+    first, second = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:2]
+    if probabilities[first] >= confident:
+        return "confident", ""
+    between = " and ".join(
+        f"{plain_name(label)} ({100 * probabilities[label]:.0f} %)" for label in (first, second)
+    )
+    return "uncertain", f"between {between}"

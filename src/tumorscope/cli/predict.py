@@ -1,0 +1,264 @@
+"""`tumorscope predict`: files, folders, volumes come in, an answer for each slice goes out."""
+
+import argparse
+import csv
+import glob
+import json
+import logging
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+
+from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
+from tumorscope.errors import DataError
+
+if TYPE_CHECKING:
+    from tumorscope.classify import Classifier, Failure, Prediction
+    from tumorscope.classify.patient import PatientAnswer
+
+    Answer: TypeAlias = "Prediction | PatientAnswer | Failure"
+
+T = TypeVar("T")
+
+_MANY: Final = 50
+"""From so many files on a bar shows how far it is (importing it takes longer than few files)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the subcommand's arguments."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="JPEG, PNG, DICOM or NIfTI files, folders, patterns; - reads a list from stdin",
+    )
+    parser.add_argument("--model", metavar="M", help="an .onnx file, or a bundled model's name")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a JSON array")
+    form.add_argument("--jsonl", action="store_true", help="print a JSON object a line, at once")
+    form.add_argument("--csv", action="store_true", help="print CSV")
+    parser.add_argument(
+        "--overlay", type=Path, metavar="DIR", help="write each slice beside its heatmap there"
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=_share,
+        metavar="P",
+        help="call an answer confident from this probability on (default: the model's)",
+    )
+    parser.add_argument(
+        "--patient", action="store_true", help="one answer for a volume, a series or a folder"
+    )
+    parser.add_argument(
+        "--axis", help="cut volumes axial, coronal or sagittal (default: as acquired)"
+    )
+    parser.add_argument(
+        "--slices", metavar="A:B", help="which slices of volumes: 10:20 (to 19), 7, all"
+    )
+    parser.add_argument("--provider", metavar="NAME", help="cpu, cuda, tensorrt, openvino, ...")
+    parser.add_argument("--threads", type=_count, metavar="N", help="default: one a core")
+    parser.add_argument(
+        "--batch", type=_count, default=32, metavar="N", help="slices judged at once (default: 32)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Judge all inputs and print the answers."""
+    from tumorscope.classify import DEFAULT_MODEL, Classifier  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.images.slices import SliceChoice  # noqa: PLC0415
+
+    # What these libraries find odd in a file, this command says in a line of its own.
+    for library in ("pydicom", "nibabel"):
+        warnings.filterwarnings("ignore", module=library)
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+    choice = SliceChoice.parse(options.axis, options.slices)
+    files = _files(options.paths)
+    if not files:
+        raise DataError("no files: the list on standard input is empty")
+    classifier = Classifier.load(
+        options.model or DEFAULT_MODEL,
+        threads=options.threads,
+        providers=[options.provider] if options.provider else None,
+        confident=options.min_confidence,
+    )
+    stream = classifier.stream(
+        _shown(files),
+        batch_size=options.batch,
+        choice=choice,
+        keep_pictures=options.overlay is not None,
+    )
+    answers: Iterable[Answer] = _with_overlays(stream, options.overlay)
+    if options.patient:
+        from tumorscope.classify.patient import sum_up  # noqa: PLC0415
+
+        answers = sum_up(answers, confident=classifier.confident)  # type: ignore[arg-type]
+    failures = _writer(options)(answers, classifier)
+    return STATUS_FAILED if failures else 0
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def _files(paths: Iterable[str]) -> list[str]:
+    """Return the files that the paths mean, in order; what means none stays as it is."""
+    from tumorscope.images.opening import find_files  # noqa: PLC0415
+
+    files: list[str] = []
+    for path in paths:
+        if path == "-":
+            lines = (line.rstrip("\r\n") for line in sys.stdin)
+            files += _files(line for line in lines if line and line != "-")
+        elif Path(path).is_dir():
+            files += find_files(path) or [path]
+        elif glob.has_magic(path) and not Path(path).exists():
+            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207  (absolute ones, too)
+            files += _files(matches) or [path]
+        else:
+            files.append(path)
+    return files
+
+
+def _shown(files: list[str]) -> Iterable[str]:
+    """Return the files, with a bar when there are many and somebody looks."""
+    if len(files) < _MANY or not sys.stderr.isatty():
+        return files
+    from tumorscope.cli.show import progress  # noqa: PLC0415
+
+    return progress(files, total=len(files), label="Judging")
+
+
+def _with_overlays(
+    answers: "Iterable[Prediction | Failure]", folder: Path | None
+) -> "Iterator[Prediction | Failure]":
+    """Write the overlays as answers come, and let go of the slices."""
+    if folder is None:
+        yield from answers
+        return
+    from tumorscope.classify import Prediction  # noqa: PLC0415
+    from tumorscope.classify.overlay import write_overlay  # noqa: PLC0415
+
+    taken: Counter[str] = Counter()
+    for answer in answers:
+        if not isinstance(answer, Prediction):
+            yield answer
+            continue
+        if answer.label is not None:
+            name = Path(answer.path).name.removesuffix(".gz")
+            name = Path(name).stem if answer.slice is None else f"{Path(name).stem}_{answer.slice}"
+            taken[name] += 1
+            again = f"-{taken[name]}" if taken[name] > 1 else ""
+            note = f"{answer.model}. {DISCLAIMER}"
+            write_overlay(answer, folder / f"{name}{again}.png", note=note)
+        yield replace(answer, picture=None, heatmap=None)
+
+
+def _writer(
+    options: argparse.Namespace,
+) -> "Callable[[Iterable[Answer], Classifier], int]":
+    """Return what prints the answers and counts the failures."""
+    if options.json:
+        return _write_json
+    if options.jsonl:
+        return _write_jsonl
+    return _write_csv if options.csv else _write_table
+
+
+def _write_json(answers: "Iterable[Answer]", _: "Classifier") -> int:
+    objects = [answer.to_json() for answer in answers]
+    print(json.dumps(objects, indent=2))
+    return sum("error" in item for item in objects)
+
+
+def _write_jsonl(answers: "Iterable[Answer]", _: "Classifier") -> int:
+    failures = 0
+    for answer in answers:
+        item = answer.to_json()
+        failures += "error" in item
+        print(json.dumps(item), flush=True)
+    return failures
+
+
+def _write_csv(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
+    classes = classifier.facts.classes
+    columns = ["path", "slice", "label", "probability"]
+    columns += [f"probability_{name}" for name in classes]
+    columns += ["verdict", "reason", "model", "milliseconds", "error"]
+    writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    failures = 0
+    for answer in answers:
+        item = answer.to_json()
+        failures += "error" in item
+        for name, probability in (item.get("probabilities") or {}).items():
+            item[f"probability_{name}"] = probability
+        writer.writerow({**item, "path": _printable(item["path"])})
+    return failures
+
+
+def _write_table(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
+    """Print a table for people, then a line about each volume and one about all."""
+    from tumorscope.classify import Failure, Prediction  # noqa: PLC0415
+
+    rows: list[tuple[str, str, str, str]] = []
+    volumes: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for answer in answers:
+        if isinstance(answer, Failure):
+            counts["cannot be read"] += 1
+            rows.append((answer.path, "cannot be read", "", answer.error))
+            continue
+        where = answer.path
+        if isinstance(answer, Prediction):
+            where += "" if answer.slice is None else f" [{answer.slice}]"
+            if answer.volume:
+                volumes[answer.path] = answer.volume
+        rows.append((where, *_words(answer)))
+        counts[rows[-1][1]] += 1
+    _print_rows(rows)
+    print()
+    for path, volume in volumes.items():
+        print(f"{_printable(path)}: {volume}")
+    found = ", ".join(f"{count} {what}" for what, count in counts.most_common())
+    print(f"{classifier.facts.title}: {found}")
+    print(DISCLAIMER)
+    return counts["cannot be read"]
+
+
+def _words(answer: "Prediction | PatientAnswer") -> tuple[str, str, str]:
+    """Return the answer, its probability and the verdict with its reason."""
+    from tumorscope.classify.verdict import plain_name  # noqa: PLC0415
+
+    if answer.label is None or answer.probability is None:
+        return answer.verdict, "", answer.reason
+    verdict = answer.verdict + (f": {answer.reason}" if answer.reason else "")
+    return plain_name(answer.label), f"{100 * answer.probability:.1f} %", verdict
+
+
+def _print_rows(rows: list[tuple[str, str, str, str]]) -> None:
+    """Print rows with their columns aligned, the probabilities on the right."""
+    table = [("file", "answer", "", "verdict"), *rows]
+    shown = [tuple(_printable(cell) for cell in row) for row in table]
+    first, second, third = (max(len(row[column]) for row in shown) for column in range(3))
+    for path, answer, probability, verdict in shown:
+        line = f"{path:<{first}}  {answer:<{second}}  {probability:>{third}}  {verdict}"
+        print(line.rstrip())
+
+
+def _printable(text: str) -> str:
+    """Return a text that any terminal takes: names of files may hold anything."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

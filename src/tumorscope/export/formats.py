@@ -1,0 +1,274 @@
+"""A run and the name of a format come in; a model file that was checked, or none, goes out."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import onnx
+
+from tumorscope.data.catalogue import Slice
+from tumorscope.errors import DataError, ModelError
+from tumorscope.export.half import halve
+from tumorscope.export.metadata import metadata_of, to_text
+from tumorscope.export.onnx_file import EDGE_OPSET, build_onnx, save_onnx
+from tumorscope.export.openvino_folder import write_openvino
+from tumorscope.export.operators import unsupported_operators
+from tumorscope.export.quantization import CALIBRATION_IMAGES, quantize
+from tumorscope.export.samples import Sample, draw_sample, find_slices, read_sample
+from tumorscope.export.tensorrt_engine import write_engine
+from tumorscope.export.torchscript_file import export_torchscript
+from tumorscope.export.verification import Tolerance, Verification, verify
+from tumorscope.progress import Progress, silent
+from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.weights import TrainedNetwork, load_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a format's writer needs to know.
+
+    Attributes:
+        run: The run.
+        trained: Its network.
+        opset: ONNX operator set.
+        batch: Fixed number of images a call; None for any.
+        data: Where the run's data sets are now; None: where they were.
+        progress: Shows how far the reading is.
+    """
+
+    run: RunFolder
+    trained: TrainedNetwork
+    opset: int
+    batch: int | None
+    data: Sequence[Path] | None
+    progress: Progress
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What the file says about itself."""
+        return metadata_of(self.run, self.trained)
+
+    @cached_property
+    def model(self) -> onnx.ModelProto:
+        """The network as ONNX, in float32."""
+        return build_onnx(self.trained, opset=self.opset, batch=self.batch)
+
+    @cached_property
+    def slices(self) -> Mapping[str, list[Slice]]:
+        """The run's slices by part, as far as they are at hand."""
+        return find_slices(self.run, self.data, progress=self.progress)
+
+    def sample(self, part: str, limit: int | None = None) -> Sample:
+        """Read slices of a part of the run's data."""
+        return read_sample(
+            self.slices[part],
+            self.trained.description,
+            origin=f"the run's {part} slices",
+            limit=limit,
+            progress=self.progress,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A kind of model file.
+
+    Attributes:
+        name: What `--format` says.
+        file: What the file is called unless told otherwise; its ending is the format's.
+        summary: A line for people.
+        tolerance: How far it may be from the trained network.
+        write: Writes the file.
+    """
+
+    name: str
+    file: str
+    summary: str
+    tolerance: Tolerance
+    write: Callable[[Order, Path], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A model file that was written.
+
+    Attributes:
+        path: The file, or OpenVINO's folder.
+        format: Its format.
+        verification: How it compares with the trained network; None where nobody looked.
+        origin: What images were compared, in plain words.
+        missing: What TensorRT 8.2 (Jetson Nano) cannot read in it: see `unsupported_operators`.
+    """
+
+    path: Path
+    format: Format
+    verification: Verification | None
+    origin: str
+    missing: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything by name."""
+        return {
+            "path": str(self.path),
+            "format": self.format.name,
+            "tolerance": str(self.format.tolerance),
+            "images": self.origin,
+            "missing_in_tensorrt_8_2": list(self.missing),
+            "verification": self.verification and self.verification.to_json(),
+        }
+
+
+def export_run(
+    run: RunFolder,
+    format: str,  # noqa: A002  (what the command's option is called)
+    out: Path | None = None,
+    *,
+    opset: int = EDGE_OPSET,
+    batch: int | None = None,
+    data: Sequence[Path] | None = None,
+    check: bool = True,
+    progress: Progress = silent,
+) -> Exported:
+    """Write a run's network in a format, and let the file and the network answer the same images.
+
+    Args:
+        run: A finished run.
+        format: A name in `FORMATS`.
+        out: The file (OpenVINO: the folder); in the run's folder when left out.
+        opset: ONNX operator set, from 13 to `newest_opset()`.
+        batch: Fixed number of images a call, or None for any; TorchScript has no fixed one.
+        data: Where the run's data sets are now; None: where they were. They are needed to
+            calibrate `onnx-int8`. Without them a file is compared on phantoms.
+        check: Whether to compare the file with the network.
+        progress: Shows how far the reading is.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ModelError: The run is not finished, an argument does not fit the format, or the file
+            differs from the network by more than the format's tolerance: then none is left.
+        DataError: The run's data is needed and gone.
+        MissingExtraError: The format needs a package that is not installed.
+    """
+    kind = FORMATS.get(format)
+    if kind is None:
+        raise ModelError(f"no format '{format}': it is one of {', '.join(FORMATS)}")
+    if format == "torchscript" and (batch is not None or opset != EDGE_OPSET):
+        raise ModelError("a TorchScript file takes any batch and has no operator set")
+    target = out or run.path / kind.file
+    if target.suffix != Path(kind.file).suffix:
+        wanted = Path(kind.file).suffix or "no ending, it is a folder"
+        raise ModelError(f"{target}: a file of format {format} ends in {wanted}")
+    trained = load_weights(run.weights_file)
+    order = Order(run=run, trained=trained, opset=opset, batch=batch, data=data, progress=progress)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}.") as folder:
+        made = Path(folder) / target.name
+        kind.write(order, made)
+        verification, origin = None, ""
+        if check:
+            sample = _verification_sample(order)
+            verification, origin = verify(trained, made, sample.grey, sample.labels), sample.origin
+            verification.check(kind.tolerance, f"{target.name} on {origin}")
+        missing = unsupported_operators(onnx.load(made)) if made.suffix == ".onnx" else []
+        _put(made, target, Path(folder))
+    return Exported(
+        path=target, format=kind, verification=verification, origin=origin, missing=tuple(missing)
+    )
+
+
+def _verification_sample(order: Order) -> Sample:
+    """Read the run's validation slices; where they are gone, draw phantoms."""
+    try:
+        return order.sample("validation")
+    except DataError:
+        if order.data is not None:
+            raise
+        return draw_sample(order.trained.description)
+
+
+def _put(made: Path, target: Path, folder: Path) -> None:
+    """Move what was made to its place; a folder that stands there goes first."""
+    if target.is_dir():
+        target.rename(folder / "old")
+    made.replace(target)
+
+
+def _write_onnx(order: Order, path: Path) -> None:
+    save_onnx(order.model, order.metadata, path)
+
+
+def _write_half(order: Order, path: Path) -> None:
+    save_onnx(halve(order.model), order.metadata, path)
+
+
+def _write_int8(order: Order, path: Path) -> None:
+    images = order.sample("train", CALIBRATION_IMAGES)
+    save_onnx(quantize(order.model, images.grey, batch=order.batch), order.metadata, path)
+
+
+def _write_torchscript(order: Order, path: Path) -> None:
+    export_torchscript(order.run, path)
+
+
+def _write_openvino(order: Order, path: Path) -> None:
+    write_openvino(order.model, to_text(order.metadata), path)
+
+
+def _write_tensorrt(order: Order, path: Path) -> None:
+    write_engine(order.model, path)
+
+
+FORMATS: Final = {
+    item.name: item
+    for item in (
+        Format(
+            name="onnx",
+            file="model.onnx",
+            summary="one file for predict, ONNX Runtime and TensorRT",
+            tolerance=Tolerance(probability=1e-4),
+            write=_write_onnx,
+        ),
+        Format(
+            name="onnx-fp16",
+            file="model-fp16.onnx",
+            summary="half the size, 16-bit floating point",
+            tolerance=Tolerance(probability=1e-2),
+            write=_write_half,
+        ),
+        Format(
+            name="onnx-int8",
+            file="model-int8.onnx",
+            summary="a quarter of the size, 8 bits, calibrated on training slices",
+            tolerance=Tolerance(accuracy=0.003),
+            write=_write_int8,
+        ),
+        Format(
+            name="torchscript",
+            file="model.torchscript",
+            summary="for libtorch and C++",
+            tolerance=Tolerance(probability=1e-4),
+            write=_write_torchscript,
+        ),
+        Format(
+            name="openvino",
+            file="model_openvino",
+            summary="a folder for OpenVINO (needs openvino)",
+            tolerance=Tolerance(probability=1e-4),
+            write=_write_openvino,
+        ),
+        Format(
+            name="tensorrt",
+            file="model.engine",
+            summary="an engine for this machine's NVIDIA GPU (needs TensorRT)",
+            # TensorRT multiplies in TF32, with ten bits after the point, where the GPU has it.
+            tolerance=Tolerance(probability=1e-2),
+            write=_write_tensorrt,
+        ),
+    )
+}
+"""The formats by name."""

@@ -1,0 +1,30 @@
+"""An ONNX model comes in, OpenVINO's own format goes out: a folder of `model.xml`, `model.bin`."""
+
+from pathlib import Path
+
+import onnx
+
+from tumorscope.classify.model_file import METADATA_KEY
+from tumorscope.errors import MissingExtraError
+
+
+def write_openvino(model: onnx.ModelProto, metadata: str, folder: Path) -> None:
+    """Write a model in float32 with its metadata as runtime information.
+
+    Args:
+        model: As ONNX.
+        metadata: JSON.
+        folder: Where the two files go; made when missing.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+    """
+    try:
+        import openvino  # noqa: PLC0415  (an extra of its own)
+    except ModuleNotFoundError:
+        raise MissingExtraError("openvino", "openvino") from None
+    # Not by convert_model: that one reports its use to OpenVINO's makers.
+    converted = openvino.Core().read_model(model.SerializeToString())
+    converted.set_rt_info(metadata, METADATA_KEY)
+    folder.mkdir(parents=True, exist_ok=True)
+    openvino.save_model(converted, folder / "model.xml", compress_to_fp16=False)

@@ -1,0 +1,84 @@
+"""An ONNX model and training images come in, the same model computing in 8 bits goes out."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from tumorscope.errors import DataError
+from tumorscope.export.runtimes import to_inputs
+from tumorscope.export.served import INPUT_NAME
+
+CALIBRATION_IMAGES: Final = 256
+
+_OPERATORS: Final = ["Conv", "MaxPool", "Relu"]
+"""What is computed in 8 bits. Sums of two branches stay in float: they cost little, and the
+probabilities come out nearer to the network's. So do scaling, mean, linear layer and softmax."""
+
+_STEP: Final = 32
+
+
+def quantize(model: onnx.ModelProto, grey: NDArray[np.uint8], *, batch: int | None = None) -> Any:
+    """Return a model whose convolutions compute in 8 bits (static, quantise-dequantise pairs).
+
+    Weights are signed, symmetric and scaled for each channel; values between layers are unsigned,
+    since those are the ones that x86 processors multiply fast. The ranges of the latter are the
+    smallest and largest values that the calibration images bring about.
+
+    Args:
+        model: In float.
+        grey: Calibration images `[N, S, S]`, grey values 0 to 255.
+        batch: The model's fixed number of images a call, or None.
+
+    Raises:
+        DataError: There are fewer images than one call needs.
+    """
+    if len(grey) < (batch or 1):
+        raise DataError(f"{len(grey)} calibration images do not fill a batch of {batch}")
+    heatmap = [node.name for node in model.graph.node if "heatmap" in node.output]
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
+        quant_pre_process(model, prepared, skip_optimization=True, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            quantized,
+            _Images(grey, batch or min(_STEP, len(grey))),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=_OPERATORS,
+            nodes_to_exclude=heatmap,
+        )
+        result = onnx.load(quantized)
+    used = {node.domain for node in result.graph.node}
+    versions = [item for item in result.opset_import if item.domain in used]
+    del result.opset_import[:]
+    result.opset_import.extend(versions)
+    return result
+
+
+class _Images(CalibrationDataReader):  # type: ignore[misc]
+    """Gives ONNX Runtime's calibration the images, some at a time.
+
+    Args:
+        grey: Images `[N, S, S]`.
+        step: How many at a time; what is left over at the end is not used.
+    """
+
+    def __init__(self, grey: NDArray[np.uint8], step: int) -> None:
+        starts = range(0, len(grey) - step + 1, step)
+        self._parts: Iterator[NDArray[np.float32]] = (
+            to_inputs(grey[start : start + step]) for start in starts
+        )
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """Return the next inputs by name, or None at the end."""
+        part = next(self._parts, None)
+        return None if part is None else {INPUT_NAME: part}

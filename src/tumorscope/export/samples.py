@@ -1,0 +1,114 @@
+"""A run comes in, images to try its model files on go out: its own slices, else phantoms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorscope.data.catalogue import Slice
+from tumorscope.data.inputs import read_inputs
+from tumorscope.data.phantom_outlines import PLANES
+from tumorscope.data.phantoms import draw_phantom
+from tumorscope.data.sources import read_data
+from tumorscope.errors import DataError
+from tumorscope.images import prepare
+from tumorscope.progress import Progress, silent
+from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.weights import Description
+
+_PHANTOM_PATIENTS: Final = 2
+"""For each class and plane."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Images and what they show.
+
+    Attributes:
+        grey: Inputs `[N, S, S]`, grey values 0 to 255.
+        labels: The true classes' numbers `[N]`.
+        origin: What they are, in plain words.
+    """
+
+    grey: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    origin: str
+
+
+def find_slices(
+    run: RunFolder, data: Sequence[Path] | None = None, *, progress: Progress = silent
+) -> Mapping[str, list[Slice]]:
+    """Find a run's slices again.
+
+    Args:
+        run: A run.
+        data: Where the data sets are now; None: where they were.
+        progress: Shows how far the reading is.
+
+    Returns:
+        Slices by part: `train`, `validation`, `test`.
+
+    Raises:
+        DataError: The data sets are gone, or hold none of the run's validation slices.
+    """
+    paths = data or [Path(path) for path in run.data()["data"]]
+    found = {
+        (item.source, item.name): item
+        for path in paths
+        for item in read_data([path], progress=progress).slices
+    }
+    parts = {
+        part: [found[name] for name in sorted(run.part(part) & found.keys())]
+        for part in ("train", "validation", "test")
+    }
+    if not parts["validation"]:
+        raise DataError(f"{paths[0]}: holds none of the run's validation slices")
+    return parts
+
+
+def read_sample(
+    slices: Sequence[Slice],
+    description: Description,
+    *,
+    origin: str,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> Sample:
+    """Read slices as a sample.
+
+    Args:
+        slices: What to read; those that cannot be read are left out.
+        description: Of the network that will be asked.
+        origin: What they are, in plain words.
+        limit: Take only so many, spread evenly over the slices.
+        progress: Shows how far the reading is.
+    """
+    if limit is not None and limit < len(slices):
+        chosen = np.linspace(0, len(slices) - 1, limit).round().astype(int)
+        slices = [slices[number] for number in chosen]
+    inputs = read_inputs(
+        slices, size=description.input_size, progress=progress, label=f"reading {origin}"
+    )
+    labels = [description.classes.index(item.label) for item in inputs.slices]
+    return Sample(inputs.grey, np.array(labels, dtype=np.int64), origin)
+
+
+def draw_sample(description: Description) -> Sample:
+    """Draw phantoms as a sample, always the same ones."""
+    drawn = [
+        (
+            prepare(
+                draw_phantom(label, plane=plane, patient_seed=seed, slice_number=2).image,
+                description.input_size,
+            ),
+            number,
+        )
+        for number, label in enumerate(description.classes)
+        for plane in PLANES
+        for seed in range(_PHANTOM_PATIENTS)
+    ]
+    grey, labels = zip(*drawn, strict=True)
+    return Sample(np.stack(grey), np.array(labels, dtype=np.int64), "phantoms")

@@ -1,0 +1,57 @@
+"""The pages' commands are real commands, their tables come from the records, examples run."""
+
+import doctest
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tumorscope.cli import main as command_line
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+COMMANDS = [
+    (page.name, line.split(" #")[0].strip())
+    for page in PAGES
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip().startswith("tumorscope ")
+]
+EXAMPLES = sorted(
+    path for path in (ROOT / "src").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_commands_in_the_pages_are_understood(page: str, line: str) -> None:
+    words = shlex.split(line.replace("…", ""))[1:]
+    words = words[: words.index("|")] if "|" in words else words
+    words = words[: words.index(">")] if ">" in words else words
+    options = command_line._parser(words[0]).parse_args(words)
+    assert options.command == words[0], page
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_in_docstrings_run(path: Path) -> None:
+    name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_in_the_pages_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_tables_are_what_the_records_say() -> None:
+    script = ROOT / "benchmarks" / "tables.py"
+    result = subprocess.run([sys.executable, str(script), "--check"], check=False)
+    assert result.returncode == 0, "run 'make tables'"

@@ -1,0 +1,57 @@
+"""Slices become the model's inputs; what cannot be read is listed."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+from tumorscope.data.catalogue import Slice
+from tumorscope.data.inputs import read_inputs
+from tumorscope.errors import DataError
+from tumorscope.images import prepare, read_slice
+
+Draw = Callable[..., Path]
+T = TypeVar("T")
+
+
+def slices_of(*paths: Path) -> list[Slice]:
+    return [Slice(path=path, name=path.name, label="no", source="set") for path in paths]
+
+
+def test_inputs_are_the_one_preparation_in_order(tmp_path: Path, draw: Draw) -> None:
+    paths = [draw(tmp_path / f"{number}.png", number) for number in range(5)]
+    seen: list[tuple[str, int]] = []
+
+    def watch(items: Iterable[T], *, total: int, label: str) -> Iterable[T]:
+        seen.append((label, total))
+        return items
+
+    inputs = read_inputs(slices_of(*paths), size=48, progress=watch, label="reading test")
+    assert seen == [("reading test", 5)]
+    assert inputs.grey.shape == (5, 48, 48)
+    assert inputs.grey.dtype == np.uint8
+    assert [item.path for item in inputs.slices] == paths
+    assert inputs.skipped == ()
+    for path, grey in zip(paths, inputs.grey, strict=True):
+        np.testing.assert_array_equal(grey, prepare(read_slice(path), 48))
+
+
+def test_damaged_files_among_good_ones_are_skipped_and_listed(tmp_path: Path, draw: Draw) -> None:
+    good = [draw(tmp_path / f"{number}.png", number) for number in range(2)]
+    text = tmp_path / "text.jpg"
+    text.write_text("not a picture")
+    inputs = read_inputs(slices_of(good[0], text, tmp_path / "gone.png", good[1]), size=32)
+    assert len(inputs) == len(inputs.grey) == 2
+    assert [item.path for item in inputs.slices] == good
+    np.testing.assert_array_equal(inputs.grey[1], prepare(read_slice(good[1]), 32))
+    assert [item.name for item in inputs.skipped] == ["text.jpg", "gone.png"]
+    assert "not a JPEG or PNG picture" in inputs.skipped[0].reason
+    assert "no such file" in inputs.skipped[1].reason
+
+
+def test_nothing_readable_is_an_error_and_nothing_at_all_is_not(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none of the 1 pictures can be read; .*no such file"):
+        read_inputs(slices_of(tmp_path / "gone.png"), size=32)
+    assert read_inputs([], size=32).grey.shape == (0, 32, 32)
