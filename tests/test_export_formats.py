@@ -162,8 +162,17 @@ def test_quantised_answers_stay_near(network: TrainedNetwork, tmp_path: Path) ->
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (said,) = session.run(["probabilities"], {"grey": grey[:, None].astype(np.float32)})
     assert np.abs(said - network.probabilities(grey)).mean() < 0.03
-    with pytest.raises(DataError, match="do not fill a batch of 64"):
-        quantize(build_onnx(network, batch=64), grey, batch=64)
+
+
+def test_eight_bits_with_a_fixed_batch(trained: Path, tmp_path: Path) -> None:
+    target = tmp_path / "m.onnx"
+    exported = export_run(RunFolder(trained), "onnx-int8", target, batch=3, check=False)
+    fixed, free = open_model(exported.path), tmp_path / "free.onnx"
+    assert fixed.batch == 3
+    export_run(RunFolder(trained), "onnx-int8", free, check=False)
+    expected = open_model(free).answers(pictures(7))
+    for answer, other in zip(fixed.answers(pictures(7)), expected, strict=True):
+        np.testing.assert_allclose(answer, other, atol=1e-4)
 
 
 def test_a_fixed_batch_is_verified_too(trained: Path, tmp_path: Path) -> None:

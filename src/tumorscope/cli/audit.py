@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="pictures at any depth; folders named after classes (glioma, no_tumor…) are labels, "
-        "folders on top named Training, test… are sides of the split; several are one data set",
+        "folders on top named Training, test… are sides of the split; a slices.csv is read "
+        "instead where there is one; several DIR are one data set",
     )
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - prints it")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures")

@@ -7,12 +7,16 @@ file facts alone predict the class.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path, PurePath
-from typing import Final
+from pathlib import Path
 
-from tumorscope.classes import CLASSES, class_name
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from tumorscope.classes import CLASSES
+from tumorscope.data.audit_files import ListedFile, list_files
 from tumorscope.data.catalogue import Skipped
 from tumorscope.data.file_facts import FileFacts, file_facts, odd_files
 from tumorscope.data.shortcuts import Shortcut, find_shortcuts
@@ -29,29 +33,16 @@ from tumorscope.errors import DataError
 from tumorscope.images import PICTURE_SUFFIXES, UnreadableImageError, read_slice
 from tumorscope.progress import Progress, silent
 
-SPLIT_NAMES: Final = frozenset(
-    {"train", "training", "test", "testing", "val", "valid", "validation"}
-)
-"""Folders that are a side of a split, in small letters."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class AuditedFile:
+class AuditedFile(ListedFile):
     """A picture that was read.
 
     Attributes:
-        path: The file.
-        name: Its name inside the folder that was audited, with `/`.
-        label: One of `CLASSES`, or the folder's name where that is no known class, or empty.
-        split: Name of the folder that is its side of the split (`Training`), or empty.
         cluster: Number of its twin cluster; files with the same one show the same slice.
         facts: What the file tells without looking at the brain.
     """
 
-    path: Path
-    name: str
-    label: str
-    split: str
     cluster: int
     facts: FileFacts
 
@@ -71,7 +62,7 @@ class Audit:
     """What was found.
 
     Attributes:
-        folders: What was audited.
+        folders: What was audited: folders or tables.
         files: The pictures that were read, by name.
         unreadable: The files that were not, and why.
         pairs: All pairs of files that show the same slice; positions in `files`.
@@ -116,6 +107,11 @@ class Audit:
         """Twins under different labels."""
         return self._differing(lambda item: item.label)
 
+    @cached_property
+    def pairs_of_two_groups(self) -> tuple[TwinPair, ...]:
+        """Twins that a table assigns to different patients."""
+        return self._differing(lambda item: item.group)
+
     def _differing(self, attribute: Callable[[AuditedFile], str]) -> tuple[TwinPair, ...]:
         """Return the pairs that have an attribute both, and not the same."""
         values = [attribute(item) for item in self.files]
@@ -129,11 +125,18 @@ class Audit:
 
     def leaked(self, split: str) -> int:
         """Return how many files of one side show a slice that is on another side as well."""
-        sides: defaultdict[int, set[str]] = defaultdict(set)
+        return self._on_both_sides(split, lambda item: str(item.cluster))
+
+    def shared_groups(self, split: str) -> int:
+        """Return how many files of one side are of a patient who is on another side as well."""
+        return self._on_both_sides(split, lambda item: item.group)
+
+    def _on_both_sides(self, split: str, attribute: Callable[[AuditedFile], str]) -> int:
+        sides: defaultdict[str, set[str]] = defaultdict(set)
         for item in self.files:
-            if item.split:
-                sides[item.cluster].add(item.split)
-        return sum(item.split == split and len(sides[item.cluster]) > 1 for item in self.files)
+            if item.split and attribute(item):
+                sides[attribute(item)].add(item.split)
+        return sum(item.split == split and len(sides[attribute(item)]) > 1 for item in self.files)
 
     def balance(self) -> tuple[BalanceRow, ...]:
         """Count files and different slices of each class, on each side and in all (empty side)."""
@@ -153,14 +156,28 @@ class Audit:
     def groups(self) -> Iterator[dict[str, str]]:
         """Return the rows of a table of groups: `file, class, twin_cluster, group`.
 
-        The group is the twin cluster: patients cannot be seen in the pictures.
+        The group is the patient where a table tells it, united with those of all twins, else the
+        twin cluster: patients cannot be seen in the pictures.
         """
+        clusters = 1 + max(item.cluster for item in self.files)
+        known = {
+            group: clusters + number
+            for number, group in enumerate(sorted({item.group for item in self.files} - {""}))
+        }
+        edges = [(item.cluster, known[item.group]) for item in self.files if item.group]
+        ends = np.array(edges, dtype=np.intp).reshape(-1, 2)
+        size = clusters + len(known)
+        joined = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(size, size))
+        _, union = connected_components(joined, directed=False)
+        names: dict[int, str] = {}
+        for group, place in known.items():
+            names.setdefault(int(union[place]), group)
         for item in self.files:
             yield {
                 "file": item.name,
                 "class": item.label,
                 "twin_cluster": str(item.cluster),
-                "group": f"twins-{item.cluster}",
+                "group": names.get(int(union[item.cluster]), f"twins-{item.cluster}"),
             }
 
     def as_dict(self) -> dict[str, object]:
@@ -174,6 +191,7 @@ class Audit:
                 name: {
                     "files": sum(item.split == name for item in self.files),
                     "leaked": self.leaked(name),
+                    "of_shared_patients": self.shared_groups(name),
                 }
                 for name in self.splits
             },
@@ -197,70 +215,55 @@ class Audit:
         }
 
 
-def audit(folders: Sequence[Path], *, progress: Progress = silent) -> Audit:
-    """Audit folders of pictures as one data set.
+def audit(places: Sequence[Path], *, progress: Progress = silent) -> Audit:
+    """Audit folders or tables as one data set.
 
     Args:
-        folders: Folders with pictures at any depth. A folder round a picture that names a class
-            is its label; a folder on top named `train`, `Testing`… is its side of the split.
+        places: What `tumorscope.data.audit_files.list_files` takes.
         progress: Shows how far the reading and comparing are.
 
     Returns:
         What was found.
 
     Raises:
-        DataError: A folder is missing, or there is no picture that can be read.
+        DataError: A place is missing, or there is no picture that can be read.
     """
-    found = [(folder, path) for folder in folders for path in _pictures(folder)]
-    if not found:
-        where = ", ".join(map(str, folders))
-        raise DataError(f"{where}: no pictures ({', '.join(PICTURE_SUFFIXES)}) in it")
-    paths = [path for _, path in found]
-    answers = list(in_threads(_read, paths, total=len(paths), progress=progress, label="reading"))
-    read: list[tuple[Path, Path, Descriptor, FileFacts]] = []
+    listed: list[ListedFile] = []
     unreadable: list[Skipped] = []
-    several = len(folders) > 1
-    for (folder, path), answer in zip(found, answers, strict=True):
+    for place in places:
+        here, missing = list_files(place)
+        # Names inside one folder are unique, those of several folders need not be.
+        prefix = f"{place.as_posix()}/" if len(places) > 1 else ""
+        listed += [replace(item, name=prefix + item.name) for item in here]
+        unreadable += [Skipped(prefix + item.name, item.reason) for item in missing]
+    if not listed:
+        where = ", ".join(map(str, places))
+        raise DataError(f"{where}: no pictures ({', '.join(PICTURE_SUFFIXES)}) in it")
+    paths = [item.path for item in listed]
+    answers = list(in_threads(_read, paths, total=len(paths), progress=progress, label="reading"))
+    read: list[tuple[ListedFile, Descriptor, FileFacts]] = []
+    for item, answer in zip(listed, answers, strict=True):
         if isinstance(answer, str):
-            reason = answer.removeprefix(f"{path}: ")
-            unreadable.append(Skipped(_name(folder, path, several=several), reason))
+            unreadable.append(Skipped(item.name, answer.removeprefix(f"{item.path}: ")))
         else:
-            read.append((folder, path, *answer))
+            read.append((item, *answer))
     if not read:
-        raise DataError(
-            f"none of {len(found)} pictures can be read, the first because: {answers[0]}"
-        )
-    pairs = find_twins([descriptor for _, _, descriptor, _ in read], progress=progress)
+        raise DataError(f"none of {len(listed)} pictures can be read, the first: {answers[0]}")
+    descriptors = [descriptor for _, descriptor, _ in read]
+    pairs = find_twins(descriptors, progress=progress)
     clusters = twin_clusters(len(read), pairs)
     files = tuple(
-        AuditedFile(
-            path=path,
-            name=_name(folder, path, several=several),
-            label=_label(folder, path),
-            split=_split(folder, path),
-            cluster=int(cluster),
-            facts=facts,
-        )
-        for (folder, path, _, facts), cluster in zip(read, clusters, strict=True)
+        AuditedFile(**vars(item), cluster=int(cluster), facts=facts)
+        for (item, _, facts), cluster in zip(read, clusters, strict=True)
     )
     return Audit(
-        folders=tuple(folders),
+        folders=tuple(places),
         files=files,
         unreadable=tuple(unreadable),
         pairs=tuple(pairs),
-        odd=_odd([descriptor for _, _, descriptor, _ in read], files),
+        odd=_odd(descriptors, files),
         shortcuts=_shortcuts(files),
         notes=tuple(_notes(files)),
-    )
-
-
-def _pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; give one with pictures in it")
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
     )
 
 
@@ -270,28 +273,6 @@ def _read(path: Path) -> tuple[Descriptor, FileFacts] | str:
         return describe(grey), file_facts(path, grey)
     except UnreadableImageError as error:
         return str(error)
-
-
-def _name(folder: Path, path: Path, *, several: bool) -> str:
-    return (path if several else path.relative_to(folder)).as_posix()
-
-
-def _label(folder: Path, path: Path) -> str:
-    """Return the class that the nearest folder names, else the nearest folder's own name."""
-    names = path.relative_to(folder).parts[:-1]
-    for name in reversed(names):
-        try:
-            return class_name(name)
-        except DataError:
-            continue
-    return names[-1] if names and names[-1].lower() not in SPLIT_NAMES else ""
-
-
-def _split(folder: Path, path: Path) -> str:
-    for name in (path.relative_to(folder).parts[0], folder.name):
-        if PurePath(name).name.lower() in SPLIT_NAMES:
-            return name
-    return ""
 
 
 def _odd(descriptors: Sequence[Descriptor], files: Sequence[AuditedFile]) -> dict[int, str]:

@@ -19,6 +19,8 @@ _NOTABLE_SKILL: Final = 0.15
 _LOPSIDED: Final = 3.0
 """Largest class by smallest, in different slices, from which the balance is worth a line."""
 
+_SPLIT_ANEW: Final = "split anew by twin groups (--groups)"
+
 _KIND_WORDS: Final[dict[Kind, tuple[str, str]]] = {
     "exact": ("exact copies", "The very same grey pixels"),
     "near": ("near copies", "One picture, saved again, resized or cropped anew"),
@@ -63,6 +65,7 @@ def findings(audit: Audit) -> tuple[Finding, ...]:
     """
     found = [
         *_leaks(audit),
+        *_shared_patients(audit),
         *_conflicts(audit),
         *_shortcuts(audit),
         *_unreadable(audit),
@@ -94,8 +97,31 @@ def _leaks(audit: Audit) -> Iterator[Finding]:
         "twins across the split",
         sum(leaked.values()),
         f"{' and '.join(parts)} show a slice that is on the other side as well.",
-        "split anew by twin groups (--groups)",
+        _SPLIT_ANEW,
     )
+
+
+def _shared_patients(audit: Audit) -> Iterator[Finding]:
+    shared = {name: audit.shared_groups(name) for name in audit.splits}
+    if any(shared.values()):
+        parts = [f"{count:,} in {name}" for name, count in shared.items()]
+        yield Finding(
+            "grave",
+            "patients across the split",
+            sum(shared.values()),
+            f"By the table, {' and '.join(parts)} are of patients who are on the other side too.",
+            _SPLIT_ANEW,
+        )
+    pairs = audit.pairs_of_two_groups
+    files = {place for pair in pairs for place in (pair.first, pair.second)}
+    if files:
+        yield Finding(
+            "look",
+            "one slice of two patients",
+            len(files),
+            f"The table gives one slice to two patients: {_count(len(pairs), 'pair')}.",
+            "take the united groups (--groups)",
+        )
 
 
 def _conflicts(audit: Audit) -> Iterator[Finding]:
@@ -152,7 +178,10 @@ def _unreadable(audit: Audit) -> Iterator[Finding]:
 
 def _twins(audit: Audit) -> Iterator[Finding]:
     # Copies on one side only do no harm to a score, but they count one patient many times.
-    advice = "" if audit.pairs_across_splits else "split by twin groups (--groups)"
+    grouped = all(
+        audit.files[pair.first].group and audit.files[pair.second].group for pair in audit.pairs
+    )
+    advice = "" if audit.pairs_across_splits or grouped else "split by twin groups (--groups)"
     for kind in KINDS:
         name, meaning = _KIND_WORDS[kind]
         pairs = [pair for pair in audit.pairs if pair.kind == kind]

@@ -208,7 +208,8 @@ def _write_half(order: Order, path: Path) -> None:
 
 def _write_int8(order: Order, path: Path) -> None:
     images = order.sample("train", CALIBRATION_IMAGES)
-    save_onnx(quantize(order.model, images.grey, batch=order.batch), order.metadata, path)
+    model = build_onnx(order.trained, opset=order.opset)
+    save_onnx(quantize(model, images.grey, batch=order.batch), order.metadata, path)
 
 
 def _write_torchscript(order: Order, path: Path) -> None:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from tumorscope.errors import DataError
 from tumorscope.export.runtimes import to_inputs
 from tumorscope.export.served import INPUT_NAME
 
@@ -24,23 +23,21 @@ probabilities come out nearer to the network's. So do scaling, mean, linear laye
 _STEP: Final = 32
 
 
-def quantize(model: onnx.ModelProto, grey: NDArray[np.uint8], *, batch: int | None = None) -> Any:
+def quantize(
+    model: onnx.ModelProto, grey: NDArray[np.uint8], *, batch: int | None = None
+) -> onnx.ModelProto:
     """Return a model whose convolutions compute in 8 bits (static, quantise-dequantise pairs).
 
     Weights are signed, symmetric and scaled for each channel; values between layers are unsigned,
     since those are the ones that x86 processors multiply fast. The ranges of the latter are the
-    smallest and largest values that the calibration images bring about.
+    means, over batches of calibration images, of each batch's smallest and largest value: one
+    strange image does not make everything else coarse.
 
     Args:
-        model: In float.
-        grey: Calibration images `[N, S, S]`, grey values 0 to 255.
-        batch: The model's fixed number of images a call, or None.
-
-    Raises:
-        DataError: There are fewer images than one call needs.
+        model: In float, for any number of images a call.
+        grey: Calibration images `[N, S, S]`, grey values 0 to 255, at least one.
+        batch: The number of images a call that the result is fixed to, or None.
     """
-    if len(grey) < (batch or 1):
-        raise DataError(f"{len(grey)} calibration images do not fill a batch of {batch}")
     heatmap = [node.name for node in model.graph.node if "heatmap" in node.output]
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
@@ -48,19 +45,24 @@ def quantize(model: onnx.ModelProto, grey: NDArray[np.uint8], *, batch: int | No
         quantize_static(
             prepared,
             quantized,
-            _Images(grey, batch or min(_STEP, len(grey))),
+            _Images(grey),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=_OPERATORS,
             nodes_to_exclude=heatmap,
+            extra_options={"CalibMovingAverage": True},
         )
-        result = onnx.load(quantized)
+        result: onnx.ModelProto = onnx.load(quantized)
     used = {node.domain for node in result.graph.node}
     versions = [item for item in result.opset_import if item.domain in used]
     del result.opset_import[:]
     result.opset_import.extend(versions)
+    if batch is not None:
+        for port in (*result.graph.input, *result.graph.output):
+            port.type.tensor_type.shape.dim[0].dim_value = batch
+        del result.graph.value_info[:]  # They speak of any number.
     return result
 
 
@@ -69,13 +71,11 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
 
     Args:
         grey: Images `[N, S, S]`.
-        step: How many at a time; what is left over at the end is not used.
     """
 
-    def __init__(self, grey: NDArray[np.uint8], step: int) -> None:
-        starts = range(0, len(grey) - step + 1, step)
+    def __init__(self, grey: NDArray[np.uint8]) -> None:
         self._parts: Iterator[NDArray[np.float32]] = (
-            to_inputs(grey[start : start + step]) for start in starts
+            to_inputs(grey[start : start + _STEP]) for start in range(0, len(grey), _STEP)
         )
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:

@@ -376,8 +376,8 @@ def _shown(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.uint8]:
     windowed = _windowed(dataset, values)
     if windowed is not None:
         grey = to_grey(windowed)
-    elif values.dtype == np.uint8:
-        grey = values
+    elif pixels.dtype == np.uint8 and np.array_equal(values, pixels):
+        grey = pixels
     else:
         grey = to_grey(values)
     return np.invert(grey) if inverted else grey

@@ -23,8 +23,11 @@ _HARDLY_ANY_HEAD: Final = 0.1
 _HEAD_LEVEL: Final = 0.12
 """A voxel belongs to the head above this fraction of the brightest tissue (as in `prepare`)."""
 
-_ROBUST_RANGE: Final = (0.1, 99.9)
-"""Per cent of the pixels between which 0 and 255 are laid; `prepare` clips more than that."""
+_INNER_RANGE: Final = (0.1, 99.9)
+"""Per cent of the pixels between which 0 and 255 are laid when the others lie far outside."""
+
+_OUTLYING: Final = 0.5
+"""Outliers are left aside when the others take less than this share of the whole range."""
 
 _MOST_OBLONG: Final = 20
 """Pixels that are longer than this in relation to their width are a mistake in the file."""
@@ -124,7 +127,7 @@ def check_size(path: str, height: int, width: int) -> None:
 
 
 def to_grey(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Lay 0 to 255 over the range of the values, a few outliers left aside.
+    """Lay 0 to 255 over the range of the values, far outliers left aside.
 
     Args:
         values: Any numbers, shape `[height, width]`; those that are not finite become 0.
@@ -138,9 +141,10 @@ def to_grey(values: NDArray[Any]) -> NDArray[np.uint8]:
     known = real[finite]
     if not known.size:
         return np.zeros(real.shape, dtype=np.uint8)
-    low, high = np.percentile(known, _ROBUST_RANGE)
-    if high <= low:
-        low, high = known.min(), known.max()
+    low, high = known.min(), known.max()
+    inner_low, inner_high = np.percentile(known, _INNER_RANGE)
+    if 0 < inner_high - inner_low < _OUTLYING * (high - low):
+        low, high = inner_low, inner_high
     if high <= low:
         return np.zeros(real.shape, dtype=np.uint8)
     levels = np.where(finite, np.clip((real - low) * (255.0 / (high - low)), 0, 255), 0)

@@ -4,7 +4,7 @@ import csv
 import io
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import lightning
 from lightning.pytorch.callbacks import Callback
@@ -34,6 +34,10 @@ class SilentListener:
         """Do nothing."""
 
 
+_DRAWING_PAUSE: Final = 30.0
+"""Seconds between two drawings of the curves, each of which takes as long as a GPU's epoch."""
+
+
 class History(Callback):
     """Keeps a row an epoch in the checkpoint, and writes `log.csv` and `curves.png`.
 
@@ -46,6 +50,7 @@ class History(Callback):
         self.rows: list[HistoryRow] = []
         self._folder, self._listener = folder, listener
         self._started, self._images, self._rate = 0.0, 0, 0.0
+        self._drawn = time.monotonic()
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """Start the epoch's clock."""
@@ -72,7 +77,7 @@ class History(Callback):
             )
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        """Add the epoch's row and write the files anew."""
+        """Add the epoch's row, and write the files anew."""
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         figures.pop("score", None)
         row: HistoryRow = {
@@ -83,8 +88,18 @@ class History(Callback):
         self.rows.append(row)
         if trainer.is_global_zero:
             write_text(self._folder / "log.csv", history_table(self.rows))
-            write_bytes(self._folder / "curves.png", curves_picture(self.rows))
+            if time.monotonic() - self._drawn > _DRAWING_PAUSE:
+                self._draw()
             self._listener.epoch(row)
+
+    def on_train_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
+        """Draw the whole curves."""
+        if trainer.is_global_zero and self.rows:
+            self._draw()
+
+    def _draw(self) -> None:
+        write_bytes(self._folder / "curves.png", curves_picture(self.rows))
+        self._drawn = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

@@ -1,0 +1,118 @@
+"""Slices saved in several formats come in, how far the answers to them differ goes out.
+
+    python benchmarks/same_image.py [--model M] [--pictures DIR]
+
+writes `results/same_image.json`. Forty phantoms, and up to 200 pictures of the folder, are saved as
+PNG, JPEG (quality 95), DICOM (8 and 16 bits, with and without a window, three compressions) and
+NIfTI; each copy is compared with the PNG.
+"""
+
+import argparse
+import hashlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from fuzz import dicom, picture
+from record import write_record
+from tumorscope.classes import CLASSES
+from tumorscope.classify import DEFAULT_MODEL, Classifier, Prediction
+from tumorscope.data.phantoms import draw_phantom
+from tumorscope.images import read_slice
+from tumorscope.images.opening import find_files
+
+PICTURES = 200
+TOLERANCE = 0.02
+
+
+def main() -> None:
+    """Save, judge, compare, write the record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="an ONNX file or a bundled model")
+    parser.add_argument("--pictures", type=Path, help="a folder of real slices")
+    options = parser.parse_args()
+    classifier = Classifier.load(options.model)
+    fingerprint = hashlib.sha256()
+    differences: dict[str, list[float]] = defaultdict(list)
+    other_labels: dict[str, int] = defaultdict(int)
+    count = 0
+    for grey in slices(options.pictures):
+        fingerprint.update(grey.tobytes())
+        count += 1
+        with tempfile.TemporaryDirectory() as folder:
+            names = save(grey, Path(folder))
+            first, *others = classifier.predict([Path(folder) / name for name in names])
+        assert isinstance(first, Prediction)
+        for name, other in zip(names[1:], others, strict=True):
+            assert isinstance(other, Prediction), other
+            differences[name].append(
+                max(abs(other.probabilities[key] - p) for key, p in first.probabilities.items())
+            )
+            other_labels[name] += other.label != first.label
+    figures = {
+        name: {
+            "largest_difference": round(max(values), 5),
+            "mean_difference": round(sum(values) / len(values), 5),
+            "beyond_tolerance": sum(value > TOLERANCE for value in values),
+            "other_labels": other_labels[name],
+        }
+        for name, values in differences.items()
+    }
+    for name, row in figures.items():
+        print(f"{name:16}", row)
+    path = write_record(
+        "same_image",
+        command="python benchmarks/same_image.py --pictures PATH/kaggle/Testing",
+        figures={"model": classifier.facts.title, "tolerance": TOLERANCE, "formats": figures},
+        seeds=[],
+        n=count,
+        data_fingerprint=fingerprint.hexdigest(),
+    )
+    print(path)
+
+
+def slices(folder: Path | None) -> Iterator[NDArray[np.uint8]]:
+    """Yield phantoms of every class, then pictures spread evenly over the folder."""
+    for seed in range(10):
+        for label in CLASSES:
+            yield draw_phantom(label, plane="axial", patient_seed=seed, slice_number=2).image
+    if folder is not None:
+        files = find_files(folder)
+        for path in files[:: -(-len(files) // PICTURES)]:
+            yield read_slice(path)
+
+
+def save(grey: NDArray[np.uint8], folder: Path) -> list[str]:
+    """Save a slice in every format; return the names, the PNG first."""
+    deep = grey.astype(np.uint16) * 13 + 100
+    code = encapsulate([picture(deep, "JPEG2000", irreversible=False, no_jp2=True)])
+    window = {"WindowCenter": 1757, "WindowWidth": 3315}
+    contents = {
+        "grey.png": picture(grey, "PNG"),
+        "grey.jpg": picture(grey, "JPEG", quality=95),
+        "bytes.dcm": dicom(grey),
+        "range.dcm": dicom(deep),
+        "window.dcm": dicom(deep, **window),
+        "rle.dcm": dicom(deep, compress=RLELossless),
+        "jpeg_ls.dcm": dicom(deep, compress=JPEGLSLossless),
+        "jpeg_2000.dcm": dicom(deep, JPEG2000Lossless, code),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    # Stored towards right, front and top, so that the axial slice looks as the picture does.
+    volume = grey.T[::-1, ::-1, None]
+    volumes = {"bytes.nii.gz": volume, "numbers.nii": volume.astype(np.int16) * 13}
+    for name, values in volumes.items():
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / name)
+    return [*contents, *volumes]
+
+
+if __name__ == "__main__":
+    main()
