@@ -247,7 +247,7 @@ def _entrant(name: str, path: Path) -> Entrant:
     simple = path.with_suffix(".simple.onnx")
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = simple
+    options.optimized_model_filepath = str(simple)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
     return Entrant(name, path, tuple(given.shape), _multiply_adds(onnx.load(simple)))

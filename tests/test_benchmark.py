@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 
 from small_model import SIDE, write_model
-from tumorscope.classify import timing
+from tumorscope.classify import timing, timing_process
 from tumorscope.classify.timing import benchmark, take_turns
-from tumorscope.classify.timing_process import _answer, start_process
+from tumorscope.classify.timing_process import start_process
 from tumorscope.classify.timing_runtimes import installed_runtimes, open_in
 from tumorscope.cli import benchmark as command
 from tumorscope.errors import DataError, ModelError
@@ -137,7 +137,7 @@ def test_a_process_that_fails_says_why(tmp_path, pictures):
 
 
 def test_what_the_process_says(model, pictures, capsys):
-    _answer("onnx", str(model), "1", "32", str(pictures[0]))
+    timing_process._answer("onnx", str(model), "1", "32", str(pictures[0]))
     answered, peak = capsys.readouterr().out.splitlines()
     assert answered == "answered"
     assert float(peak) > 20
@@ -207,3 +207,11 @@ def test_peak_memory_is_the_process_own(model, pictures):
     ballast = np.ones(300 * 2**20, dtype=np.uint8)  # 300 MiB that only this process holds
     cost = start_process("onnx", model, threads=1, batch=1, picture=Path(pictures[0]))
     assert ballast.nbytes / 2**20 > cost.peak_mib
+
+
+def test_peak_memory_where_there_is_no_proc(tmp_path, monkeypatch):
+    pytest.importorskip("resource", reason="this system does not tell")
+    told = timing_process._peak_mib()
+    monkeypatch.setattr(timing_process, "_STATUS", tmp_path / "missing")
+    # The same, or more: what this process's parent held may count.
+    assert timing_process._peak_mib() >= 0.9 * told

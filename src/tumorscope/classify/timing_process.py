@@ -21,6 +21,7 @@ from tumorscope.errors import ModelError
 from tumorscope.images import prepare, read_slice
 
 _ANSWERED: Final = "answered"
+_STATUS: Final = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,8 @@ def _answer(runtime: str, path: str, threads: str, batch: str, picture: str) -> 
 
 def _peak_mib() -> float | None:
     """Return this process's largest resident memory so far, in MiB."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux: its `getrusage` would count what the parent held, too.
-        for line in status.read_text().splitlines():
+    if _STATUS.is_file():  # Linux: its `getrusage` would count what the parent held, too.
+        for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 2**10
     try:

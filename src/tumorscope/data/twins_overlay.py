@@ -68,7 +68,8 @@ def warp(moving: Stack, parameters: Stack) -> Stack:
     side = moving.shape[-1]
     rows = _interpolation(parameters[:, 0], parameters[:, 1], side)
     columns = _interpolation(parameters[:, 2], parameters[:, 3], side)
-    return rows @ moving @ columns.transpose(0, 2, 1)
+    moved: Stack = (rows @ moving @ columns.transpose(0, 2, 1)).astype(np.float32, copy=False)
+    return moved
 
 
 def _interpolation(shift: Stack, scale: Stack, side: int) -> Stack:
