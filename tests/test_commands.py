@@ -113,7 +113,7 @@ def test_crossval_pools_folds_and_keeps_finished_ones(
         (["info", "EMPTY"], "no run folder"),
         (["evaluate", "EMPTY"], "no run folder"),
         (["demo", "--out", "FULL"], "not empty"),
-        (["export", "EMPTY", "--format", "onnx"], "no run folder"),
+        (["export", "EMPTY", "--format", "onnx"], "is the run finished"),
     ],
 )
 def test_bad_input_gives_one_line(

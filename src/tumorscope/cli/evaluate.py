@@ -6,6 +6,7 @@ from pathlib import Path
 from tumorscope.cli.choices import add_data_arguments, data_paths
 from tumorscope.cli.show import progress, write_json
 from tumorscope.cli.train import make_partition, say
+from tumorscope.data.protocols import PROTOCOLS
 from tumorscope.data.sources import join_sets, read_set
 from tumorscope.errors import ModelError
 from tumorscope.training.judge import judge
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     split = options.split or facts["split"]
     fold = options.fold or facts["fold"] or 1
     learned_from = [Path(path) for path in facts["data"]]
-    if options.data is None and split == facts["split"]:
+    if options.data is None and PROTOCOLS[split].source in ("", PROTOCOLS[facts["split"]].source):
         paths = learned_from
     else:
         paths = data_paths(options.data, split)
