@@ -137,43 +137,42 @@ def test_one_seed_gives_the_same_run_bit_by_bit_and_another_seed_another(run: Ru
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("stop", "options"),
     [
-        ("optimizer.schedule=one-cycle", "loss.mixup=0.3", "network.dropout=0.2"),
+        (StopAt(1, 2), ("loss.mixup=0.3", "network.dropout=0.2")),
+        (StopAt(3), ("loss.mixup=0.3", "network.dropout=0.2")),
         (
-            "optimizer.schedule=plateau",
-            "optimizer.plateau_patience=0",
-            "optimizer.name=sgd",
-            "optimizer.learning_rate=0.3",
+            StopAt(3, 1),
+            (
+                "optimizer.schedule=plateau",
+                "optimizer.plateau_patience=0",
+                "optimizer.name=sgd",
+                "optimizer.learning_rate=0.3",
+            ),
         ),
         (
-            "optimizer.schedule=cosine",
-            "training.early_stopping=1",
-            "optimizer.learning_rate=1e-6",
-            "training.monitor=validation_loss",
+            StopAt(2, 2),
+            (
+                "optimizer.schedule=cosine",
+                "training.early_stopping=1",
+                "optimizer.learning_rate=1e-6",
+                "training.monitor=validation_loss",
+            ),
         ),
     ],
-    ids=["one-cycle", "plateau", "early-stopping"],
+    ids=["in-the-first-epoch", "before-a-checkpoint", "plateau", "cosine-early-stopping"],
 )
 def test_a_run_that_was_ended_anywhere_goes_on_to_the_same_end(
-    run: Run, options: Sequence[str], tmp_path: Path
+    run: Run, stop: StopAt, options: Sequence[str], tmp_path: Path
 ) -> None:
     options = (*options, "training.epochs=4")
     whole = run("whole", *options)
-    epochs = len(figures(whole))
-    for name, stop in {
-        "in the first epoch": StopAt(1, 2),
-        "before the second checkpoint": StopAt(2),
-        "in the last epoch": StopAt(epochs, 2),
-    }.items():
-        with pytest.raises(StoppedError):
-            run(name, *options, listener=stop)
-        begun = RunFolder(tmp_path / name)
-        assert not begun.weights_file.exists()
-        again = run(name, *options, resume=True, listener=(heard := Heard()))
-        assert_same(again, whole)
-        # Whole epochs are not trained again.
-        assert heard.epochs == list(range(stop.at[0], epochs + 1))
+    with pytest.raises(StoppedError):
+        run("again", *options, listener=stop)
+    assert not RunFolder(tmp_path / "again").weights_file.exists()
+    assert_same(run("again", *options, resume=True, listener=(heard := Heard())), whole)
+    # Whole epochs are not trained again.
+    assert heard.epochs == list(range(stop.at[0], len(figures(whole)) + 1))
 
 
 def test_a_run_ended_after_its_last_checkpoint_trains_no_further(run: Run, tmp_path: Path) -> None:

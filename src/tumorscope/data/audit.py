@@ -285,10 +285,11 @@ def _odd(descriptors: Sequence[Descriptor], files: Sequence[AuditedFile]) -> dic
 
 def _shortcuts(files: Sequence[AuditedFile]) -> tuple[Shortcut, ...]:
     labelled = [item for item in files if item.label]
+    # Slices of one patient are alike, twins are alike: neither may help to guess the other.
     return find_shortcuts(
         [item.facts for item in labelled],
         [item.label for item in labelled],
-        [item.cluster for item in labelled],
+        [item.group or f"twins-{item.cluster}" for item in labelled],
     )
 
 

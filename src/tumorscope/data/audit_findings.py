@@ -207,8 +207,10 @@ def _balance(audit: Audit) -> Iterator[Finding]:
         "look" if lopsided else "note",
         "class balance",
         sum(row.files for row in rows),
-        f"{most.label} has {most.slices:,} different slices in {most.files:,} files, "
-        f"{fewest.label} {fewest.slices:,} in {fewest.files:,}.",
+        f"Each of {len(rows)} classes has {most.slices:,} different slices."
+        if most.slices == fewest.slices
+        else f"Most different slices has {most.label}, {most.slices:,} in {most.files:,} files, "
+        f"fewest {fewest.label}, {fewest.slices:,} in {fewest.files:,}.",
         "weigh the classes by different slices, not by files" if lopsided else "",
     )
 

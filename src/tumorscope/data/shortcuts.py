@@ -29,7 +29,7 @@ class Shortcut:
 
     Attributes:
         fact: Name of the fact, one of `FACT_NAMES`' values, or `ALL_FACTS`.
-        balanced_accuracy: Mean sensitivity over the classes in cross-validation by twin cluster.
+        balanced_accuracy: Mean sensitivity over the classes in cross-validation by group.
         chance: What guessing reaches: one by the number of classes.
     """
 
@@ -44,31 +44,31 @@ class Shortcut:
 
 
 def find_shortcuts(
-    facts: Sequence[FileFacts], labels: Sequence[str], clusters: Sequence[int]
+    facts: Sequence[FileFacts], labels: Sequence[str], groups: Sequence[str]
 ) -> tuple[Shortcut, ...]:
-    """Predict the class from file facts alone, in cross-validation that keeps twins together.
+    """Predict the class from file facts alone, in cross-validation that keeps groups together.
 
     All facts together go into a random forest, each fact alone into a small decision tree.
 
     Args:
         facts: One a file.
         labels: The class of each file, in the same order.
-        clusters: The twin cluster of each file, in the same order.
+        groups: The patient or twin cluster of each file, in the same order.
 
     Returns:
         All facts together first, then the single facts, the strongest first. Empty when fewer
-        than two classes have five twin clusters each; rarer classes are left out.
+        than two classes have five groups each; rarer classes are left out.
     """
-    classes, clusters_ = np.asarray(labels), np.asarray(clusters)
+    classes, groups_ = np.asarray(labels), np.asarray(groups)
     common = [
-        name for name in np.unique(classes) if np.unique(clusters_[classes == name]).size >= _FOLDS
+        name for name in np.unique(classes) if np.unique(groups_[classes == name]).size >= _FOLDS
     ]
     if len(common) < 2:
         return ()
     kept = np.isin(classes, common)
-    table, classes, clusters_ = _table(facts)[kept], classes[kept], clusters_[kept]
+    table, classes, groups_ = _table(facts)[kept], classes[kept], groups_[kept]
     splitter = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=_SEED)
-    folds = list(splitter.split(table, classes, clusters_))
+    folds = list(splitter.split(table, classes, groups_))
     chance = 1 / len(common)
 
     def measure(name: str, model: Any, columns: NDArray[np.float64]) -> Shortcut:
