@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the run's data is now (default: where it was)",
     )
     parser.add_argument(
+        "--name", metavar="NAME", help="what the model is called (default: after its recipe)"
+    )
+    parser.add_argument(
         "--no-verify", action="store_true", help="do not compare the file with the network"
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures, too; - for the screen")
@@ -55,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
         opset=newest_opset() if newest else _number(options.opset, "--opset", "newest"),
         batch=None if options.batch == "dynamic" else _number(options.batch, "--batch", "dynamic"),
         data=options.data,
+        name=options.name,
         check=not options.no_verify,
         progress=progress,
     )

@@ -36,6 +36,7 @@ class Order:
         opset: ONNX operator set.
         batch: Fixed number of images a call; None for any.
         data: Where the run's data sets are now; None: where they were.
+        name: What the model is called; None: after its recipe.
         progress: Shows how far the reading is.
     """
 
@@ -44,12 +45,13 @@ class Order:
     opset: int
     batch: int | None
     data: Sequence[Path] | None
+    name: str | None
     progress: Progress
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """What the file says about itself."""
-        return metadata_of(self.run, self.trained)
+        return metadata_of(self.run, self.trained, name=self.name)
 
     @cached_property
     def model(self) -> onnx.ModelProto:
@@ -129,6 +131,7 @@ def export_run(
     opset: int = EDGE_OPSET,
     batch: int | None = None,
     data: Sequence[Path] | None = None,
+    name: str | None = None,
     check: bool = True,
     progress: Progress = silent,
 ) -> Exported:
@@ -142,6 +145,7 @@ def export_run(
         batch: Fixed number of images a call, or None for any; TorchScript has no fixed one.
         data: Where the run's data sets are now; None: where they were. They are needed to
             calibrate `onnx-int8`. Without them a file is compared on phantoms.
+        name: What the model is called; `tumorscope-` and the recipe's name when left out.
         check: Whether to compare the file with the network.
         progress: Shows how far the reading is.
 
@@ -164,7 +168,15 @@ def export_run(
         wanted = Path(kind.file).suffix or "no ending, it is a folder"
         raise ModelError(f"{target}: a file of format {format} ends in {wanted}")
     trained = load_weights(run.weights_file)
-    order = Order(run=run, trained=trained, opset=opset, batch=batch, data=data, progress=progress)
+    order = Order(
+        run=run,
+        trained=trained,
+        opset=opset,
+        batch=batch,
+        data=data,
+        name=name,
+        progress=progress,
+    )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}.") as folder:
         made = Path(folder) / target.name
@@ -213,7 +225,7 @@ def _write_int8(order: Order, path: Path) -> None:
 
 
 def _write_torchscript(order: Order, path: Path) -> None:
-    export_torchscript(order.run, path)
+    export_torchscript(order.run, path, name=order.name)
 
 
 def _write_openvino(order: Order, path: Path) -> None:

@@ -16,12 +16,15 @@ _CONFIDENT: Final = 0.9
 """A largest probability of at least this much makes a confident verdict."""
 
 
-def metadata_of(run: RunFolder, trained: TrainedNetwork) -> dict[str, Any]:
+def metadata_of(
+    run: RunFolder, trained: TrainedNetwork, *, name: str | None = None
+) -> dict[str, Any]:
     """Return what a model file says about itself; JSON holds all of it.
 
     Args:
         run: The finished run that the network comes from.
         trained: Its network.
+        name: What the model is called; `tumorscope-` and the recipe's name when left out.
 
     Raises:
         ModelError: The run's files cannot be read.
@@ -29,7 +32,7 @@ def metadata_of(run: RunFolder, trained: TrainedNetwork) -> dict[str, Any]:
     data, recipe, description = run.data(), run.recipe(), trained.description
     return {
         "format": FORMAT,
-        "name": f"tumorscope-{recipe.name}",
+        "name": name or f"tumorscope-{recipe.name}",
         "version": __version__,
         "classes": list(description.classes),
         "input_size": description.input_size,

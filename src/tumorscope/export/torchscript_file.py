@@ -16,12 +16,13 @@ EXTRA_FILE = f"{METADATA_KEY}.json"
 """Where the metadata stands inside the file."""
 
 
-def export_torchscript(run: RunFolder, path: Path) -> Path:
+def export_torchscript(run: RunFolder, path: Path, *, name: str | None = None) -> Path:
     """Write a run's network as a TorchScript file, whole or not at all.
 
     Args:
         run: A finished run.
         path: The file.
+        name: What the model is called; `tumorscope-` and the recipe's name when left out.
 
     Returns:
         The path.
@@ -31,7 +32,7 @@ def export_torchscript(run: RunFolder, path: Path) -> Path:
     """
     trained = load_weights(run.weights_file)
     served = ServedNetwork(trained).eval()
-    text = to_text(metadata_of(run, trained))
+    text = to_text(metadata_of(run, trained, name=name))
     with whole_file(path) as temporary, warnings.catch_warnings(), torch.inference_mode():
         # Deprecated, and the format that was asked for.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
