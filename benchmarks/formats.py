@@ -58,7 +58,7 @@ def main() -> int:
             print(f"{name}: {found}")
     write_record(
         options.record,
-        command=f"python benchmarks/formats.py {options.run}",
+        command="python benchmarks/formats.py RUN",
         figures=figures | {"recipe": run.recipe().name, "split": run.data()["split"]},
         seeds=[run.recipe().training.seed],
         n=len(sample.labels),
