@@ -177,3 +177,45 @@ def test_the_grid_is_torchs_affine_grid(seed: int, side: int) -> None:
     rows = [tuple(matrices[:, row].T) for row in (0, 1)]
     expected = torch.nn.functional.affine_grid(matrices, [5, 1, side, side], align_corners=False)
     torch.testing.assert_close(_grid(rows[0], rows[1], side), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_outline_moves_with_its_picture_and_keeps_its_values() -> None:
+    pictures = disc(radius=0.3).expand(8, 1, -1, -1)
+    both = torch.cat([pictures, (pictures > 100) * 255.0], dim=1)
+    changed = Augmentation(rotation=30, shift=0.2, zoom=0.3, contrast=0.5, noise=0.1)(both)
+    for grey, outline in zip(changed[:, :1], changed[:, 1:], strict=True):
+        row, column = centre(outline[0])
+        found = centre((grey[0] > 0.5 * grey.max()).float())
+        assert found == pytest.approx((row, column), abs=1.5)
+        assert outline.max() > 254
+
+
+def test_a_turn_is_by_quarters_and_as_often_as_asked() -> None:
+    grey = noise_pictures(400, 8)
+    changed = Augmentation(turn=0.5)(grey)
+    turns = [torch.rot90(grey, number, (-2, -1)) for number in range(4)]
+    is_turned = torch.stack([(changed - each).abs().amax((1, 2, 3)) < 0.05 for each in turns])
+    assert torch.all(is_turned.sum(dim=0) == 1)
+    counts = is_turned.sum(dim=1).tolist()
+    assert 150 < counts[0] < 250
+    assert min(counts[1:]) > 30
+
+
+def test_a_field_changes_brightness_smoothly_and_at_most_so_much() -> None:
+    grey = torch.full((20, 1, 64, 64), 100.0)
+    changed = Augmentation(field=0.5)(grey)
+    assert changed.min() >= 100 / 1.5 - 0.01
+    assert changed.max() <= 150.01
+    assert changed.std(dim=(1, 2, 3)).min() > 1
+    assert (changed[..., 1:] - changed[..., :-1]).abs().max() < 8
+
+
+def test_blur_takes_away_fine_detail_and_keeps_the_mean() -> None:
+    grey = noise_pictures(40, 160)
+    changed = Augmentation(blur=1.0)(grey)
+    assert changed.mean() == pytest.approx(float(grey.mean()), abs=1)
+    roughness = [
+        (each[..., 1:] - each[..., :-1]).abs().mean(dim=(1, 2, 3)) for each in (changed, grey)
+    ]
+    assert torch.all(roughness[0] < roughness[1])
+    assert roughness[0].min() < 0.2 * roughness[1].mean()

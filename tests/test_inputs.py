@@ -6,11 +6,13 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tumorscope.data.catalogue import Slice
 from tumorscope.data.inputs import read_inputs
+from tumorscope.data.phantoms import draw_phantom
 from tumorscope.errors import DataError
-from tumorscope.images import prepare, read_slice
+from tumorscope.images import find_head, prepare, read_slice
 
 Draw = Callable[..., Path]
 T = TypeVar("T")
@@ -55,3 +57,51 @@ def test_nothing_readable_is_an_error_and_nothing_at_all_is_not(tmp_path: Path) 
     with pytest.raises(DataError, match=r"none of the 1 pictures can be read; .*no such file"):
         read_inputs(slices_of(tmp_path / "gone.png"), size=32)
     assert read_inputs([], size=32).grey.shape == (0, 32, 32)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 0.6])
+def test_an_outline_is_cut_out_as_its_picture(
+    tmp_path: Path, *, mirrored: bool, scale: float
+) -> None:
+    """Also where the picture is a smaller, mirrored copy of the one that was outlined."""
+    phantom = draw_phantom("glioma", plane="axial", patient_seed=3, slice_number=2, size=200)
+    shown = np.fliplr(phantom.image) if mirrored else phantom.image
+    side = round(200 * scale)
+    Image.fromarray(shown).resize((side, side)).save(tmp_path / "a.png")
+    Image.fromarray(phantom.mask).save(tmp_path / "mask.png")
+    # What it should look like: the outline drawn as a picture and prepared with the same box.
+    item = Slice(
+        path=tmp_path / "a.png",
+        name="a",
+        label="glioma",
+        source="set",
+        mask=tmp_path / "mask.png",
+        mirrored=mirrored,
+    )
+    healthy = Slice(path=tmp_path / "a.png", name="b", label="notumor", source="set")
+    unknown = Slice(path=tmp_path / "a.png", name="c", label="glioma", source="set")
+    found = read_inputs([item, healthy, unknown], size=96, outlines=True)
+    assert found.outlines is not None
+    assert found.outlined is not None
+    assert found.outlined.tolist() == [True, True, False]
+    assert not found.outlines[1:].any()
+    top, bottom, left, right = find_head(read_slice(tmp_path / "a.png"))
+    rows, columns = np.nonzero((np.fliplr(phantom.mask) if mirrored else phantom.mask) > 127)
+    expected = (
+        (rows.mean() * scale - top) / (bottom - top) * 96,
+        (columns.mean() * scale - left) / (right - left) * 96,
+    )
+    rows, columns = np.nonzero(found.outlines[0] > 127)
+    assert (rows.mean(), columns.mean()) == pytest.approx(expected, abs=1.0)
+    assert read_inputs([item], size=96).outlines is None
+
+
+def test_an_outline_that_cannot_be_read_leaves_its_slice_out(tmp_path: Path, draw: Draw) -> None:
+    path = draw(tmp_path / "a.png", 1)
+    (tmp_path / "mask.png").write_bytes(b"no picture")
+    item = Slice(path=path, name="a", label="glioma", source="set", mask=tmp_path / "mask.png")
+    other = Slice(path=path, name="b", label="notumor", source="set")
+    found = read_inputs([item, other], size=32, outlines=True)
+    assert [skipped.name for skipped in found.skipped] == ["a"]
+    assert "mask.png" in found.skipped[0].reason

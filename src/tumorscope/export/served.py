@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tumorscope.training.network import Classifier
+from tumorscope.training.network import MappedNetwork
 from tumorscope.training.weights import TrainedNetwork
 
 INPUT_NAME = "grey"
@@ -40,12 +40,14 @@ class ServedNetwork(nn.Module):
         self.input_size = trained.description.input_size
         self.scale = 1.0 / trained.description.temperature
         self.network = network
-        self.head = None if isinstance(network, Classifier) else _find_head(network, self.example())
+        self.head = (
+            None if isinstance(network, MappedNetwork) else _find_head(network, self.example())
+        )
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of what `forward` returns."""
-        has_maps = isinstance(self.network, Classifier) or self.head is not None
+        has_maps = isinstance(self.network, MappedNetwork) or self.head is not None
         return OUTPUT_NAMES if has_maps else OUTPUT_NAMES[:2]
 
     def example(self, batch: int = 2) -> Tensor:
@@ -55,7 +57,7 @@ class ServedNetwork(nn.Module):
 
     def forward(self, grey: Tensor) -> tuple[Tensor, ...]:
         """Return probabilities, calibrated logits and, where there are any, class maps."""
-        if isinstance(self.network, Classifier):
+        if isinstance(self.network, MappedNetwork):
             logits, maps = self.network.forward_with_maps(grey)
         elif self.head is not None:
             logits, maps = _logits_and_maps(self.network, self.head, grey)

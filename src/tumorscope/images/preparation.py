@@ -59,7 +59,7 @@ def prepare(grey: "NDArray[np.uint8]", size: int) -> "NDArray[np.uint8]":
         raise ValueError("a slice of {} has no pixels".format(grey.shape))
     if size < 1:
         raise ValueError("the size must be at least 1 pixel, not {}".format(size))
-    return _stretch_contrast(_resize(grey, find_head(grey), size))
+    return _stretch_contrast(cut_out(grey, find_head(grey), size))
 
 
 def find_head(grey: "NDArray[np.uint8]") -> "tuple[float, float, float, float]":
@@ -83,7 +83,7 @@ def find_head(grey: "NDArray[np.uint8]") -> "tuple[float, float, float, float]":
         top, bottom = max(highest, top - margin), min(lowest, bottom + margin)
         margin = _SEARCH_MARGIN * (right - left)
         left, right = max(leftmost, left - margin), min(rightmost, right + margin)
-        small = _resize(grey, (top, bottom, left, right), _SEARCH_SIDE)
+        small = cut_out(grey, (top, bottom, left, right), _SEARCH_SIDE)
         dark, bright = _quantiles(small, 0.02, 0.99)
         head = small > dark + _HEAD_LEVEL * (bright - dark)
         first, last = _extent(head.mean(axis=1))
@@ -93,10 +93,16 @@ def find_head(grey: "NDArray[np.uint8]") -> "tuple[float, float, float, float]":
     return top, bottom, left, right
 
 
-def _resize(
+def cut_out(
     grey: "NDArray[np.uint8]", box: "tuple[float, float, float, float]", size: int
 ) -> "NDArray[np.uint8]":
-    """Return what is in the box as a square picture."""
+    """Return what is in a box as a square picture, resized with antialiasing.
+
+    Args:
+        grey: Grey values, uint8, shape `[height, width]`.
+        box: `(top, bottom, left, right)` in pixels, as `find_head` returns it.
+        size: Side of the result in pixels.
+    """
     top, bottom, left, right = box
     first_row, first_column = int(top), int(left)
     # Pillow's filter would reach beyond the box, into a white frame: so cut first.

@@ -6,6 +6,7 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from tumorscope.errors import RecipeError
+from tumorscope.training.litenet import LiteNet
 from tumorscope.training.network import PlainNet, SliceNet
 from tumorscope.training.recipe import NetworkRecipe
 
@@ -61,6 +62,8 @@ def build_network(recipe: NetworkRecipe, classes: int) -> nn.Module:
     """
     if recipe.name == "slicenet":
         return SliceNet(recipe.size, classes, recipe.dropout)
+    if recipe.name == "litenet":
+        return LiteNet(classes, recipe.dropout, frozen=recipe.frozen)
     if recipe.name == "plain":
         return PlainNet(classes, recipe.dropout)
     return MonaiNet(recipe.name.removeprefix("monai:"), classes, recipe.dropout)

@@ -20,7 +20,11 @@ class Augmentation:
         shift: Largest shift to any side, as a share of the picture.
         zoom: Largest zoom in or out: 0.2 draws factors from 1/1.2 to 1.2.
         stretch: Largest change of the aspect ratio, drawn like `zoom`.
+        turn: Probability of a turn by 90, 180 or 270 degrees.
         contrast: Largest change of gain and of gamma, drawn like `zoom`.
+        field: Largest change of brightness from place to place, as a coil makes it: smooth, drawn
+            like `zoom` at 16 places.
+        blur: Largest share of a picture that is replaced by its blurred copy.
         noise: Largest standard deviation of Gaussian noise, as a share of the full range.
     """
 
@@ -29,20 +33,33 @@ class Augmentation:
     shift: float = 0.0
     zoom: float = 0.0
     stretch: float = 0.0
+    turn: float = 0.0
     contrast: float = 0.0
+    field: float = 0.0
+    blur: float = 0.0
     noise: float = 0.0
 
-    def __call__(self, grey: Tensor) -> Tensor:
+    def __call__(self, pictures: Tensor) -> Tensor:
         """Change a batch.
 
         Args:
-            grey: Grey values 0 to 255, float, shape `[N, 1, S, S]`.
+            pictures: Grey values 0 to 255, float, shape `[N, 1, S, S]`; with a second channel
+                (outlines), that is moved with the first and not changed otherwise.
 
         Returns:
             The changed batch, same range, shape and device.
         """
-        if self.rotation or self.flip or self.shift or self.zoom or self.stretch:
-            grey = self._move(grey)
+        if self.rotation or self.flip or self.shift or self.zoom or self.stretch or self.turn:
+            pictures = self._move(pictures)
+        if pictures.shape[1] == 1:
+            return self._change_values(pictures)
+        return torch.cat([self._change_values(pictures[:, :1]), pictures[:, 1:]], dim=1)
+
+    def _change_values(self, grey: Tensor) -> Tensor:
+        if self.blur:
+            grey = self._soften(grey)
+        if self.field:
+            grey = grey * self._field(grey)
         if self.contrast:
             grey = self._change_contrast(grey)
         if self.noise:
@@ -53,6 +70,10 @@ class Augmentation:
     def _move(self, grey: Tensor) -> Tensor:
         count, device = len(grey), grey.device
         angle = _uniform(count, device, math.radians(self.rotation))
+        if self.turn:
+            turned = torch.rand(count, device=device) < self.turn
+            quarters = torch.randint(1, 4, (count,), device=device)
+            angle = angle + torch.where(turned, quarters, 0) * (math.pi / 2)
         zoom = _factor(count, device, self.zoom)
         stretch = _factor(count, device, self.stretch).sqrt()
         mirror = torch.where(torch.rand(count, device=device) < self.flip, -1.0, 1.0)
@@ -70,6 +91,25 @@ class Augmentation:
         return nn.functional.grid_sample(
             grey, grid, mode="bilinear", padding_mode="zeros", align_corners=False
         )
+
+    def _field(self, grey: Tensor) -> Tensor:
+        """Return factors `[N, 1, S, S]` that vary slowly over the picture."""
+        knots = _uniform(16 * len(grey), grey.device, math.log1p(self.field))
+        side = grey.shape[-1]
+        return nn.functional.interpolate(
+            knots.view(-1, 1, 4, 4), (side, side), mode="bilinear", align_corners=True
+        ).exp()
+
+    def _soften(self, grey: Tensor) -> Tensor:
+        """Mix each picture with a copy blurred over about a fortieth of its side."""
+        window = max(1, grey.shape[-1] // 80) * 2 + 1
+        soft = grey
+        for _ in range(2):  # Twice a box is nearly a bell.
+            soft = nn.functional.avg_pool2d(
+                soft, window, stride=1, padding=window // 2, count_include_pad=False
+            )
+        share = torch.rand(len(grey), 1, 1, 1, device=grey.device) * self.blur
+        return grey + share * (soft - grey)
 
     def _change_contrast(self, grey: Tensor) -> Tensor:
         shape = (len(grey), 1, 1, 1)

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from tumorscope.data.catalogue import slice_name
 from tumorscope.data.inputs import Inputs, read_inputs
 from tumorscope.data.protocols import Partition
 from tumorscope.errors import DataError, ModelError, RecipeError
@@ -23,6 +24,7 @@ from tumorscope.training.architectures import build_network
 from tumorscope.training.callbacks import History, Listener, SilentListener
 from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoints
 from tumorscope.training.fitting import Fitting, Part
+from tumorscope.training.litenet import LiteNet, load_imagenet
 from tumorscope.training.memory import keep_freed_memory
 from tumorscope.training.recipe import Recipe
 from tumorscope.training.run_folder import Origin, RunFolder
@@ -97,13 +99,23 @@ def fit(
         _check_folder(run, origin, resume=resume)
     keep_freed_memory()
     size = recipe.input.size
-    train = read_inputs(partition.train, size=size, progress=progress, label="reading training")
+    drawn = recipe.loss.outline > 0
+    train = read_inputs(
+        partition.train, size=size, outlines=drawn, progress=progress, label="reading training"
+    )
     validation = read_inputs(
         partition.validation, size=size, progress=progress, label="reading validation"
     )
+    if train.outlines is not None and not train.outlines.any():
+        raise RecipeError(
+            "loss.outline needs outlines: put the figshare set beside the Kaggle set "
+            "('tumorscope download figshare'), or set loss.outline=0"
+        )
     _check_classes(train, partition.classes)
     torch.manual_seed(recipe.training.seed)
     network = build_network(recipe.network, len(partition.classes))
+    if isinstance(network, LiteNet) and recipe.network.weights == "imagenet":
+        load_imagenet(network)
     module = Fitting(
         network, recipe, _part(train, partition.classes), _part(validation, partition.classes)
     )
@@ -120,10 +132,11 @@ def fit(
     if not trainer.is_global_zero:
         return None
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    prefix = "average.module." if recipe.training.averaging else "network."
     weights = {
-        name.removeprefix("network."): value
+        name.removeprefix(prefix): value
         for name, value in state["state_dict"].items()
-        if name.startswith("network.")
+        if name.startswith(prefix)
     }
     network.load_state_dict(weights)
     trained = TrainedNetwork(
@@ -159,7 +172,18 @@ def _check_classes(train: Inputs, classes: Sequence[str]) -> None:
 
 def _part(inputs: Inputs, classes: Sequence[str]) -> Part:
     labels = [classes.index(item.label) for item in inputs.slices]
-    return Part(torch.from_numpy(inputs.grey)[:, None], torch.tensor(labels))
+    # A slice without a known cluster is alone in its own.
+    twins = [item.cluster or slice_name(item) for item in inputs.slices]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(twins))}
+    part = Part(
+        torch.from_numpy(inputs.grey)[:, None],
+        torch.tensor(labels),
+        torch.tensor([numbers[name] for name in twins]),
+    )
+    if inputs.outlines is not None and inputs.outlined is not None:
+        part.outlines = torch.from_numpy(inputs.outlines)[:, None]
+        part.outlined = torch.from_numpy(inputs.outlined)
+    return part
 
 
 def _trainer(

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tumorscope.training.augmentation import Augmentation
+from tumorscope.training.outline_loss import outline_loss
 from tumorscope.training.recipe import OptimizerRecipe, Recipe
 
 HistoryRow = dict[str, float]
@@ -26,10 +29,16 @@ class Part:
     Attributes:
         grey: Grey values 0 to 255, uint8, shape `[N, 1, S, S]`.
         labels: Class numbers, int64, shape `[N]`.
+        clusters: Numbers of sets of twins, int64, shape `[N]`.
+        outlines: Tumours, 0 to 255, uint8, shape `[N, 1, S, S]`; None where nobody asks.
+        outlined: Which of the outlines are known to be true, bool, shape `[N]`.
     """
 
     grey: Tensor
     labels: Tensor
+    clusters: Tensor
+    outlines: Tensor | None = None
+    outlined: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,6 +46,30 @@ class Part:
     def move(self, device: torch.device) -> None:
         """Bring the whole part to a device; batches are then cut from it there."""
         self.grey, self.labels = self.grey.to(device), self.labels.to(device)
+        if self.outlines is not None and self.outlined is not None:
+            self.outlines, self.outlined = self.outlines.to(device), self.outlined.to(device)
+
+    def batch(self, chosen: Tensor) -> "Batch":
+        """Return the pictures of these numbers."""
+        if self.outlines is None or self.outlined is None:
+            return Batch(self.grey[chosen], self.labels[chosen])
+        pictures = torch.cat([self.grey[chosen], self.outlines[chosen]], dim=1)
+        return Batch(pictures, self.labels[chosen], self.outlined[chosen])
+
+
+class Batch(NamedTuple):
+    """Some pictures of a part.
+
+    Attributes:
+        pictures: Grey values and, where there are outlines, those as a second channel; uint8,
+            shape `[n, 1 or 2, S, S]`.
+        labels: Class numbers, shape `[n]`.
+        outlined: Which of the outlines are known to be true, shape `[n]`; None without any.
+    """
+
+    pictures: Tensor
+    labels: Tensor
+    outlined: Tensor | None = None
 
 
 class Fitting(lightning.LightningModule):
@@ -57,6 +90,15 @@ class Fitting(lightning.LightningModule):
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
         self.augment = Augmentation(**recipe.augmentation.model_dump())
+        self.average = (
+            AveragedModel(
+                self.network,
+                multi_avg_fn=get_ema_multi_avg_fn(recipe.training.averaging),  # type: ignore[no-untyped-call]
+                use_buffers=True,
+            )
+            if recipe.training.averaging
+            else None
+        )
         self._parts = {"train": train, "validation": validation}
         self._sums = {name: torch.zeros(3) for name in self._parts}
         self._loss = nn.CrossEntropyLoss(
@@ -88,7 +130,13 @@ class Fitting(lightning.LightningModule):
 
     def train_dataloader(self) -> "Batches":
         """Return the training part in batches, in a new order each epoch."""
-        return Batches(self, self._parts["train"], self.recipe.training.batch_size, shuffle=True)
+        return Batches(
+            self,
+            self._parts["train"],
+            self.recipe.training.batch_size,
+            shuffle=True,
+            unique=self.recipe.training.sampling == "unique",
+        )
 
     def val_dataloader(self) -> "Batches":
         """Return the validation part in batches; every device sees all of it."""
@@ -101,25 +149,41 @@ class Fitting(lightning.LightningModule):
         for sums in self._sums.values():
             sums.zero_()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of one augmented batch."""
-        grey, labels = batch
-        inputs = self.augment(grey.float())
+        pictures, labels, outlined = batch
+        inputs = self.augment(pictures.float())
         mixed, partner, share = _mix(inputs, self.recipe.loss.mixup)
-        logits = self.network(mixed.to(memory_format=torch.channels_last)).float()
+        grey = mixed[:, :1].contiguous(memory_format=torch.channels_last)
+        if outlined is None:
+            logits = self.network(grey).float()
+            drawn = logits.new_zeros(())
+        else:
+            logits, outline = self.network.forward_with_outline(grey)
+            drawn = self.recipe.loss.outline * outline_loss(
+                outline.float(), mixed[:, 1:] / 255.0, outlined & outlined[partner]
+            )
+            logits = logits.float()
         loss: Tensor = share * self._loss(logits, labels)
         if share < 1.0:
             loss = loss + (1.0 - share) * self._loss(logits, labels[partner])
         self._count("train", loss, logits, labels)
+        loss = loss + drawn
         if self.recipe.loss.l1:
             weights = [weight for weight in self.network.parameters() if weight.ndim > 1]
             loss = loss + self.recipe.loss.l1 * torch.stack([w.abs().sum() for w in weights]).sum()
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Bring the step into the moving average."""
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
         """Count one batch of the validation part."""
-        grey, labels = batch
-        logits = self.network(grey.float().to(memory_format=torch.channels_last)).float()
+        grey, labels = batch.pictures[:, :1].float(), batch.labels
+        network = self.network if self.average is None else self.average
+        logits = network(grey.contiguous(memory_format=torch.channels_last)).float()
         self._count("validation", nn.functional.cross_entropy(logits, labels), logits, labels)
 
     def on_validation_epoch_end(self) -> None:
@@ -161,30 +225,43 @@ class Batches:
         size: Pictures a batch.
         shuffle: Whether the order is drawn anew each epoch; a last, smaller batch is then left
             out (it holds other pictures each epoch) unless it is the only one.
+        unique: Whether an epoch shows one picture, drawn anew, of each set of twins.
     """
 
-    def __init__(self, module: Fitting, part: Part, size: int, *, shuffle: bool) -> None:
+    def __init__(
+        self, module: Fitting, part: Part, size: int, *, shuffle: bool, unique: bool = False
+    ) -> None:
         self._module, self._part, self._size, self._shuffle = module, part, size, shuffle
+        self._unique = unique
+        self._count = len(np.unique(part.clusters.numpy())) if unique else len(part)
 
     def __len__(self) -> int:
-        count = len(self._part)
+        count = self._count
         if not self._shuffle:
             return math.ceil(count / self._size)
         return max(1, count // self._module.trainer.world_size // self._size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         module, part = self._module, self._part
         if self._shuffle:
             generator = torch.Generator()
             generator.manual_seed(module.recipe.training.seed * 10_007 + module.current_epoch)
             order = torch.randperm(len(part), generator=generator)
+            if self._unique:
+                order = _first_of_each(part.clusters, order)
             order = order[module.global_rank :: module.trainer.world_size]
         else:
             order = torch.arange(len(part))
         order = order.to(part.labels.device)
         for number in range(len(self)):
             chosen = order[number * self._size : (number + 1) * self._size]
-            yield part.grey[chosen], part.labels[chosen]
+            yield part.batch(chosen)
+
+
+def _first_of_each(clusters: Tensor, order: Tensor) -> Tensor:
+    """Return the numbers in `order` less those whose cluster stood there before."""
+    _, first = np.unique(clusters[order].cpu().numpy(), return_index=True)
+    return order[np.sort(first)]
 
 
 def _class_weights(labels: Tensor, recipe: Recipe) -> Tensor | None:

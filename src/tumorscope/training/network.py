@@ -20,7 +20,15 @@ SIZES: Final = {
 """Widths and depths (residual blocks) of the four stages, by size."""
 
 
-class Classifier(nn.Module):
+class MappedNetwork(nn.Module):
+    """A network that shows where it saw each class."""
+
+    def forward_with_maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits `[N, classes]` and class maps `[N, classes, h, w]`."""
+        raise NotImplementedError
+
+
+class Classifier(MappedNetwork):
     """A network whose last layer is linear over pooled feature maps.
 
     The class map of a class is that layer applied at every place of the feature maps (Zhou et al.

