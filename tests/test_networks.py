@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from tumorscope.errors import RecipeError
 from tumorscope.training.architectures import build_network
 from tumorscope.training.litenet import LiteNet, load_imagenet
+from tumorscope.training.losses import any_tumour_loss, outline_loss
 from tumorscope.training.network import SIZES, Classifier, SliceNet
-from tumorscope.training.outline_loss import outline_loss
 from tumorscope.training.recipe import NetworkRecipe
 
 OWN = [NetworkRecipe(name="slicenet", size=size) for size in SIZES] + [NetworkRecipe(name="plain")]
@@ -197,3 +197,9 @@ def test_the_outline_loss_wants_the_outline_and_leaves_out_what_is_not_known() -
     wrong[2] = 20.0
     assert outline_loss(wrong, outlines, known) == outline_loss(right, outlines, known)
     assert outline_loss(wrong, outlines, torch.zeros(3, dtype=torch.bool)) == 0
+
+
+def test_the_loss_of_any_tumour_is_that_of_not_no_tumour() -> None:
+    logits = torch.tensor([[1.0, 2.0, 0.5, -1.0], [0.0, 0.0, 9.0, 0.0]])
+    expected = -(1 - logits.softmax(dim=1)[:, 2]).log().sum()
+    torch.testing.assert_close(any_tumour_loss(logits, 2), expected, rtol=1e-3, atol=1e-4)

@@ -333,3 +333,28 @@ def test_figshares_folds_are_the_authors_own(real_data: Path) -> None:
     assert set(tested.values()) == {1}
     assert len(tested) == 3064
     assert left_out > 0  # patients that the authors' folds know under two numbers
+
+
+def test_tumours_of_unknown_kind_are_learned_from_only_and_never_of_a_tested_patient() -> None:
+    named = patients(40, source="kaggle")
+    named = [replace(item, fold=1 + number // 3 % 5) for number, item in enumerate(named)]
+    extra = [
+        a_slice(1000 + number, group, label="tumour", source="web")
+        for number, group in enumerate([f"P{patient}" for patient in range(40)] + ["W1", "W2"])
+    ]
+    parts = partition(Catalogue((*named, *extra)), split="kaggle-patient", fold=2)
+    assert_apart(parts)
+    assert "tumour" not in {item.label for item in (*parts.validation, *parts.test)}
+    learned = groups_of([item for item in parts.train if item.label == "tumour"])
+    others = groups_of(parts.validation) | groups_of(parts.test)
+    assert learned == ({f"P{patient}" for patient in range(40)} | {"W1", "W2"}) - others
+    assert parts.classes == CLASSES
+    assert folds_of(Catalogue((*named, *extra)), "kaggle-patient") == (1, 2, 3, 4, 5)
+
+
+def test_tumours_of_unknown_kind_say_nothing_where_all_have_a_tumour() -> None:
+    named = [item for item in patients(40, source="figshare") if item.label != "notumor"]
+    named = [replace(item, fold=1 + number // 3 % 5) for number, item in enumerate(named)]
+    extra = [a_slice(1000, "W1", label="tumour", source="web")]
+    parts = partition(Catalogue((*named, *extra)), split="figshare-patient", fold=2)
+    assert "W1" not in groups_of(parts.train)

@@ -265,3 +265,35 @@ def test_kaggle_is_told_by_its_names_and_checked_by_its_pictures(some_of_kaggle:
     assert "not in the manifest" in reasons["Training/glioma/my own.jpg"]
     assert "another picture" in reasons[f"Testing/glioma/{wrong.name}"]
     assert list(reasons.values())[-1] == "in the manifest, but not there, nor are 6,994 others"
+
+
+def test_healthy_people_and_tumours_of_unknown_kind_are_told_by_their_layouts(
+    tmp_path: Path, draw: Draw
+) -> None:
+    healthy, web = tmp_path / "volunteers", tmp_path / "web_tumour"
+    table(
+        healthy / "index.csv",
+        "file,subject,plane",
+        "a/1.png,S1,axial",
+        "a/2.png,S1,axial",
+        "b/3.png,S1,axial",
+        "b/4.png,S2,axial",
+    )
+    for number, name in enumerate(("a/1.png", "a/2.png", "b/3.png")):
+        draw(healthy / name, number)
+    for number in (4, 5):
+        draw(web / f"y{number}.jpg", number)
+    first, second = read_set(healthy), read_set(web)
+    assert {item.label for item in first.slices} == {"notumor"}
+    assert [item.group for item in first.slices] == ["a/S1", "a/S1", "b/S1"]
+    assert [item.name for item in first.skipped] == ["b/4.png"]
+    assert second.counts() == {"tumour": 2}
+    assert {item.source for item in second.slices} == {"web_tumour"}
+
+
+def test_kaggles_slices_have_the_outlines_of_figshare_beside_them(real_data: Path) -> None:
+    slices = read_set(real_data / "kaggle").slices
+    outlined = [item for item in slices if item.mask]
+    assert len(outlined) == 4750
+    assert all(item.label != "notumor" and item.mask.is_file() for item in outlined if item.mask)
+    assert sum(item.mirrored for item in outlined) == 3064

@@ -18,7 +18,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from tumorscope.classes import ANY_TUMOUR, TUMOUR_CLASSES
 from tumorscope.data.catalogue import Skipped, Slice
+from tumorscope.data.inputs import read_inputs
 from tumorscope.data.protocols import Partition, partition
 from tumorscope.data.sources import read_data
 from tumorscope.errors import DataError, ModelError, RecipeError
@@ -293,6 +295,20 @@ def test_what_the_machine_has_not_is_refused_in_one_line(
 
 
 # Learning
+
+
+def test_of_a_tumour_of_unknown_kind_only_that_is_learned(run: Run, parts: Partition) -> None:
+    """All that is named is "no tumour", and the rest is not: so it is one of the three."""
+    healthy = [item for item in parts.train if item.label == "notumor"]
+    others = [item for item in parts.train if item.label != "notumor"]
+    one = {name: next(item for item in others if item.label == name) for name in TUMOUR_CLASSES}
+    unnamed = [replace(item, label=ANY_TUMOUR) for item in others if item not in one.values()]
+    mixed = replace(parts, train=(*healthy, *one.values(), *unnamed))
+    done = run("a", *PLAIN, "training.epochs=8", "training.batch_size=4", of=mixed)
+    assert done.data()["counts"]["train"][ANY_TUMOUR] == len(unnamed)
+    trained = load_weights(done.weights_file)
+    grey = read_inputs(unnamed, size=32).grey
+    assert (trained.probabilities(grey)[:, 2] < 0.5).mean() > 0.8
 
 
 def test_it_learns(run: Run) -> None:

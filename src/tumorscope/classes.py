@@ -10,7 +10,11 @@ CLASSES: Final = ("glioma", "meningioma", "notumor", "pituitary")
 TUMOUR_CLASSES: Final = ("glioma", "meningioma", "pituitary")
 """The classes that are tumours; the ones that figshare holds."""
 
+ANY_TUMOUR: Final = "tumour"
+"""The label of a slice that shows a tumour of unknown kind: to learn from, never to judge on."""
+
 _SPELLINGS: Final = {
+    ANY_TUMOUR: ("tumor", "tumour", "yes"),
     "glioma": ("glioma", "gliomatumor", "gliomatumour"),
     "meningioma": ("meningioma", "meningiomatumor", "meningiomatumour"),
     "notumor": ("notumor", "notumour", "no", "normal", "healthy", "none"),
@@ -26,7 +30,7 @@ def class_name(text: str) -> str:
         text: A folder name or a label: case, spaces, dashes and underscores do not matter.
 
     Returns:
-        One of `CLASSES`.
+        One of `CLASSES`, or `ANY_TUMOUR`.
 
     Raises:
         DataError: The spelling is unknown.

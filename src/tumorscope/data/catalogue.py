@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tumorscope.classes import CLASSES
+from tumorscope.classes import ANY_TUMOUR, CLASSES
 from tumorscope.errors import DataError
 
 Split = Literal["train", "test", ""]
@@ -20,7 +20,7 @@ class Slice:
     Attributes:
         path: The file.
         name: The file's name inside its data set (`Training/glioma/Tr-gl_0010.jpg`), with `/`.
-        label: One of `CLASSES`.
+        label: One of `CLASSES`, or `ANY_TUMOUR`.
         source: The data set: `kaggle`, `figshare`, `sartaj`, or the name of the folder or table.
         group: Patient where known, else twin cluster; empty where nothing is known yet. Nothing
             of one group may stand on both sides of a split.
@@ -81,7 +81,7 @@ class Catalogue:
     def counts(self) -> dict[str, int]:
         """Return the number of slices of each class, in the order of `CLASSES`."""
         counts = Counter(item.label for item in self.slices)
-        return {name: counts[name] for name in CLASSES if counts[name]}
+        return {name: counts[name] for name in (*CLASSES, ANY_TUMOUR) if counts[name]}
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over names, labels, groups and file contents, in hexadecimal."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from tumorscope.classes import CLASSES, TUMOUR_CLASSES
+from tumorscope.classes import ANY_TUMOUR, CLASSES, TUMOUR_CLASSES
 from tumorscope.data.catalogue import Catalogue, Slice, check_groups
 from tumorscope.errors import DataError
 
@@ -40,7 +40,7 @@ class Partition:
         protocol: How it was split.
         fold: The fold that tests; 0 for a published split.
         classes: The classes of the parts, in the order of `CLASSES`.
-        train: Slices to learn from.
+        train: Slices to learn from; tumours of unknown kind last.
         validation: Slices to choose by; none of a group in `train`.
         test: Slices to be judged on.
         leaked: Test slices whose group stands in `train` or `validation` as well; 0 for folds.
@@ -154,8 +154,9 @@ def partition(
     if split not in PROTOCOLS:
         raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[split]
-    own = [item for item in catalogue.slices if protocol.source in ("", item.source)]
-    added = [item for item in catalogue.slices if protocol.source not in ("", item.source)]
+    named = [item for item in catalogue.slices if item.label != ANY_TUMOUR]
+    own = [item for item in named if protocol.source in ("", item.source)]
+    added = [item for item in named if protocol.source not in ("", item.source)]
     if not own:
         raise DataError(f"{split} needs the {protocol.source} set, which --data does not hold")
     if protocol.kind == "published":
@@ -182,6 +183,8 @@ def partition(
     train = [item for item in train if not item.doubt]
     classes = _classes(train, test, split)
     train, validation = hold_out(train, share=validation_share, seed=seed)
+    if "notumor" in classes:
+        train += _any_tumours(catalogue, {item.group for item in (*test, *validation)})
     check_groups({"train": train, "validation": validation})
     learned = {item.group for item in (*train, *validation)}
     return Partition(
@@ -197,6 +200,15 @@ def partition(
     )
 
 
+def _any_tumours(catalogue: Catalogue, elsewhere: set[str]) -> list[Slice]:
+    """Return the slices with a tumour of unknown kind, less those of groups that are elsewhere."""
+    return [
+        item
+        for item in catalogue.slices
+        if item.label == ANY_TUMOUR and not item.doubt and item.group not in elsewhere
+    ]
+
+
 def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
     """Return the folds that a protocol has on this data: `(0,)` for a published split."""
     if split not in PROTOCOLS:
@@ -204,7 +216,11 @@ def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
     if PROTOCOLS[split].kind == "published":
         return (0,)
     source = PROTOCOLS[split].source
-    own = [item for item in catalogue.slices if source in ("", item.source) and not item.doubt]
+    own = [
+        item
+        for item in catalogue.slices
+        if source in ("", item.source) and not item.doubt and item.label != ANY_TUMOUR
+    ]
     return tuple(sorted({item.fold for item in own})) if _are_given(own) else _DRAWN
 
 

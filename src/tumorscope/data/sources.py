@@ -1,7 +1,8 @@
 """Folders and tables come in, a catalogue of their slices goes out.
 
-Four layouts are known: the Kaggle set (told by its file names, checked against the manifest),
-figshare's index with outlines, a tree with one folder a class, and a CSV table.
+Five layouts are known: the Kaggle set (told by its file names, checked against the manifest),
+figshare's index with outlines, an index of healthy people, a tree with one folder a class, and a
+CSV table.
 """
 
 import csv
@@ -67,6 +68,8 @@ def read_set(path: Path, *, progress: Progress = silent) -> Catalogue:
         catalogue = _read_table(path / _TABLE_NAME)
     elif (path / "index.csv").is_file() and (path / "images").is_dir():
         catalogue = _read_figshare(path)
+    elif (path / "index.csv").is_file():
+        catalogue = _read_healthy(path)
     elif _is_kaggle(path):
         catalogue = _read_kaggle(path, progress)
     else:
@@ -183,6 +186,25 @@ def _read_figshare(folder: Path) -> Catalogue:
     return Catalogue(tuple(slices), tuple(skipped))
 
 
+def _read_healthy(folder: Path) -> Catalogue:
+    """Read an index of people without a tumour: columns `file, subject`."""
+    slices, skipped = [], []
+    for row in _rows(folder / "index.csv", ("file", "subject")):
+        if not (folder / row["file"]).is_file():
+            skipped.append(Skipped(row["file"], "in the index, but there is no such file"))
+            continue
+        slices.append(
+            Slice(
+                path=folder / row["file"],
+                name=row["file"],
+                label="notumor",
+                source=folder.resolve().name,
+                group=f"{Path(row['file']).parent.name}/{row['subject']}",
+            )
+        )
+    return Catalogue(tuple(slices), tuple(skipped))
+
+
 def _read_class_folders(folder: Path) -> Catalogue:
     pictures = _pictures(folder)
     places = [path.relative_to(folder).parts for path in pictures]
@@ -193,7 +215,7 @@ def _read_class_folders(folder: Path) -> Catalogue:
             Slice(
                 path=path,
                 name="/".join(parts),
-                label=_label_of(path, parts[:-1]),
+                label=_label_of(path, (*_last_word(folder), *parts[:-1])),
                 source="sartaj" if sartaj else folder.resolve().name,
                 split=next(
                     (
@@ -207,6 +229,11 @@ def _read_class_folders(folder: Path) -> Catalogue:
             for path, parts in zip(pictures, places, strict=True)
         )
     )
+
+
+def _last_word(folder: Path) -> tuple[str, ...]:
+    """Return the last word of a folder's name: `br35h_tumour` may hold its pictures itself."""
+    return tuple(folder.resolve().name.split("_")[1:][-1:])
 
 
 def _label_of(path: Path, folders: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from tumorscope.classes import ANY_TUMOUR
 from tumorscope.data.catalogue import slice_name
 from tumorscope.data.inputs import Inputs, read_inputs
 from tumorscope.data.protocols import Partition
@@ -23,7 +24,7 @@ from tumorscope.progress import Progress, silent
 from tumorscope.training.architectures import build_network
 from tumorscope.training.callbacks import History, Listener, SilentListener
 from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoints
-from tumorscope.training.fitting import Fitting, Part
+from tumorscope.training.fitting import ANY, Fitting, Part
 from tumorscope.training.litenet import LiteNet, load_imagenet
 from tumorscope.training.memory import keep_freed_memory
 from tumorscope.training.recipe import Recipe
@@ -116,8 +117,13 @@ def fit(
     network = build_network(recipe.network, len(partition.classes))
     if isinstance(network, LiteNet) and recipe.network.weights == "imagenet":
         load_imagenet(network)
+    no_tumour = (*partition.classes, "notumor").index("notumor")
     module = Fitting(
-        network, recipe, _part(train, partition.classes), _part(validation, partition.classes)
+        network,
+        recipe,
+        _part(train, partition.classes),
+        _part(validation, partition.classes),
+        no_tumour=no_tumour,
     )
     if trainer.is_global_zero and not resume:
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +177,9 @@ def _check_classes(train: Inputs, classes: Sequence[str]) -> None:
 
 
 def _part(inputs: Inputs, classes: Sequence[str]) -> Part:
-    labels = [classes.index(item.label) for item in inputs.slices]
+    labels = [
+        ANY if item.label == ANY_TUMOUR else classes.index(item.label) for item in inputs.slices
+    ]
     # A slice without a known cluster is alone in its own.
     twins = [item.cluster or slice_name(item) for item in inputs.slices]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(twins))}

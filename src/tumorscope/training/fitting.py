@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import lightning
 import numpy as np
@@ -13,13 +13,18 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from tumorscope.classes import CLASSES
 from tumorscope.training.augmentation import Augmentation
-from tumorscope.training.outline_loss import outline_loss
+from tumorscope.training.losses import any_tumour_loss, outline_loss
 from tumorscope.training.recipe import OptimizerRecipe, Recipe
 
 HistoryRow = dict[str, float]
 """One epoch: `epoch`, losses and accuracies of training and validation, `learning_rate` and
 `images_per_second` (training only)."""
+
+
+ANY = -1
+"""The label of a slice with a tumour of unknown kind."""
 
 
 @dataclass
@@ -28,7 +33,7 @@ class Part:
 
     Attributes:
         grey: Grey values 0 to 255, uint8, shape `[N, 1, S, S]`.
-        labels: Class numbers, int64, shape `[N]`.
+        labels: Class numbers or `ANY`, int64, shape `[N]`.
         clusters: Numbers of sets of twins, int64, shape `[N]`.
         outlines: Tumours, 0 to 255, uint8, shape `[N, 1, S, S]`; None where nobody asks.
         outlined: Which of the outlines are known to be true, bool, shape `[N]`.
@@ -63,7 +68,7 @@ class Batch(NamedTuple):
     Attributes:
         pictures: Grey values and, where there are outlines, those as a second channel; uint8,
             shape `[n, 1 or 2, S, S]`.
-        labels: Class numbers, shape `[n]`.
+        labels: Class numbers or `ANY`, shape `[n]`.
         outlined: Which of the outlines are known to be true, shape `[n]`; None without any.
     """
 
@@ -83,9 +88,18 @@ class Fitting(lightning.LightningModule):
         recipe: How to fit it.
         train: What to learn from.
         validation: What to choose by.
+        no_tumour: Number of the class that means no tumour.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, train: Part, validation: Part) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        train: Part,
+        validation: Part,
+        *,
+        no_tumour: int = CLASSES.index("notumor"),
+    ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
@@ -101,7 +115,8 @@ class Fitting(lightning.LightningModule):
         )
         self._parts = {"train": train, "validation": validation}
         self._sums = {name: torch.zeros(3) for name in self._parts}
-        self._loss = nn.CrossEntropyLoss(
+        self._no_tumour = no_tumour
+        self._named_loss = nn.CrossEntropyLoss(
             weight=_class_weights(train.labels, recipe),
             label_smoothing=recipe.loss.label_smoothing,
         )
@@ -197,9 +212,21 @@ class Fitting(lightning.LightningModule):
         # the running means of their batch norms differ a little.
         self.log_dict({**row, "score": score}, sync_dist=True)
 
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of slices of known and of unknown kind."""
+        unnamed = labels == ANY
+        if not unnamed.any():
+            return cast(Tensor, self._named_loss(logits, labels))
+        loss = any_tumour_loss(logits[unnamed], self._no_tumour)
+        if not unnamed.all():
+            named = ~unnamed
+            loss = loss + named.sum() * self._named_loss(logits[named], labels[named])
+        return loss / len(labels)
+
     def _count(self, part: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         count = len(labels)
-        right = (logits.argmax(dim=1) == labels).sum()
+        said = logits.argmax(dim=1)
+        right = torch.where(labels == ANY, said != self._no_tumour, said == labels).sum()
         sums = self._sums[part]
         sums += torch.stack([loss.detach() * count, right, torch.full_like(right, count)])
 
@@ -267,6 +294,7 @@ def _first_of_each(clusters: Tensor, order: Tensor) -> Tensor:
 def _class_weights(labels: Tensor, recipe: Recipe) -> Tensor | None:
     if recipe.loss.class_weights == "none":
         return None
+    labels = labels[labels != ANY]
     counts = torch.bincount(labels)
     return len(labels) / (len(counts) * counts.float())
 

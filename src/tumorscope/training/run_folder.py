@@ -5,6 +5,7 @@ import io
 import json
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from tumorscope import __version__
+from tumorscope.classes import ANY_TUMOUR
 from tumorscope.data.catalogue import Skipped, Slice
 from tumorscope.data.protocols import Partition
 from tumorscope.errors import ModelError
@@ -228,5 +230,7 @@ class RunFolder:
 
 
 def count_classes(slices: Sequence[Slice], classes: Sequence[str]) -> Mapping[str, int]:
-    """Return how many slices there are of each class."""
-    return {name: sum(item.label == name for item in slices) for name in classes}
+    """Return how many slices there are of each class, and of any tumour where there are some."""
+    counts = Counter(item.label for item in slices)
+    named = {name: counts[name] for name in classes}
+    return named | ({ANY_TUMOUR: counts[ANY_TUMOUR]} if counts[ANY_TUMOUR] else {})

@@ -1,4 +1,4 @@
-"""A drawn tumour map and true outlines come in, one loss goes out."""
+"""Answers of a network and what is true come in, one loss goes out."""
 
 import torch
 from torch import Tensor, nn
@@ -28,3 +28,17 @@ def outline_loss(drawn: Tensor, outlines: Tensor, known: Tensor) -> Tensor:
     each = entropy.mean(dim=(1, 2, 3)) + torch.where(has_tumour, dice, 0.0)
     weights = known.to(each.dtype)
     return (each * weights).sum() / weights.sum().clamp(min=1.0)
+
+
+def any_tumour_loss(logits: Tensor, no_tumour: int) -> Tensor:
+    """Return how improbable the network holds any tumour, of slices with one of unknown kind.
+
+    Args:
+        logits: Shape `[N, classes]`.
+        no_tumour: Number of the class that means no tumour.
+
+    Returns:
+        `-log(1 - p(no tumour))`, the sum over the slices.
+    """
+    tumours = torch.cat([logits[:, :no_tumour], logits[:, no_tumour + 1 :]], dim=1)
+    return (logits.logsumexp(dim=1) - tumours.logsumexp(dim=1)).sum()
