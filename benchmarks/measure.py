@@ -84,6 +84,7 @@ def _result(folder: Path, seed: int, *, folds: bool) -> dict[str, object]:
         "by_fold": evaluation["by_fold"],
         "per_class": evaluation["per_class"],
         "confusion": evaluation["confusion"],
+        "localisation": evaluation.get("localisation"),
         "leaked": evaluation["facts"]["test images whose patient or twin was learned from"],
         "training_accuracy": round(float(np.mean([_training_accuracy(run) for run in runs])), 6),
         "images_per_second": round(statistics.median(speeds), 1),

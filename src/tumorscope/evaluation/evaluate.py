@@ -9,6 +9,7 @@ import numpy as np
 
 from tumorscope import RESEARCH_USE_ONLY
 from tumorscope.evaluation.intervals import Interval, bootstrap
+from tumorscope.evaluation.localisation import Localisation
 from tumorscope.evaluation.metrics import confusion_of, roc_auc, scores, tally
 from tumorscope.evaluation.predictions import Predictions
 
@@ -100,6 +101,7 @@ class Evaluation:
             test images with a twin in training.
         resamples: Resamples of the bootstrap.
         seed: Its seed.
+        localisation: How heatmaps lie on outlines; None where there are none.
     """
 
     title: str
@@ -111,6 +113,7 @@ class Evaluation:
     facts: dict[str, Fact]
     resamples: int
     seed: int
+    localisation: Localisation | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return plain Python types for `evaluation.json`: the images' figures at the top."""
@@ -122,6 +125,11 @@ class Evaluation:
             "by_patient": self.patients.to_json(),
             "by_fold": {str(fold): figures for fold, figures in self.folds.items()},
             "bootstrap": {"over": "groups", "resamples": self.resamples, "seed": self.seed},
+            **(
+                {"localisation": self.localisation.to_json(seed=self.seed)}
+                if self.localisation
+                else {}
+            ),
             "facts": dict(self.facts),
             "research_use_only": RESEARCH_USE_ONLY,
         }
@@ -132,6 +140,7 @@ def evaluate(
     *,
     title: str,
     facts: Mapping[str, Fact],
+    localisation: Localisation | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
@@ -141,6 +150,7 @@ def evaluate(
         predictions: What a model said, and what is true.
         title: What was tested on what, for people.
         facts: What else is to be known; passed on to the JSON and the report.
+        localisation: How heatmaps lie on outlines, passed on, too.
         resamples: Resamples of the bootstrap over groups.
         seed: Its seed.
 
@@ -157,6 +167,7 @@ def evaluate(
         facts={name: _plain_fact(value) for name, value in facts.items()},
         resamples=resamples,
         seed=seed,
+        localisation=localisation,
     )
 
 

@@ -14,6 +14,7 @@ from tumorscope.data.catalogue import Skipped
 from tumorscope.evaluation import pictures
 from tumorscope.evaluation.evaluate import Evaluation, Fact, Level
 from tumorscope.evaluation.intervals import Interval
+from tumorscope.evaluation.localisation import Localisation
 from tumorscope.evaluation.metrics import NO_TUMOUR
 from tumorscope.evaluation.pictures import HistoryRow
 from tumorscope.evaluation.predictions import Predictions
@@ -87,7 +88,8 @@ def write_evaluation(
     """Write everything about an evaluation into a folder, each file whole or not at all.
 
     That is `evaluation.json`, `predictions.csv`, `confusion.png`, `roc.png`, `reliability.png`,
-    `mistakes.png`, `curves.png` (when there is a history) and `report.html`.
+    `mistakes.png`, `curves.png` (when there is a history), `localisation.csv` (when there are
+    outlines) and `report.html`.
 
     Args:
         folder: Made when missing.
@@ -102,6 +104,8 @@ def write_evaluation(
     page = _page(evaluation, drawn, background)
     write_text(folder / "evaluation.json", json.dumps(evaluation.to_json(), indent=2) + "\n")
     predictions.save(folder / "predictions.csv")
+    if evaluation.localisation:
+        evaluation.localisation.save(folder / "localisation.csv")
     for name, picture in drawn.items():
         write_bytes(folder / f"{name}.png", picture)
     report = folder / "report.html"
@@ -117,13 +121,18 @@ def verdict(evaluation: Evaluation) -> tuple[str, ...]:
 
     Returns:
         Sentences: accuracy with its interval; by slice and patient; missed tumours, where
-        `notumor` is a class.
+        `notumor` is a class; where heatmaps lie on outlines, where there are any.
     """
     counted = (
         f"Counting a slice once, however many copies there are: {_share(evaluation.slices)}; "
         f"counting patients: {_share(evaluation.patients)}."
     )
-    sentences = (_accuracy_sentence(evaluation.images), counted, _missed_sentence(evaluation))
+    sentences = (
+        _accuracy_sentence(evaluation.images),
+        counted,
+        _missed_sentence(evaluation),
+        _localisation_sentence(evaluation.localisation),
+    )
     return tuple(sentence for sentence in sentences if sentence)
 
 
@@ -162,6 +171,16 @@ def _missed_sentence(evaluation: Evaluation) -> str:
     return (
         f"Of {tumours:,} tumour images {count:,} {were} called no tumour: "
         f"{percent(missed)}{between}."
+    )
+
+
+def _localisation_sentence(localisation: Localisation | None) -> str:
+    if localisation is None:
+        return ""
+    return (
+        f"Of {len(localisation.names):,} tumours with an outline the heatmap's highest place lies "
+        f"inside it in {percent(float(localisation.peak_inside.mean()))}; their overlap (Dice) "
+        f"is {decimal(float(localisation.dice.mean()))} on average."
     )
 
 

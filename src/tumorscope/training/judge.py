@@ -5,11 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tumorscope.data.catalogue import Catalogue, Skipped, slice_name
-from tumorscope.data.inputs import read_inputs
+from tumorscope.data.inputs import Inputs, read_inputs
 from tumorscope.data.protocols import PROTOCOLS, Partition
 from tumorscope.errors import ModelError
 from tumorscope.evaluation import Evaluation, Predictions, evaluate, write_evaluation
+from tumorscope.evaluation.localisation import Localisation, localise, pool_localisations
 from tumorscope.evaluation.predictions import pool
 from tumorscope.progress import Progress, silent
 from tumorscope.training.run_folder import RunFolder
@@ -63,6 +66,7 @@ def judge(
     inputs = read_inputs(
         partition.test,
         size=trained.description.input_size,
+        outlines=True,
         progress=progress,
         label="reading test",
     )
@@ -76,12 +80,31 @@ def judge(
         predictions,
         title=f"{run.path.resolve().name} on {test_name(partition)}",
         facts=_facts(run, trained, partition, catalogue),
+        localisation=_localise(trained, inputs, predictions),
         seed=run.recipe().training.seed,
     )
     report = write_evaluation(
         folder, evaluation, predictions, **background(run, partition, inputs.skipped)
     )
     return Judgement(evaluation=evaluation, predictions=predictions, report=report)
+
+
+def _localise(
+    trained: TrainedNetwork, inputs: Inputs, predictions: Predictions
+) -> Localisation | None:
+    """Compare heatmaps of what was said with the outlines of the test part, where both are."""
+    if inputs.outlines is None:
+        return None
+    rows = np.flatnonzero((inputs.outlines > 127).any(axis=(1, 2)))
+    maps = trained.heatmaps(inputs.grey[rows], predictions.said[rows])
+    if maps is None:
+        return None
+    return localise(
+        maps,
+        inputs.outlines[rows],
+        names=[predictions.names[row] for row in rows],
+        groups=[predictions.groups[row] for row in rows],
+    )
 
 
 def test_name(partition: Partition) -> str:
@@ -145,6 +168,10 @@ def judge_pooled(runs: Sequence[RunFolder], catalogue: Catalogue, folder: Path) 
     pooled = pool(Predictions.load(run.path / "predictions.csv") for run in runs)
     paths = {slice_name(item): item.path for item in catalogue.slices}
     predictions = replace(pooled, paths=tuple(paths[name] for name in pooled.names))
+    tables = [run.path / "localisation.csv" for run in runs]
+    localisation = None
+    if all(table.is_file() for table in tables):
+        localisation = pool_localisations(Localisation.load(table) for table in tables)
     first = runs[0].data()
     protocol = PROTOCOLS[first["split"]]
     evaluation = evaluate(
@@ -159,6 +186,7 @@ def judge_pooled(runs: Sequence[RunFolder], catalogue: Catalogue, folder: Path) 
             ),
             "data fingerprint": first["fingerprint"],
         },
+        localisation=localisation,
         seed=runs[0].recipe().training.seed,
     )
     report = write_evaluation(

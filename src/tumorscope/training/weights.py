@@ -16,6 +16,7 @@ from tumorscope.errors import ModelError
 from tumorscope.files import write_bytes
 from tumorscope.images import PREPARATION_VERSION
 from tumorscope.training.architectures import build_network
+from tumorscope.training.network import MappedNetwork
 from tumorscope.training.recipe import NetworkRecipe
 
 _FORMAT = "tumorscope-1"
@@ -54,7 +55,7 @@ class TrainedNetwork:
 
     def logits(self, grey: NDArray[np.uint8], *, batch_size: int = 128) -> NDArray[np.float32]:
         """Return logits `[N, classes]` of inputs `[N, S, S]`, grey values 0 to 255."""
-        device = next(self.network.parameters()).device
+        device = self._device()
         answers = []
         with torch.inference_mode():
             for start in range(0, len(grey), batch_size):
@@ -64,6 +65,33 @@ class TrainedNetwork:
         if not answers:
             return np.empty((0, len(self.description.classes)), dtype=np.float32)
         return np.asarray(torch.cat(answers).numpy(), dtype=np.float32)
+
+    def heatmaps(
+        self, grey: NDArray[np.uint8], chosen: NDArray[np.intp], *, batch_size: int = 128
+    ) -> NDArray[np.float32] | None:
+        """Return where the network sees a class.
+
+        Args:
+            grey: Inputs `[N, S, S]`, grey values 0 to 255.
+            chosen: Number of the class for each input, shape `[N]`.
+            batch_size: Inputs that are judged at once.
+
+        Returns:
+            Class maps `[N, h, w]`; None where the network has none.
+        """
+        if not isinstance(self.network, MappedNetwork):
+            return None
+        answers = []
+        with torch.inference_mode():
+            for start in range(0, len(grey), batch_size):
+                end = start + batch_size
+                inputs = torch.from_numpy(grey[start:end])[:, None].to(self._device()).float()
+                maps = self.network.forward_with_maps(inputs)[1].float().cpu().numpy()
+                answers.append(maps[np.arange(len(maps)), chosen[start:end]])
+        return np.concatenate(answers) if answers else None
+
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
 
     def probabilities(self, grey: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return calibrated probabilities `[N, classes]` of inputs `[N, S, S]`, 0 to 255."""
