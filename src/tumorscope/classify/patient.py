@@ -62,16 +62,43 @@ class PatientAnswer:
         }
 
 
+def group_slices(
+    answers: Iterable[Prediction | Failure],
+) -> list[list[Prediction] | Failure]:
+    """Put together the slices that belong together.
+
+    These are the slices of one file, or, of files with a single slice, those of one folder and one
+    DICOM series.
+
+    Args:
+        answers: The answers to the slices, in their order along the body.
+
+    Returns:
+        The groups and the failures, in the order in which each is met first.
+    """
+    groups: dict[tuple[str, str], list[Prediction]] = {}
+    order: list[list[Prediction] | Failure] = []
+    for answer in answers:
+        if isinstance(answer, Failure):
+            order.append(answer)
+            continue
+        key = (_place(answer), answer.series)
+        if key not in groups:
+            groups[key] = []
+            order.append(groups[key])
+        groups[key].append(answer)
+    return order
+
+
 def sum_up(
     answers: Iterable[Prediction | Failure], *, confident: float
 ) -> list[PatientAnswer | Failure]:
-    """Give one answer for all slices that belong together.
+    """Give one answer for all slices that belong together (see `group_slices`).
 
-    Slices belong together that are from one file, or, of files with a single slice, from one
-    folder and one DICOM series. Of all runs of three neighbouring slices (as they come in, without
-    those that cannot be judged) the one with the highest mean probability of any tumour decides:
-    its mean probabilities are the patient's. So a tumour on few slices counts, and a single slice
-    that stands alone counts for a third.
+    Of all runs of three neighbouring slices (as they come in, without those that cannot be judged)
+    the one with the highest mean probability of any tumour decides: its mean probabilities are the
+    patient's. So a tumour on few slices counts, and a single slice that stands alone counts for a
+    third.
 
     Args:
         answers: The answers to the slices, in their order along the body.
@@ -80,27 +107,26 @@ def sum_up(
     Returns:
         An answer a patient and the failures, in the order in which each is met first.
     """
-    groups: dict[tuple[str, str], list[Prediction]] = {}
-    order: list[tuple[str, str] | Failure] = []
-    for answer in answers:
-        if isinstance(answer, Failure):
-            order.append(answer)
-            continue
-        several = answer.slice is not None or answer.volume
-        key = (answer.path if several else str(Path(answer.path).parent), answer.series)
-        if key not in groups:
-            groups[key] = []
-            order.append(key)
-        groups[key].append(answer)
     return [
-        item if isinstance(item, Failure) else _answer(*item, groups[item], confident)
-        for item in order
+        item if isinstance(item, Failure) else judge_together(item, confident=confident)
+        for item in group_slices(answers)
     ]
 
 
-def _answer(
-    path: str, series: str, slices: Sequence[Prediction], confident: float
-) -> PatientAnswer:
+def _place(answer: Prediction) -> str:
+    """Return the volume's file, or the folder of a file with a single slice."""
+    several = answer.slice is not None or answer.volume
+    return answer.path if several else str(Path(answer.path).parent)
+
+
+def judge_together(slices: Sequence[Prediction], *, confident: float) -> PatientAnswer:
+    """Give one answer for a group of slices, as `sum_up` does.
+
+    Args:
+        slices: One of the groups of `group_slices`.
+        confident: The probability from which an answer is confident.
+    """
+    path, series = _place(slices[0]), slices[0].series
     judged = [item for item in slices if item.label is not None]
     if not judged:
         reason, _ = Counter(item.reason for item in slices).most_common(1)[0]

@@ -98,6 +98,9 @@ _DECODERS: Final = {
 }
 """Which of pydicom's decoders reads a transfer syntax: those that survive damaged files."""
 
+COMPRESSIONS: Final = (*_LOSSLESS_JPEG, *_DECODERS)
+"""Transfer syntaxes of the compressed files that are read."""
+
 _SEEN_SHARE: Final = 0.6
 """A window that leaves less of the head between its black and its white hides too much."""
 
