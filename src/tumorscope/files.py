@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary path to write to; it becomes `path` when all went well.
 
     The temporary file stands in the same folder (which is made when missing), keeps the ending,
@@ -16,6 +16,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Args:
         path: The file to be written.
+        durable: Whether to wait until the disk holds it: then not even a power cut undoes it.
 
     Yields:
         The temporary path.
@@ -27,7 +28,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
+        if durable:
+            sync(temporary)
         temporary.replace(path)
+        if durable:
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -41,3 +46,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
     write_bytes(path, text.encode())
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk holds a file, or the names in a folder."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # (Windows opens no folders, and needs none of this for them.)
+        if path.is_dir():
+            return
+        raise
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

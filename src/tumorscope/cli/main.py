@@ -13,6 +13,7 @@ from tumorscope.errors import MissingExtraError, TumorscopeError
 COMMANDS: Final = {
     "demo": "draw phantoms, train, judge, export and predict, in three minutes",
     "predict": "classify pictures, DICOM files and NIfTI volumes",
+    "listen": "receive MR images from a PACS or a scanner, answer with reports and overlays",
     "train": "train a network from a recipe",
     "evaluate": "judge a trained network on a test split",
     "crossval": "train and judge on every fold, and pool the answers",

@@ -5,6 +5,7 @@ import csv
 import glob
 import json
 import logging
+import secrets
 import sys
 import warnings
 from collections import Counter
@@ -45,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overlay", type=Path, metavar="DIR", help="write each slice beside its heatmap there"
     )
     parser.add_argument(
+        "--dicom-sr",
+        type=Path,
+        metavar="DIR",
+        help="write a Structured Report and an overlay for each DICOM series there",
+    )
+    parser.add_argument("--deidentify", action="store_true", help="leave the patient out of these")
+    parser.add_argument(
         "--min-confidence",
         type=_share,
         metavar="P",
@@ -75,6 +83,10 @@ def run(options: argparse.Namespace) -> int:
     for library in ("pydicom", "nibabel"):
         warnings.filterwarnings("ignore", module=library)
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+    if options.dicom_sr:
+        import tumorscope.pacs  # noqa: F401, PLC0415  (says at once when its packages are missing)
+    elif options.deidentify:
+        raise DataError("--deidentify is about what --dicom-sr DIR writes: give that, too")
     choice = SliceChoice.parse(options.axis, options.slices)
     files = _files(options.paths)
     if not files:
@@ -91,12 +103,17 @@ def run(options: argparse.Namespace) -> int:
         choice=choice,
         keep_pictures=options.overlay is not None,
     )
+    reported: list[Prediction] = []
+    if options.dicom_sr:
+        stream = _remembered(stream, reported)
     answers: Iterable[Answer] = _with_overlays(stream, options.overlay)
     if options.patient:
         from tumorscope.classify.patient import sum_up  # noqa: PLC0415
 
         answers = sum_up(answers, confident=classifier.confident)  # type: ignore[arg-type]
     failures = _writer(options)(answers, classifier)
+    if options.dicom_sr:
+        failures += _report(reported, options, classifier)
     return STATUS_FAILED if failures else 0
 
 
@@ -165,6 +182,34 @@ def _with_overlays(
             note = f"{answer.model}. {DISCLAIMER}"
             write_overlay(answer, folder / f"{name}{again}.png", note=note)
         yield replace(answer, picture=None, heatmap=None)
+
+
+def _remembered(
+    answers: "Iterable[Prediction | Failure]", predictions: "list[Prediction]"
+) -> "Iterator[Prediction | Failure]":
+    """Pass answers on, and remember those to slices, without the slices."""
+    from tumorscope.classify import Prediction  # noqa: PLC0415
+
+    for answer in answers:
+        if isinstance(answer, Prediction):
+            predictions.append(replace(answer, picture=None))
+        yield answer
+
+
+def _report(
+    predictions: "list[Prediction]", options: argparse.Namespace, classifier: "Classifier"
+) -> int:
+    """Write DICOM objects about the series, say which have none, and return their number."""
+    from tumorscope.pacs.deidentification import Pseudonyms  # noqa: PLC0415
+    from tumorscope.pacs.objects import write_objects  # noqa: PLC0415
+
+    pseudonyms = Pseudonyms(secrets.token_bytes(32)) if options.deidentify else None
+    paths, refused = write_objects(predictions, options.dicom_sr, classifier, pseudonyms=pseudonyms)
+    if not paths and not refused:
+        refused = ["no MR series in DICOM files among the inputs: no report was written"]
+    for line in refused:
+        print(f"tumorscope: {_printable(line)}", file=sys.stderr)
+    return len(refused)
 
 
 def _writer(

@@ -1,0 +1,161 @@
+"""The answers to slices come in, DICOM objects about each series go out, to files or further."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydicom import Dataset
+
+from tumorscope.classify.classifier import Classifier
+from tumorscope.classify.patient import PatientAnswer, group_slices, judge_together
+from tumorscope.classify.results import Failure, Prediction
+from tumorscope.errors import DataError
+from tumorscope.files import whole_file
+from tumorscope.images.dicom import is_dicom
+from tumorscope.images.opening import open_slices
+from tumorscope.images.slices import SliceChoice
+from tumorscope.pacs.capture import build_capture
+from tumorscope.pacs.deidentification import Pseudonyms, mark_deidentified
+from tumorscope.pacs.report import build_report
+from tumorscope.pacs.sources import MR_CLASSES, derived_uid, read_source
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesObjects:
+    """What is said about a series.
+
+    Attributes:
+        report: The Structured Report.
+        overlay: The Secondary Capture; None when no slice could be judged, or when it would show
+            who the patient is and must not.
+    """
+
+    report: Dataset
+    overlay: Dataset | None
+
+    @property
+    def all(self) -> tuple[Dataset, ...]:
+        """The objects that there are."""
+        return (self.report,) if self.overlay is None else (self.report, self.overlay)
+
+
+def build_objects(
+    slices: Sequence[Prediction], classifier: Classifier, *, pseudonyms: Pseudonyms | None = None
+) -> SeriesObjects | None:
+    """Build the objects about one series.
+
+    Args:
+        slices: The answers to slices that belong together (`group_slices`), from DICOM files.
+        classifier: What gave the answers.
+        pseudonyms: Hides the patient; None says the same of the patient as the images do.
+
+    Returns:
+        The objects; None when the series is not of MR images.
+
+    Raises:
+        DataError: An image is damaged, lacks an identifier, or is of another study.
+    """
+    sources = {item.path: read_source(item.path) for item in slices}
+    if not all(source.class_uid in MR_CLASSES for source in sources.values()):
+        return None
+    first, *others = sources.values()
+    if any(other.study_uid != first.study_uid for other in others):
+        raise DataError(f"{slices[0].path}: its series lies in two studies; no report is written")
+    if pseudonyms:
+        sources = {path: pseudonyms.hide(source) for path, source in sources.items()}
+    answer = judge_together(slices, confident=classifier.confident)
+    facts = classifier.facts
+    source = sources[slices[0].path]
+    made_of = [f"{sources[item.path].instance_uid}/{item.slice}" for item in slices]
+    how = [facts.title, str(classifier.confident), source.series_uid]
+    uids = {
+        kind: (derived_uid([kind, *how]), derived_uid([kind, *how, *sorted(made_of)]))
+        for kind in ("report", "overlay")
+    }
+    report = build_report(answer, slices, sources, facts=facts, uids=uids["report"])
+    shown = _most_telling(answer, slices)
+    overlay = None
+    if shown is not None and not (pseudonyms and sources[shown.path].burned_in):
+        overlay = build_capture(
+            answer, _with_picture(shown), sources[shown.path], facts=facts, uids=uids["overlay"]
+        )
+    objects = SeriesObjects(report, overlay)
+    for dataset in objects.all:
+        dataset.update(source.identity)
+        if pseudonyms:
+            mark_deidentified(dataset)
+    return objects
+
+
+def write_objects(
+    answers: Iterable[Prediction | Failure],
+    folder: Path,
+    classifier: Classifier,
+    *,
+    pseudonyms: Pseudonyms | None = None,
+) -> tuple[list[Path], list[str]]:
+    """Write a report and an overlay for each MR series among the answers.
+
+    Args:
+        answers: The answers to slices; those that are not from DICOM files are passed over.
+        folder: Where to; each study has a folder of its own there.
+        classifier: What gave the answers.
+        pseudonyms: Hides the patients.
+
+    Returns:
+        The files, and a line about each series for which none could be written.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    paths: list[Path] = []
+    refused: list[str] = []
+    for slices in group_slices(answers):
+        if isinstance(slices, Failure) or not (slices[0].series or is_dicom(slices[0].path)):
+            continue
+        try:
+            objects = build_objects(slices, classifier, pseudonyms=pseudonyms)
+        except DataError as error:
+            refused.append(str(error))
+            continue
+        if objects:
+            paths += save_objects(objects, folder)
+    return paths, refused
+
+
+def save_objects(objects: SeriesObjects, folder: Path) -> list[Path]:
+    """Write the objects about a series, each whole or not at all.
+
+    Args:
+        objects: What is said about the series.
+        folder: Where to; the study has a folder of its own there.
+
+    Returns:
+        The files.
+    """
+    paths = []
+    for dataset in objects.all:
+        kind = "report" if dataset is objects.report else "overlay"
+        path = folder / str(dataset.StudyInstanceUID) / f"{kind}_{dataset.SOPInstanceUID}.dcm"
+        with whole_file(path) as temporary:
+            dataset.save_as(temporary, enforce_file_format=True)
+        paths.append(path)
+    return paths
+
+
+def _most_telling(answer: PatientAnswer, slices: Sequence[Prediction]) -> Prediction | None:
+    """Return the slice that speaks most for the answer, of those that decided."""
+    label = answer.label
+    if label is None:
+        return None
+    deciding = [item for item in slices if (item.path, item.slice) in answer.decided_by]
+    return max(deciding, key=lambda item: item.probabilities[label])
+
+
+def _with_picture(shown: Prediction) -> Prediction:
+    """Return the answer with its slice, read once more: to keep them all takes much memory."""
+    number = shown.slice
+    choice = SliceChoice(numbers=None if number is None else slice(number, number + 1))
+    image = next(iter(open_slices(os.fspath(shown.path), choice)))
+    return replace(shown, picture=image.grey)

@@ -1,0 +1,152 @@
+"""A DICOM file comes in, what an object about it must repeat goes out; nothing else is kept."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    UID,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
+
+from tumorscope.errors import DataError
+
+MR_CLASSES: Final = (
+    MRImageStorage,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+)
+"""The kinds of DICOM objects that are answered with objects."""
+
+_IDENTITY: Final = (
+    "SpecificCharacterSet",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "StudyID",
+)
+"""What says whose study it is: the elements that the standard asks of every object in it."""
+
+_OPTIONAL: Final = ("SpecificCharacterSet", "IssuerOfPatientID")
+"""Those that are left out where the file has none; the others are then empty."""
+
+_REFERENCE: Final = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "InstanceNumber",
+    "BurnedInAnnotation",
+)
+
+_UID_SPACE: Final = uuid.UUID("5b1f6ad4-5d0c-4f0e-9d5e-0d1b8f6f3c55")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Source:
+    """What an object repeats of the image that it is about.
+
+    Attributes:
+        identity: The elements that say whose study it is.
+        study_uid: The study.
+        series_uid: The series.
+        class_uid: The kind of object.
+        instance_uid: The object.
+        series_number: The series' number; 0 when the file has none.
+        instance_number: The object's number in the series; 0 when the file has none.
+        burned_in: Whether the file says that its pixels show who the patient is.
+    """
+
+    identity: Dataset
+    study_uid: str
+    series_uid: str
+    class_uid: str
+    instance_uid: str
+    series_number: int
+    instance_number: int
+    burned_in: bool
+
+    def reference(self) -> Dataset:
+        """Return the image as highdicom takes it for evidence, without the patient."""
+        dataset = Dataset()
+        for keyword in _IDENTITY:
+            if keyword not in _OPTIONAL:
+                setattr(dataset, keyword, "")
+        dataset.StudyInstanceUID = self.study_uid
+        dataset.SeriesInstanceUID = self.series_uid
+        dataset.SOPClassUID = self.class_uid
+        dataset.SOPInstanceUID = self.instance_uid
+        return dataset
+
+
+def read_source(path: "str | os.PathLike[str]") -> Source:
+    """Read what an object about this file must repeat.
+
+    Args:
+        path: A DICOM file.
+
+    Raises:
+        DataError: The file is damaged, or lacks an identifier without which nothing can refer to
+            it.
+    """
+    name = os.fspath(path)
+    try:
+        header = dcmread(
+            name, stop_before_pixels=True, force=True, specific_tags=[*_IDENTITY, *_REFERENCE]
+        )
+        uids = {
+            keyword: str(header.get(keyword) or "")
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID")
+        }
+        uids["SOPInstanceUID"] = str(header.get("SOPInstanceUID") or "")
+        numbers = [int(header.get(key) or 0) for key in ("SeriesNumber", "InstanceNumber")]
+        identity = _identity(header)
+    except Exception as error:  # pydicom raises nearly anything on damage.
+        raise DataError(f"{name}: damaged DICOM file ({type(error).__name__})") from error
+    for keyword, uid in uids.items():
+        if not UID(uid).is_valid:
+            raise DataError(f"{name}: no object can refer to it: it has no valid {keyword}")
+    return Source(
+        identity=identity,
+        study_uid=uids["StudyInstanceUID"],
+        series_uid=uids["SeriesInstanceUID"],
+        class_uid=uids["SOPClassUID"],
+        instance_uid=uids["SOPInstanceUID"],
+        series_number=numbers[0],
+        instance_number=numbers[1],
+        burned_in=str(header.get("BurnedInAnnotation") or "NO").upper() != "NO",
+    )
+
+
+def derived_uid(names: Sequence[str]) -> str:
+    """Return a UID that is always the same for the same names (DICOM PS3.5, B.2).
+
+    So an object that is made twice of the same images, after a crash, is the same object.
+
+    Args:
+        names: What the object is and what it was made of.
+    """
+    return f"2.25.{uuid.uuid5(_UID_SPACE, '|'.join(names)).int}"
+
+
+def _identity(header: Dataset) -> Dataset:
+    """Return the elements that say whose study it is, as the file has them."""
+    identity = Dataset()
+    for keyword in _IDENTITY:
+        if header.get(keyword):
+            identity[keyword] = header[keyword]
+        elif keyword not in _OPTIONAL:
+            setattr(identity, keyword, "")
+    return identity
