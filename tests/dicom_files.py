@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
+from tumorscope.data.phantoms import draw_phantom
+
 
 def dicom(pixels: NDArray[Any], **tags: Any) -> Dataset:
     """A DICOM data set of one or several frames; a tag that is None is left out."""
@@ -45,6 +47,51 @@ def write_dicom(path: Path, pixels: NDArray[Any], **tags: Any) -> Path:
     """Write an uncompressed file."""
     dicom(pixels, **tags).save_as(path, enforce_file_format=True)
     return path
+
+
+PATIENT = {
+    "PatientName": "Mustermann^Erika",
+    "PatientID": "MRN-4711",
+    "IssuerOfPatientID": "St. Elsewhere",
+    "PatientBirthDate": "19640812",
+    "PatientSex": "F",
+    "StudyDate": "20210304",
+    "StudyTime": "111213",
+    "AccessionNumber": "ACC-0815",
+    "ReferringPhysicianName": "House^Gregory",
+    "StudyID": "STUDY-42",
+}
+"""What says whose study a series is."""
+
+
+def write_series(
+    folder: Path, *, count: int = 4, seed: int = 1, size: int = 96, **tags: Any
+) -> list[Path]:
+    """Write an MR series of phantoms as a scanner would; `tags` change what the files say."""
+    study = f"1.2.826.0.1.3680043.10.999.{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number in range(count):
+        image = draw_phantom(
+            "glioma", plane="axial", patient_seed=seed, slice_number=number, size=size
+        ).image
+        facts: dict[str, Any] = {
+            **PATIENT,
+            "StudyInstanceUID": study,
+            "SeriesInstanceUID": f"{study}.7",
+            "SOPInstanceUID": f"{study}.7.{number + 1}",
+            "SeriesNumber": 7,
+            "InstanceNumber": number + 1,
+            "ImagePositionPatient": [0, 0, 5 * number],
+            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+            "PixelSpacing": [1, 1],
+            "BodyPartExamined": "HEAD",
+            **tags,
+        }
+        facts = {keyword: value for keyword, value in facts.items() if value is not None}
+        path = folder / f"{facts['PatientName']} {number:02}.dcm"
+        paths.append(write_dicom(path, image.astype(np.uint16) * 8, **facts))
+    return paths
 
 
 def write_encapsulated(

@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +22,8 @@ from tumorscope.pacs.spool import Spool
 
 _LOG: Final = logging.getLogger(__name__)
 
-_FIRST_PAUSE: Final = 5.0
 _LONGEST_PAUSE: Final = 600.0
-"""Seconds after which a delivery that failed is tried again: each time twice as long."""
+"""Seconds after which a delivery that failed is tried again, at the latest."""
 
 
 class _StoppedError(Exception):
@@ -66,8 +65,8 @@ class Delivery:
 class _Pause:
     """When a job is tried again."""
 
-    seconds: float = _FIRST_PAUSE
-    until: float = field(default=0.0)
+    seconds: float
+    until: float = 0.0
 
 
 class Answering(threading.Thread):
@@ -79,6 +78,7 @@ class Answering(threading.Thread):
         delivery: Where the answers go.
         quiet: Seconds without a new object after which a series is whole.
         pseudonyms: Hides the patients.
+        pause: Seconds after which a delivery that failed is tried again, then twice as many.
     """
 
     def __init__(
@@ -89,10 +89,11 @@ class Answering(threading.Thread):
         *,
         quiet: float,
         pseudonyms: Pseudonyms | None = None,
+        pause: float = 5.0,
     ) -> None:
         super().__init__(name="answering")
         self._spool, self._classifier, self._delivery = spool, classifier, delivery
-        self._quiet, self._pseudonyms = quiet, pseudonyms
+        self._quiet, self._pseudonyms, self._first_pause = quiet, pseudonyms, pause
         self._stop_asked = threading.Event()
         self._pauses: dict[Path, _Pause] = {}
 
@@ -123,7 +124,7 @@ class Answering(threading.Thread):
             return
         except (OSError, SendError) as error:
             words = error.strerror if isinstance(error, OSError) else str(error)
-            pause = self._pauses.setdefault(job, _Pause())
+            pause = self._pauses.setdefault(job, _Pause(self._first_pause))
             pause.until = time.monotonic() + pause.seconds
             _LOG.warning("%s: not delivered (%s); again in %.0f s", job.name, words, pause.seconds)
             pause.seconds = min(2 * pause.seconds, _LONGEST_PAUSE)

@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Final, cast
 
 from pydicom import dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from pynetdicom import AE, DEFAULT_TRANSFER_SYNTAXES, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
@@ -46,12 +45,8 @@ class Listener:
         self._entity.require_called_aet = True
         self._entity.require_calling_aet = allowed
         self._entity.add_supported_context(Verification)
-        uncompressed = [*DEFAULT_TRANSFER_SYNTAXES]
-        for more in (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian):
-            if more not in uncompressed:
-                uncompressed.append(more)
         for kind in MR_CLASSES:
-            self._entity.add_supported_context(kind, [*uncompressed, *COMPRESSIONS])
+            self._entity.add_supported_context(kind, [*DEFAULT_TRANSFER_SYNTAXES, *COMPRESSIONS])
 
     def start(self, host: str, port: int) -> int:
         """Listen in threads of its own.

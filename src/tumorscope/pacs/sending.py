@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pydicom import dcmread
 from pynetdicom import AE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComprehensiveSRStorage,
@@ -85,7 +86,7 @@ def send(paths: Sequence[Path], peer: Peer, *, title: str) -> None:
     try:
         for path in paths:
             try:
-                status = association.send_c_store(path)
+                status = association.send_c_store(dcmread(path))
             except (ValueError, RuntimeError):
                 raise SendError("it does not take objects of this kind") from None
             code = status.Status if "Status" in status else None
