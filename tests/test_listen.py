@@ -1,5 +1,6 @@
 """Images arrive over a real network: what is acknowledged is never lost, what is said is right."""
 
+import importlib
 import json
 import re
 import shutil
@@ -31,7 +32,7 @@ from dicom_files import PATIENT, lossless_jpeg, write_encapsulated, write_series
 from small_model import write_model
 from tumorscope.classify import Classifier
 from tumorscope.cli.main import main
-from tumorscope.errors import DataError
+from tumorscope.errors import DataError, MissingExtraError
 from tumorscope.pacs.answering import Answering, Delivery
 from tumorscope.pacs.listener import Listener
 from tumorscope.pacs.sending import Peer, SendError, send
@@ -84,10 +85,10 @@ def store(
     )
     assert association.is_established
     for dataset in datasets:
-        try:
-            statuses.append(association.send_c_store(dataset).get("Status"))
-        except RuntimeError:  # (The association is gone.)
-            statuses.append(None)
+        status = association.send_c_store(dataset).get("Status")
+        if status is None:  # (The association is gone.)
+            return statuses + [None] * (len(datasets) - len(statuses))
+        statuses.append(status)
     association.release()
     return statuses
 
@@ -326,15 +327,31 @@ def test_compressed_images_are_kept_as_they_are(tmp_path: Path, classifier: Clas
     )
 
 
-def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
-    (image,) = series(tmp_path / "in", count=1)
+def test_what_cannot_be_kept_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = write_series(tmp_path / "in", count=1)
+    image, nameless = dcmread(path), dcmread(path)
     with receiver(tmp_path / "spool") as (_, port):
-        nameless = dcmread(tmp_path / "in" / f"{image.PatientName} 00.dcm")
         del nameless.SeriesInstanceUID
         assert store(port, [nameless]) == [0xA900]
+        content = path.read_bytes()
+        begin = content.index(b"\x08\x00\x16\x00")
+        (tmp_path / "garbage.dcm").write_bytes(content[:begin] + b"\x08\x00garbage" * 9)
+        monkeypatch.setattr("pynetdicom._config.STORE_SEND_CHUNKED_DATASET", True)  # (as it is)
+        sender = AE(ae_title="SCANNER")
+        sender.add_requested_context(MRImageStorage, image.file_meta.TransferSyntaxUID)
+        association = sender.associate("127.0.0.1", port, ae_title="TUMORSCOPE")
+        assert association.send_c_store(tmp_path / "garbage.dcm").Status in (0xA900, 0xC000)
+        association.release()
         shutil.rmtree(tmp_path / "spool" / "arriving")
         (tmp_path / "spool" / "arriving").write_text("in the way")
         assert store(port, [image]) == [0xA700]
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynetdicom", None)
+    monkeypatch.delitem(sys.modules, "tumorscope.pacs")
+    with pytest.raises(MissingExtraError, match=r"'pynetdicom'.*tumorscope\[dicom\]"):
+        importlib.import_module("tumorscope.pacs")
 
 
 def test_names_of_objects_lead_nowhere_else(tmp_path: Path) -> None:
