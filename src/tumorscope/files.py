@@ -33,6 +33,10 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
         temporary.replace(path)
         if durable:
             sync(path.parent)
+    except OSError as error:
+        # What writing says about a full disk does not name the file.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
