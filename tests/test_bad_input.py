@@ -193,7 +193,10 @@ def test_broken_pictures_are_named_and_the_others_judged(
         ("input.size=33", "input.size is 33: input should be a multiple of 32"),
         ("loss.class_weights=some", "input should be 'none' or 'balanced'"),
         ("training.epochs", "--set takes section.field=value, not 'training.epochs'"),
-        ("network.name=monai:nothing", "known are monai:densenet121"),
+        (
+            "network.name=monai:nothing",
+            "input should be 'litenet', 'slicenet', 'plain', 'monai:dense",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be(say: Say, pictures: Path, field: str, said: str) -> None:

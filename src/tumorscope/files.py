@@ -1,5 +1,6 @@
 """Files are written whole or not at all: a temporary name first, then a rename."""
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
