@@ -1,7 +1,8 @@
 """Fixtures that several test modules share."""
 
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,24 @@ def real_data() -> Path:
     if not (folder / "kaggle" / "groups.csv").is_file():
         pytest.skip(f"the real data sets are not at hand ({folder})")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mounts a disk of so many bytes, or gives the one that is there another size."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(size: int) -> Path:
+        change = "remount,size" if place.is_mount() else "size"
+        command = ["mount", "-t", "tmpfs", "-o", f"{change}={size}", "tmpfs", str(place)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("only root may mount a disk")
+        return place
+
+    yield mount
+    if place.is_mount():
+        subprocess.run(["umount", str(place)], check=True)
 
 
 SMALL = (

@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -372,6 +372,18 @@ def test_a_full_disk_is_told_before(figshare: Site, tmp_path: Path) -> None:
     assert len(figshare.asked) == 1
 
 
+def test_a_disk_that_fills_under_way_keeps_what_came(
+    figshare: Site, small_disk: Callable[[int], Path]
+) -> None:
+    folder = small_disk(32 * 1024) / "figshare"
+    figshare.files["/files/1"] += bytes(1 << 20)  # more than was told before
+    with pytest.raises(OSError, match="No space left on device"):
+        download_figshare(folder, site=figshare.address, pause=0)
+    assert not (folder / "index.csv").exists()
+    assert (folder / "archives" / "brainTumorDataPublic_1-2.zip").is_file()
+    assert not (folder / "archives" / "brainTumorDataPublic_3-4.zip").exists()
+
+
 # --- MATLAB files
 
 
@@ -459,7 +471,9 @@ def kaggle_archive(healthy: str) -> bytes:
     return zipped(dict.fromkeys(names, file.getvalue()))
 
 
-def test_kagglehub_fetches_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kagglehub_fetches_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_disk: Callable[[int], Path]
+) -> None:
     # kagglehub's own setting for tests: it then talks to this fixed port.
     try:
         server, site = serve(7777)
@@ -483,6 +497,10 @@ def test_kagglehub_fetches_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         count = len(site.asked)
         assert download_kaggle("sartaj", tmp_path / "sartaj", site=site.address) == folder
         assert len(site.asked) == count
+        disk = small_disk(4096)
+        with pytest.raises(DataError, match=r"disk/sartaj: cannot be written .*No space.*--to"):
+            download_kaggle("sartaj", disk / "sartaj", site=site.address)
+        assert list(disk.iterdir()) == []
     finally:
         server.shutdown()
         server.server_close()

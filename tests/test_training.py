@@ -73,6 +73,10 @@ class Heard(SilentListener):
 
     def __init__(self) -> None:
         self.epochs: list[int] = []
+        self.batches: list[tuple[int, int, int]] = []
+
+    def batch(self, epoch: int, _epochs: int, done: int, total: int, _rate: float) -> None:
+        self.batches.append((epoch, done, total))
 
     def epoch(self, row: HistoryRow) -> None:
         self.epochs.append(int(row["epoch"]))
@@ -317,6 +321,14 @@ def test_it_learns(run: Run) -> None:
     assert losses[-1] < 0.7 * losses[0]
     assert accuracies[-1] > accuracies[0] + 0.2
     assert accuracies[-1] > 0.6
+
+
+def test_a_listener_is_told_of_every_batch(run: Run) -> None:
+    run("a", "training.epochs=2", listener=(heard := Heard()))
+    total = heard.batches[0][2]
+    assert total > 1
+    assert heard.batches == [(e, done, total) for e in (1, 2) for done in range(1, total + 1)]
+    assert heard.epochs == [1, 2]
 
 
 def test_the_best_epoch_is_kept_not_the_last(run: Run) -> None:

@@ -1,7 +1,7 @@
 """Files are written whole or not at all: a temporary name first, then a rename."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +11,9 @@ from pathlib import Path
 def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary path to write to; it becomes `path` when all went well.
 
-    The temporary file stands in the same folder (which is made when missing), keeps the ending,
-    and is gone after an error, an interrupt or a full disk: `path` is then as it was before.
+    The temporary file stands in the same folder (which is made when missing) and keeps the ending;
+    whoever writes to it makes it. It is gone after an error, an interrupt or a full disk: `path` is
+    then as it was before.
 
     Args:
         path: The file to be written.
@@ -22,9 +23,8 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
         The temporary path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    # Not made here: Ctrl-C could come between the making and the line that takes care of it.
+    temporary = path.parent / f".{path.stem}.{secrets.token_hex(4)}{path.suffix}"
     try:
         yield temporary
         temporary.chmod(0o644)
@@ -33,6 +33,10 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
         temporary.replace(path)
         if durable:
             sync(path.parent)
+    except OSError as error:
+        # What writing says about a full disk does not name the file.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

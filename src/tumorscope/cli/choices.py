@@ -32,7 +32,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         default="quick",
-        help="quick, standard, student or a .toml file (default: quick)",
+        help="quick, standard, edge, student or a .toml file (default: quick)",
     )
     parser.add_argument(
         "--set",

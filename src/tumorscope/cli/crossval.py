@@ -8,7 +8,14 @@ from rich.console import Console
 
 from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, data_paths, overrides
 from tumorscope.cli.show import progress, write_json
-from tumorscope.cli.train import default_folder, make_partition, quiet_libraries, say, train
+from tumorscope.cli.train import (
+    default_folder,
+    make_partition,
+    quiet_libraries,
+    resumable,
+    say,
+    train,
+)
 from tumorscope.data.catalogue import Catalogue
 from tumorscope.data.protocols import folds_of
 from tumorscope.data.sources import read_data
@@ -49,14 +56,8 @@ def run(options: argparse.Namespace) -> int:
     runs = []
     for fold in folds_of(catalogue, plan.split):
         runs.append(RunFolder(plan.folder / f"fold-{max(fold, 1)}"))
-        try:
+        with resumable(runs[0], f"tumorscope crossval --resume {plan.folder}"):
             _run_fold(runs[-1], catalogue, fold, plan)
-        except KeyboardInterrupt:
-            if not runs[0].recipe_file.is_file():
-                raise
-            raise KeyboardInterrupt(
-                f"stopped; go on with: tumorscope crossval --resume {plan.folder}"
-            ) from None
     if not is_first_process():
         return 0
     judgement = judge_pooled(runs, catalogue, plan.folder)

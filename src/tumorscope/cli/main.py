@@ -1,7 +1,9 @@
 """The `tumorscope` command: finds the subcommand, runs it, turns errors into one clear line."""
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -39,9 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What stands after `tumorscope`; the process's own arguments when left out.
 
     Returns:
-        The exit status: 0 done, 1 it ran and some inputs failed, 2 bad usage or input.
+        The exit status: 0 done, 1 it ran and some inputs failed, 2 it could not run: bad usage or
+        input, a full disk, 130 stopped with Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _main(words)
+    except KeyboardInterrupt as stop:  # even while the command is still being imported
+        _complain(str(stop) or "stopped; finished files are whole, nothing else was left")
+        return _STATUS_INTERRUPTED
+
+
+def _main(words: list[str]) -> int:
     name = next((word for word in words if not word.startswith("-")), None)
     parser = _parser(name if name in COMMANDS else None)
     options = parser.parse_args(words)
@@ -57,29 +68,37 @@ def _run(options: argparse.Namespace) -> int:
     from tumorscope.images import UnreadableImageError  # noqa: PLC0415  (keeps --help fast)
 
     try:
-        return int(options.run(options))
-    except KeyboardInterrupt as stop:
-        _complain(str(stop) or "stopped; finished files are whole, nothing else was left")
-        status = _STATUS_INTERRUPTED
+        status = int(options.run(options))
+        sys.stdout.flush()
     except (TumorscopeError, UnreadableImageError) as error:
         if options.debug:
             raise
         _complain(str(error))
         status = STATUS_USAGE
+    except BrokenPipeError:
+        # Whoever read the answers has gone, as `head` does: there is nobody to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = STATUS_FAILED
     except OSError as error:
         if options.debug:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        _complain(
-            f"{error.strerror or error}{where}: check the path, the rights and the free space"
-        )
-        status = STATUS_FAILED
+        _complain(_explain(error))
+        status = STATUS_USAGE
     except Exception as error:  # a traceback says nothing to most people
         if options.debug:
             raise
         _complain(f"{type(error).__name__}: {error}; run it with --debug and report what it shows")
         status = STATUS_FAILED
     return status
+
+
+def _explain(error: OSError) -> str:
+    """Say what the system refused, where, and what to do; a note of the command's own ends it."""
+    where = f" ({error.filename})" if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "make room there, then run it again" if full else "check the path and the rights"
+    notes = getattr(error, "__notes__", None) or [advice]
+    return f"{error.strerror or error}{where}: {'; '.join(notes)}"
 
 
 def _complain(message: str) -> None:

@@ -3,6 +3,8 @@
 import argparse
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -55,14 +57,35 @@ def run(options: argparse.Namespace) -> int:
     hardware = Hardware(
         accelerator=options.accelerator, devices=options.devices, nodes=options.nodes
     )
-    done = train(catalogue, parts, recipe, folder, paths, hardware, resume=bool(options.resume))
-    if done is None:
-        return 0
-    if options.no_test:
-        console().print(f"weights: {done.weights_file}")
-        return 0
-    say(judge(done, parts, catalogue, done.path, progress=progress))
+    with resumable(RunFolder(folder), f"tumorscope train --resume {folder}"):
+        done = train(catalogue, parts, recipe, folder, paths, hardware, resume=bool(options.resume))
+        if done is None:
+            return 0
+        if options.no_test:
+            console().print(f"weights: {done.weights_file}")
+            return 0
+        say(judge(done, parts, catalogue, done.path, progress=progress))
     return 0
+
+
+@contextmanager
+def resumable(run: RunFolder, command: str) -> Iterator[None]:
+    """Say how to go on after Ctrl-C or a full disk, once there is something to go on with.
+
+    Args:
+        run: What is trained; it is there from the moment that its recipe is.
+        command: What goes on with it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not run.recipe_file.is_file():
+            raise
+        raise KeyboardInterrupt(f"stopped; go on with: {command}") from None
+    except OSError as error:
+        if run.recipe_file.is_file():
+            error.add_note(f"make room or mend it, then go on with: {command}")
+        raise
 
 
 def make_partition(catalogue: Catalogue, split: str, fold: int, recipe: Recipe) -> Partition:
@@ -95,28 +118,20 @@ def train(
     )
     for reason, count in _left_out(catalogue, parts).items():
         out.print(f"{count:,} {reason}")
+    origin = Origin(
+        paths=tuple(paths), fingerprint=catalogue.fingerprint(), skipped=catalogue.skipped
+    )
     with Bars(out) as bars:
-        try:
-            return fit(
-                parts,
-                recipe,
-                folder,
-                origin=Origin(
-                    paths=tuple(paths),
-                    fingerprint=catalogue.fingerprint(),
-                    skipped=catalogue.skipped,
-                ),
-                hardware=hardware,
-                resume=resume,
-                progress=progress,
-                listener=bars,
-            )
-        except KeyboardInterrupt:
-            if not RunFolder(folder).last_checkpoint.is_file():
-                raise
-            raise KeyboardInterrupt(
-                f"stopped; go on with: tumorscope train --resume {folder}"
-            ) from None
+        return fit(
+            parts,
+            recipe,
+            folder,
+            origin=origin,
+            hardware=hardware,
+            resume=resume,
+            progress=progress,
+            listener=bars,
+        )
 
 
 def _left_out(catalogue: Catalogue, parts: Partition) -> dict[str, int]:

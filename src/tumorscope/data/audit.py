@@ -238,7 +238,7 @@ def audit(places: Sequence[Path], *, progress: Progress = silent) -> Audit:
         unreadable += [Skipped(prefix + item.name, item.reason) for item in missing]
     if not listed:
         where = ", ".join(map(str, places))
-        raise DataError(f"{where}: no pictures ({', '.join(PICTURE_SUFFIXES)}) in it")
+        raise DataError(f"{where}: no pictures ({', '.join(PICTURE_SUFFIXES)}) in it; name others")
     paths = [item.path for item in listed]
     answers = list(in_threads(_read, paths, total=len(paths), progress=progress, label="reading"))
     read: list[tuple[ListedFile, Descriptor, FileFacts]] = []

@@ -98,7 +98,14 @@ def download_kaggle(name: str, folder: Path, *, site: str = KAGGLE_SITE) -> Path
         raise DataError(f"{handle}: {_first_line(error)}; run the download again") from error
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as unfinished:
-        shutil.copytree(find_splits(fetched), Path(unfinished) / name).replace(folder)
+        try:
+            shutil.copytree(find_splits(fetched), Path(unfinished) / name).replace(folder)
+        except shutil.Error as error:  # a list of all files that could not be copied
+            reason = error.args[0][0][2]
+            raise DataError(
+                f"{folder}: cannot be written ({reason}); make room or choose another folder "
+                "with --to"
+            ) from None
     return folder
 
 

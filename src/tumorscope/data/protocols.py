@@ -306,7 +306,10 @@ def _classes(train: list[Slice], test: list[Slice], split: str) -> tuple[str, ..
     classes = TUMOUR_CLASSES if "notumor" not in found and split != "kaggle-official" else CLASSES
     for name in classes:
         if not found[name]:
-            raise DataError(f"{split}: the training part has no picture of class '{name}'")
+            raise DataError(
+                f"{split}: the training part has no picture of class '{name}'; "
+                "add a folder, or rows of the table, with some"
+            )
     strange = {item.label for item in test} - set(classes)
     if strange:
         raise DataError(

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 
 from tumorscope.classify.model_file import METADATA_KEY
-from tumorscope.errors import MissingExtraError
+from tumorscope.errors import MissingExtraError, ModelError
 
 
 def write_openvino(model: onnx.ModelProto, metadata: str, folder: Path) -> None:
@@ -18,6 +18,7 @@ def write_openvino(model: onnx.ModelProto, metadata: str, folder: Path) -> None:
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
+        ModelError: It cannot write there.
     """
     try:
         import openvino  # noqa: PLC0415  (an extra of its own)
@@ -27,4 +28,9 @@ def write_openvino(model: onnx.ModelProto, metadata: str, folder: Path) -> None:
     converted = openvino.Core().read_model(model.SerializeToString())
     converted.set_rt_info(metadata, METADATA_KEY)
     folder.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(converted, folder / "model.xml", compress_to_fp16=False)
+    try:
+        openvino.save_model(converted, folder / "model.xml", compress_to_fp16=False)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{folder}: OpenVINO cannot write there ({error}); check the rights and the free space"
+        ) from None

@@ -1,5 +1,6 @@
 """A finished run comes in, one TorchScript file that carries everything goes out."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from tumorscope.classify.model_file import METADATA_KEY
 from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.served import ServedNetwork
-from tumorscope.files import whole_file
+from tumorscope.files import write_bytes
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.weights import load_weights
 
@@ -33,12 +34,15 @@ def export_torchscript(run: RunFolder, path: Path, *, name: str | None = None) -
     trained = load_weights(run.weights_file)
     served = ServedNetwork(trained).eval()
     text = to_text(metadata_of(run, trained, name=name))
-    with whole_file(path) as temporary, warnings.catch_warnings(), torch.inference_mode():
+    # Not to the path: torch's own writer ends the whole process when the disk is full.
+    content = io.BytesIO()
+    with warnings.catch_warnings(), torch.inference_mode():
         # Deprecated, and the format that was asked for.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # Shapes that are constants of a network at one input size (EfficientNet's padding).
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         traced = torch.jit.trace(served, served.example(), check_trace=False)  # type: ignore[no-untyped-call]
         script = torch.jit.freeze(traced)
-        torch.jit.save(script, str(temporary), _extra_files={EXTRA_FILE: text})
+        torch.jit.save(script, content, _extra_files={EXTRA_FILE: text})
+    write_bytes(path, content.getvalue())
     return path

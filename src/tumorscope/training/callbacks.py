@@ -71,7 +71,8 @@ class History(Callback):
             self._listener.batch(
                 trainer.current_epoch + 1,
                 trainer.max_epochs or 0,
-                trainer.fit_loop.epoch_loop.batch_progress.current.completed,
+                # Not the completed ones: this batch becomes one after its callbacks.
+                trainer.fit_loop.epoch_loop.batch_progress.current.ready,
                 int(trainer.num_training_batches),
                 self._rate,
             )

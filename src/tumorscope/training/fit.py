@@ -1,7 +1,9 @@
 """A partition and a recipe come in; a run folder with the best epoch's weights goes out."""
 
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,7 +21,6 @@ from tumorscope.data.inputs import Inputs, read_inputs
 from tumorscope.data.protocols import Partition
 from tumorscope.errors import DataError, ModelError, RecipeError
 from tumorscope.evaluation.calibration import fit_temperature
-from tumorscope.files import write_text
 from tumorscope.progress import Progress, silent
 from tumorscope.training.architectures import build_network
 from tumorscope.training.callbacks import History, Listener, SilentListener
@@ -126,13 +127,11 @@ def fit(
         no_tumour=no_tumour,
     )
     if trainer.is_global_zero and not resume:
-        folder.mkdir(parents=True, exist_ok=True)
-        run.describe_environment()
-        run.describe_data(
+        run.begin(
+            recipe,
             replace(partition, train=train.slices, validation=validation.slices),
             replace(origin, skipped=(*origin.skipped, *train.skipped, *validation.skipped)),
         )
-        write_text(run.recipe_file, recipe.to_toml())
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
     _run(trainer, module, checkpoint)
     if not trainer.is_global_zero:
@@ -235,7 +234,7 @@ def _trainer(
 def _run(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | None) -> None:
     """Fit; Ctrl-C stays Ctrl-C (Lightning turns it into an exit), and so does SIGTERM."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet_writer_thread():
             # Lightning's own use of torch, nothing that a user or this package could mend.
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
             # On purpose: a run that goes on writes where it wrote before.
@@ -245,3 +244,21 @@ def _run(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | None) -
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
+
+
+@contextmanager
+def _quiet_writer_thread() -> Iterator[None]:
+    """Keep TensorBoard's thread from printing that the disk is full.
+
+    It raises the same error where it is next asked to write, and that one is reported.
+    """
+
+    def report(arguments: threading.ExceptHookArgs) -> None:
+        if not issubclass(arguments.exc_type, OSError):
+            before(arguments)
+
+    before, threading.excepthook = threading.excepthook, report
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,7 +16,22 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
 
 
-_NETWORKS: Final = r"^(litenet|slicenet|plain|monai:[A-Za-z0-9_]+)$"
+NetworkName = Literal[
+    "litenet",
+    "slicenet",
+    "plain",
+    "monai:densenet121",
+    "monai:densenet169",
+    "monai:densenet201",
+    "monai:resnet10",
+    "monai:resnet18",
+    "monai:resnet34",
+    "monai:resnet50",
+    "monai:seresnet50",
+    "monai:efficientnet_b0",
+    "monai:efficientnet_b1",
+    "monai:efficientnet_b2",
+]
 
 
 class _Section(BaseModel):
@@ -27,8 +42,7 @@ class NetworkRecipe(_Section):
     """Which network.
 
     Attributes:
-        name: `litenet`, `slicenet`, `plain`, or `monai:` and the name of one of MONAI's
-            classification networks (`monai:densenet121`).
+        name: `litenet`, `slicenet`, `plain`, or one of MONAI's classification networks.
         size: Of `slicenet`: `nano`, `small`, `medium` or `large`.
         dropout: Share of the pooled features dropped in training.
         weights: Of `litenet`: `imagenet` starts from weights trained on photographs (the package
@@ -36,9 +50,7 @@ class NetworkRecipe(_Section):
         frozen: Of `litenet`: so many of its first stages keep the weights they start with.
     """
 
-    name: Annotated[str, Field(pattern=r"^(litenet|slicenet|plain|monai:[A-Za-z0-9_]+)$")] = (
-        "slicenet"
-    )
+    name: NetworkName = "slicenet"
     size: Literal["nano", "small", "medium", "large"] = "small"
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     weights: Literal["none", "imagenet"] = "none"

@@ -169,6 +169,27 @@ class RunFolder:
         if not self.recipe_file.is_file() or not self.data_file.is_file():
             raise ModelError(f"{self.path}: no run folder (it has no recipe.toml and data.json)")
 
+    def begin(self, recipe: Recipe, partition: Partition, origin: Origin) -> None:
+        """Write what there is to know before training, all of it or nothing.
+
+        Args:
+            recipe: How it is trained.
+            partition: What is learned from, chosen by and tested on.
+            origin: Where that comes from.
+        """
+        new = not self.path.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.describe_environment()
+            self.describe_data(partition, origin)
+            write_text(self.recipe_file, recipe.to_toml())
+        except BaseException:  # a full disk, Ctrl-C: the folder must be free for the next try
+            for file in (self.environment_file, self.slices_file, self.data_file):
+                file.unlink(missing_ok=True)
+            if new:
+                self.path.rmdir()
+            raise
+
     def describe_data(self, partition: Partition, origin: Origin) -> None:
         """Write `data.json` and `slices.csv`."""
         parts = {

@@ -101,13 +101,26 @@ class TrainedNetwork:
 
 
 def save_weights(path: Path, trained: TrainedNetwork) -> None:
-    """Write weights and description to one safetensors file, whole or not at all."""
+    """Write weights and description to one safetensors file, whole or not at all.
+
+    The same weights and description give the same bytes.
+    """
     tensors = {
         name: value.detach().cpu().contiguous()
         for name, value in trained.network.state_dict().items()
     }
     metadata = {"format": _FORMAT, "description": json.dumps(asdict(trained.description))}
-    write_bytes(path, save(tensors, metadata=metadata))
+    write_bytes(path, _in_order(save(tensors, metadata=metadata)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """Sort the metadata of a safetensors file, which the library writes in any order."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def load_weights(path: Path, device: str = "cpu") -> TrainedNetwork:
