@@ -12,6 +12,7 @@ from tumorscope.training.litenet import LiteNet, load_imagenet
 from tumorscope.training.losses import any_tumour_loss, outline_loss
 from tumorscope.training.network import SIZES, Classifier, SliceNet
 from tumorscope.training.recipe import NetworkName, NetworkRecipe
+from tumorscope.training.typicality import Typicality
 
 OWN = [NetworkRecipe(name="slicenet", size=size) for size in SIZES] + [NetworkRecipe(name="plain")]
 LITE = NetworkRecipe(name="litenet")
@@ -29,6 +30,7 @@ TENSORRT_8 = (
     nn.Dropout,
     nn.Identity,
     nn.Sequential,
+    Typicality,
 )
 """Modules whose operators TensorRT 8.2 takes at opset 13."""
 

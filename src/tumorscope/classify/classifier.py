@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,20 @@ class _Ready:
 
     image: SliceImage
     grey: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Answer:
+    """What the network says about one input: the outputs of the same names."""
+
+    probabilities: NDArray[np.float32]
+    heatmap: NDArray[np.float32] | None = None
+    strangeness: float = 0.0
+
+
+_OUTPUTS: Final = ("probabilities", "heatmap", "strangeness")
+
+_STRANGE: Final = "unlike the brain MRI slices that the model learned from"
 
 
 class Classifier:
@@ -193,7 +207,7 @@ class Classifier:
                 f"not {grey.dtype} of {list(grey.shape)}"
             )
         parts = [
-            self._run(grey[start : start + batch_size])[0]
+            self._run(grey[start : start + batch_size])["probabilities"]
             for start in range(0, len(grey), batch_size)
         ]
         empty = np.empty((0, len(self.facts.classes)), dtype=np.float32)
@@ -227,35 +241,38 @@ class Classifier:
         inputs = [
             item.grey for item in waiting if isinstance(item, _Ready) and item.grey is not None
         ]
-        answers: Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]] = iter(())
+        answers: Iterator[_Answer] = iter(())
         milliseconds = 0.0
         if inputs:
             start = time.perf_counter()
-            probabilities, maps = self._run(np.stack(inputs))
+            outputs = self._run(np.stack(inputs))
             milliseconds = 1000 * (time.perf_counter() - start) / len(inputs)
-            every = [None] * len(inputs) if maps is None else list(maps)
-            answers = zip(probabilities, every, strict=True)
+            answers = (
+                _Answer(**{name: values[row] for name, values in outputs.items()})
+                for row in range(len(inputs))
+            )
         for item in waiting:
             if isinstance(item, Failure):
                 yield item
                 continue
             picture = item.image.grey if keep_pictures else None
             if item.grey is None:
-                yield self._refusal(item.image, picture)
+                yield self._refusal(item.image, item.image.unsupported, picture)
             else:
-                yield self._answer(item.image, *next(answers), milliseconds, picture)
+                yield self._answer(item.image, next(answers), milliseconds, picture)
 
     def _answer(
         self,
         image: SliceImage,
-        probabilities: NDArray[np.float32],
-        maps: NDArray[np.float32] | None,
+        answer: _Answer,
         milliseconds: float,
         picture: NDArray[np.uint8] | None,
     ) -> Prediction:
+        if self.facts.strange is not None and answer.strangeness > self.facts.strange:
+            return self._refusal(image, _STRANGE, picture)
         classes = self.facts.classes
-        best = int(np.argmax(probabilities))
-        by_class = dict(zip(classes, probabilities.tolist(), strict=True))
+        best = int(np.argmax(answer.probabilities))
+        by_class = dict(zip(classes, answer.probabilities.tolist(), strict=True))
         verdict, reason = judge(by_class, self._confident)
         return Prediction(
             path=image.path,
@@ -267,13 +284,15 @@ class Classifier:
             reason=reason,
             model=self.facts.title,
             milliseconds=milliseconds,
-            heatmap=None if maps is None else maps[best].copy(),
+            heatmap=None if answer.heatmap is None else answer.heatmap[best].copy(),
             picture=picture,
             volume=image.volume,
             series=image.series,
         )
 
-    def _refusal(self, image: SliceImage, picture: NDArray[np.uint8] | None) -> Prediction:
+    def _refusal(
+        self, image: SliceImage, reason: str, picture: NDArray[np.uint8] | None
+    ) -> Prediction:
         return Prediction(
             path=image.path,
             slice=image.number,
@@ -281,7 +300,7 @@ class Classifier:
             probability=None,
             probabilities={},
             verdict="unsupported",
-            reason=image.unsupported,
+            reason=reason,
             model=self.facts.title,
             milliseconds=0.0,
             picture=picture,
@@ -289,11 +308,9 @@ class Classifier:
             series=image.series,
         )
 
-    def _run(
-        self, grey: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return probabilities `[N, classes]` and maps `[N, classes, h, w]`, if there are any."""
-        names = ["probabilities", "heatmap"] if self._model.has_heatmap else ["probabilities"]
+    def _run(self, grey: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Return what the network says: `_Answer`'s attributes, each `[N, …]`, as far as it can."""
+        names = [name for name in _OUTPUTS if name in self._model.outputs]
         step = self._model.batch or len(grey)
         parts: list[list[Any]] = []
         for start in range(0, len(grey), step):
@@ -304,7 +321,7 @@ class Classifier:
                 )
             parts.append(self._model.session.run(names, {"grey": batch}))
         joined = [np.concatenate(output)[: len(grey)] for output in zip(*parts, strict=True)]
-        return joined[0], joined[1] if self._model.has_heatmap else None
+        return dict(zip(names, joined, strict=True))
 
 
 def _check_array(array: NDArray[Any], number: int) -> None:

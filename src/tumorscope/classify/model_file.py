@@ -46,6 +46,7 @@ class ModelFacts:
         classes: The classes in the order of the probabilities.
         input_size: Side of the input in pixels.
         confident: The probability from which an answer is called confident.
+        strange: A slice stranger than this is unsupported; None where the network cannot tell.
         temperature: What the logits were divided by.
         data: What the model learned from.
         recipe: How it was trained.
@@ -59,6 +60,7 @@ class ModelFacts:
     classes: tuple[str, ...]
     input_size: int
     confident: float
+    strange: float | None
     temperature: float
     data: Mapping[str, Any]
     recipe: Mapping[str, Any]
@@ -80,13 +82,13 @@ class ModelFile:
         facts: What the file says about itself.
         session: ONNX Runtime's session.
         batch: The number of slices that the network takes at once; None for any.
-        has_heatmap: Whether the network gives class maps.
+        outputs: What the network gives: `probabilities`, and more where it can.
     """
 
     facts: ModelFacts
     session: Any
     batch: int | None
-    has_heatmap: bool
+    outputs: frozenset[str]
 
 
 def bundled_models() -> tuple[str, ...]:
@@ -191,6 +193,7 @@ def read_facts(text: str, path: Path) -> ModelFacts:
             classes=tuple(str(name) for name in facts["classes"]),
             input_size=int(facts["input_size"]),
             confident=float(facts["thresholds"]["confident"]),
+            strange=_number(facts["thresholds"].get("strange")),
             temperature=float(facts["temperature"]),
             data=dict(facts["data"]),
             recipe=dict(facts["recipe"]),
@@ -205,6 +208,10 @@ def read_facts(text: str, path: Path) -> ModelFacts:
     if len(set(result.classes)) != len(result.classes) or len(result.classes) < 2:
         raise ModelError(f"{path}: its metadata name no two different classes: export it again")
     return result
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _wanted(providers: Sequence[str] | None) -> list[str]:
@@ -229,8 +236,8 @@ def _wanted(providers: Sequence[str] | None) -> list[str]:
     return wanted if PROVIDERS["cpu"] in wanted else [*wanted, PROVIDERS["cpu"]]
 
 
-def _check_ports(session: Any, facts: ModelFacts, path: Path) -> tuple[int | None, bool]:
-    """Return the fixed batch size, if there is one, and whether there are class maps."""
+def _check_ports(session: Any, facts: ModelFacts, path: Path) -> tuple[int | None, frozenset[str]]:
+    """Return the fixed batch size, if there is one, and the outputs."""
     inputs = {port.name: port for port in session.get_inputs()}
     outputs = {port.name: port for port in session.get_outputs()}
     side, count = facts.input_size, len(facts.classes)
@@ -248,4 +255,4 @@ def _check_ports(session: Any, facts: ModelFacts, path: Path) -> tuple[int | Non
             f"probabilities [N,{count}]): export it again"
         )
     batch = grey.shape[0]
-    return (batch if isinstance(batch, int) else None), "heatmap" in outputs
+    return (batch if isinstance(batch, int) else None), frozenset(outputs)

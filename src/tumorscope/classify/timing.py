@@ -228,7 +228,7 @@ def _time_calls(
     """Time the networks alone, with all outputs that `predict` asks for."""
 
     def ask(model: ModelFile) -> Callable[[], object]:
-        names = ["probabilities", "heatmap"] if model.has_heatmap else ["probabilities"]
+        names = ["probabilities", "heatmap"] if "heatmap" in model.outputs else ["probabilities"]
         given = np.resize(inputs, (model.batch or batch, *inputs.shape[1:]))
         return lambda: model.session.run(names, {"grey": given})
 

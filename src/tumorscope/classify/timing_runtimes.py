@@ -122,5 +122,5 @@ def _open_openvino(path: Path, threads: int | None) -> ModelFile:
         facts=read_facts(text, path),
         session=_OpenvinoSession(compiled),
         batch=batch.get_length() if batch.is_static else None,
-        has_heatmap=any("heatmap" in port.get_names() for port in model.outputs),
+        outputs=frozenset(name for port in model.outputs for name in port.get_names()),
     )

@@ -22,6 +22,7 @@ from tumorscope.export.tensorrt_engine import write_engine
 from tumorscope.export.torchscript_file import export_torchscript
 from tumorscope.export.verification import Tolerance, Verification, verify
 from tumorscope.progress import Progress, silent
+from tumorscope.training.network import MappedNetwork
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.weights import TrainedNetwork, load_weights
 
@@ -221,7 +222,10 @@ def _write_half(order: Order, path: Path) -> None:
 def _write_int8(order: Order, path: Path) -> None:
     images = order.sample("train", CALIBRATION_IMAGES)
     model = build_onnx(order.trained, opset=order.opset)
-    save_onnx(quantize(model, images.grey, batch=order.batch), order.metadata, path)
+    network = order.trained.network
+    delicate = network.delicate if isinstance(network, MappedNetwork) else ()
+    quantized = quantize(model, images.grey, batch=order.batch, delicate=delicate)
+    save_onnx(quantized, order.metadata, path)
 
 
 def _write_torchscript(order: Order, path: Path) -> None:

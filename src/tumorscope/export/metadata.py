@@ -38,7 +38,8 @@ def metadata_of(
         "input_size": description.input_size,
         "preparation": description.preparation,
         "temperature": description.temperature,
-        "thresholds": {"confident": _CONFIDENT},
+        "thresholds": {"confident": _CONFIDENT}
+        | ({} if description.strange is None else {"strange": description.strange}),
         "data": {name: data[name] for name in ("fingerprint", "split", "fold", "counts")},
         "recipe": recipe.model_dump(),
         "created": datetime.now(UTC).date().isoformat(),

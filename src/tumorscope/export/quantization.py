@@ -1,7 +1,7 @@
 """An ONNX model and training images come in, the same model computing in 8 bits goes out."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from tumorscope.export.served import INPUT_NAME
 
 CALIBRATION_IMAGES: Final = 256
 
-_OPERATORS: Final = ["Conv", "MaxPool", "Relu"]
+_OPERATORS: Final = ["Conv", "MaxPool", "Relu", "Clip"]
 """What is computed in 8 bits. Sums of two branches stay in float: they cost little, and the
 probabilities come out nearer to the network's. So do scaling, mean, linear layer and softmax."""
 
@@ -24,7 +24,11 @@ _STEP: Final = 32
 
 
 def quantize(
-    model: onnx.ModelProto, grey: NDArray[np.uint8], *, batch: int | None = None
+    model: onnx.ModelProto,
+    grey: NDArray[np.uint8],
+    *,
+    batch: int | None = None,
+    delicate: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """Return a model whose convolutions compute in 8 bits (static, quantise-dequantise pairs).
 
@@ -36,9 +40,14 @@ def quantize(
     Args:
         model: In float, for any number of images a call.
         grey: Calibration images `[N, S, S]`, grey values 0 to 255, at least one.
+        delicate: Names of the network's modules that stay in float.
         batch: The number of images a call that the result is fixed to, or None.
     """
-    heatmap = [node.name for node in model.graph.node if "heatmap" in node.output]
+    in_float = [
+        node.name
+        for node in model.graph.node
+        if "heatmap" in node.output or any(f"/{name}/" in node.name for name in delicate)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
         quant_pre_process(model, prepared, skip_optimization=True, skip_symbolic_shape=True)
@@ -51,7 +60,7 @@ def quantize(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=_OPERATORS,
-            nodes_to_exclude=heatmap,
+            nodes_to_exclude=in_float,
             extra_options={"CalibMovingAverage": True},
         )
         result: onnx.ModelProto = onnx.load(quantized)

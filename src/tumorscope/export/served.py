@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tumorscope.training.litenet import LiteNet
 from tumorscope.training.network import MappedNetwork
 from tumorscope.training.weights import TrainedNetwork
 
 INPUT_NAME = "grey"
-OUTPUT_NAMES = ("probabilities", "logits", "heatmap")
+OUTPUT_NAMES = ("probabilities", "logits", "heatmap", "strangeness")
 
 
 class ServedNetwork(nn.Module):
@@ -25,8 +26,9 @@ class ServedNetwork(nn.Module):
     The tuple holds probabilities `[N, C]`, logits `[N, C]` divided by the calibration temperature
     (Guo et al. 2017, https://arxiv.org/abs/1706.04599), and class maps `[N, C, h, w]`: the last
     linear layer applied at every place of the last feature maps (Zhou et al. 2016,
-    https://arxiv.org/abs/1512.04150). A network whose head is anything but a linear layer over
-    mean feature maps has no class maps, and the tuple two members.
+    https://arxiv.org/abs/1512.04150), or the network's own tumour map. A network whose head is
+    anything but a linear layer over mean feature maps has no class maps, and the tuple two
+    members. One that knows typical pictures adds how unlike them each one is, `[N]`.
 
     Args:
         trained: The network; it is copied, not changed.
@@ -48,7 +50,9 @@ class ServedNetwork(nn.Module):
     def output_names(self) -> tuple[str, ...]:
         """Names of what `forward` returns."""
         has_maps = isinstance(self.network, MappedNetwork) or self.head is not None
-        return OUTPUT_NAMES if has_maps else OUTPUT_NAMES[:2]
+        if isinstance(self.network, LiteNet):
+            return OUTPUT_NAMES
+        return OUTPUT_NAMES[:3] if has_maps else OUTPUT_NAMES[:2]
 
     def example(self, batch: int = 2) -> Tensor:
         """Return inputs of the right shape, for tracing."""
@@ -57,6 +61,10 @@ class ServedNetwork(nn.Module):
 
     def forward(self, grey: Tensor) -> tuple[Tensor, ...]:
         """Return probabilities, calibrated logits and, where there are any, class maps."""
+        if isinstance(self.network, LiteNet):
+            logits, *others = self.network.forward_with_limits(grey)
+            calibrated = logits * self.scale
+            return calibrated.softmax(dim=1), calibrated, *others
         if isinstance(self.network, MappedNetwork):
             logits, maps = self.network.forward_with_maps(grey)
         elif self.head is not None:

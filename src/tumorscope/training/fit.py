@@ -20,9 +20,9 @@ from tumorscope.data.catalogue import slice_name
 from tumorscope.data.inputs import Inputs, read_inputs
 from tumorscope.data.protocols import Partition
 from tumorscope.errors import DataError, ModelError, RecipeError
-from tumorscope.evaluation.calibration import fit_temperature
 from tumorscope.progress import Progress, silent
 from tumorscope.training.architectures import build_network
+from tumorscope.training.calibrate import calibrate
 from tumorscope.training.callbacks import History, Listener, SilentListener
 from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoints
 from tumorscope.training.fitting import ANY, Fitting, Part
@@ -152,10 +152,13 @@ def fit(
             input_size=size,
         ),
     )
-    labels = np.array([partition.classes.index(item.label) for item in validation.slices])
-    temperature = fit_temperature(trained.logits(validation.grey), labels)
-    calibrated = replace(trained.description, temperature=temperature)
-    save_weights(run.weights_file, TrainedNetwork(network, calibrated))
+    calibrated = calibrate(
+        trained,
+        train=train.grey,
+        validation=validation.grey,
+        labels=np.array([partition.classes.index(item.label) for item in validation.slices]),
+    )
+    save_weights(run.weights_file, calibrated)
     return run
 
 

@@ -8,7 +8,7 @@ its deep features back to an eighth of the input's side and draws the tumour's o
 class is told from the whole picture's features and from those where the tumour is drawn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tumorscope.errors import MissingExtraError
 from tumorscope.training.network import MappedNetwork
+from tumorscope.training.typicality import Typicality
 
 _STAGES: Final = (
     (1, 16, 1, 1, 3),
@@ -37,6 +38,9 @@ _PYRAMID: Final = {2: 40, 4: 112, 5: 192}
 _WIDTH: Final = 96
 """Width of the pyramid's maps."""
 
+_TYPICAL: Final = 4
+"""The stage whose mean features tell whether a picture is of the kind that was learned from."""
+
 _RARE: Final = -3.0
 """The map's bias at first: few places show a tumour."""
 
@@ -51,6 +55,8 @@ class LiteNet(MappedNetwork):
         dropout: Share of pooled features dropped in training.
         frozen: So many of the trunk's first stages (and what comes before) do not learn.
     """
+
+    delicate = ("stem", "stages.0", "stages.1.0")
 
     def __init__(self, classes: int = 4, dropout: float = 0.0, *, frozen: int = 0) -> None:
         super().__init__()
@@ -67,6 +73,7 @@ class LiteNet(MappedNetwork):
         nn.init.constant_(self.outline.bias, _RARE)  # type: ignore[arg-type]
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(_TOP + _WIDTH, classes)
+        self.typicality = Typicality(_PYRAMID[_TYPICAL])
         for module in self._fixed():
             module.requires_grad_(requires_grad=False)
 
@@ -80,22 +87,43 @@ class LiteNet(MappedNetwork):
         The map of every tumour is the probability that a place shows one; that of "no tumour",
         for which there is nothing to show, is 0.
         """
-        logits, outline = self.forward_with_outline(grey)
+        return self.forward_with_limits(grey)[:2]
+
+    def forward_with_limits(self, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, class maps and how unlike the training pictures each one is, `[N]`."""
+        kept = self._pyramid_maps(grey)
+        logits, outline = self._judge(kept)
+        strangeness: Tensor = self.typicality(kept[1].mean(dim=(2, 3)))
+        return logits, self._class_maps(outline), strangeness
+
+    def typical_features(self, grey: Tensor) -> Tensor:
+        """Return the features that `typicality` is learned from, `[N, width]`."""
+        return self._pyramid_maps(grey)[1].mean(dim=(2, 3))
+
+    def _class_maps(self, outline: Tensor) -> Tensor:
         shown = outline.sigmoid()
         tumours = self.classes - (self.classes == 4)
         maps = [shown] * tumours
         if self.classes == 4:
             maps.insert(2, shown * 0.0)
-        return logits, torch.cat(maps, dim=1)
+        return torch.cat(maps, dim=1)
 
     def forward_with_outline(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits `[N, classes]` and the outline's logits `[N, 1, S/8, S/8]`."""
+        return self._judge(self._pyramid_maps(grey))
+
+    def _pyramid_maps(self, grey: Tensor) -> list[Tensor]:
+        """Return the maps of the stages in `_PYRAMID`."""
         maps = self.stem(grey * (1.0 / 128.0) - 1.0)
         kept = []
         for number, stage in enumerate(self.stages):
             maps = stage(maps)
             if number in _PYRAMID:
                 kept.append(maps)
+        return kept
+
+    def _judge(self, kept: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits and the outline's logits of the pyramid's maps."""
         joined = self.laterals[2](kept[2])
         for lateral, smooth, finer in zip(
             (self.laterals[1], self.laterals[0]), self.smooth, (kept[1], kept[0]), strict=True
@@ -104,7 +132,7 @@ class LiteNet(MappedNetwork):
         outline = self.outline(joined)
         weights = outline.flatten(2).softmax(dim=2)
         there = (joined.flatten(2) * weights).sum(dim=2)
-        whole = self.top(maps).mean(dim=(2, 3))
+        whole = self.top(kept[2]).mean(dim=(2, 3))
         logits: Tensor = self.linear(self.dropout(torch.cat([whole, there], dim=1)))
         return logits, outline
 

@@ -21,7 +21,13 @@ SIZES: Final = {
 
 
 class MappedNetwork(nn.Module):
-    """A network that shows where it saw each class."""
+    """A network that shows where it saw each class.
+
+    Attributes:
+        delicate: Names of the modules that lose too much when they compute in 8 bits.
+    """
+
+    delicate: tuple[str, ...] = ()
 
     def forward_with_maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits `[N, classes]` and class maps `[N, classes, h, w]`."""

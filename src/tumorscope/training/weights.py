@@ -32,6 +32,8 @@ class Description:
         input_size: Side of the input in pixels.
         preparation: Version of the preparation it was trained with.
         temperature: What logits are divided by before the softmax (Guo et al. 2017).
+        strange: A picture whose strangeness is above this is of no kind that was learned from;
+            None where the network cannot tell.
     """
 
     network: dict[str, Any]
@@ -39,6 +41,7 @@ class Description:
     input_size: int
     preparation: int = PREPARATION_VERSION
     temperature: float = 1.0
+    strange: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,61 @@
+"""A trained network and its inputs come in, the same network that knows its limits goes out."""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tumorscope.evaluation.calibration import fit_temperature
+from tumorscope.training.litenet import LiteNet
+from tumorscope.training.weights import TrainedNetwork
+
+_TYPICAL: Final = 0.99
+"""The share of validation slices that are surely of the kind that was learned from."""
+
+_MARGIN: Final = 1.3
+"""How much stranger a slice of a patient may be than those: validation holds few patients."""
+
+_STEP: Final = 128
+
+
+def calibrate(
+    trained: TrainedNetwork,
+    *,
+    train: NDArray[np.uint8],
+    validation: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+) -> TrainedNetwork:
+    """Fit the temperature and, where the network can tell, what it was not made for.
+
+    Args:
+        trained: The network, with its best weights; what it knows of typical pictures is replaced.
+        train: Inputs that it learned from, `[N, S, S]`, grey values 0 to 255.
+        validation: Inputs that it did not learn from, at least one.
+        labels: True classes' numbers of the latter.
+
+    Returns:
+        The network with a complete description.
+    """
+    strange = None
+    if isinstance(trained.network, LiteNet):
+        trained.network.typicality.learn(_features(trained.network, train))
+        with torch.inference_mode():
+            found = trained.network.typicality(
+                torch.from_numpy(_features(trained.network, validation))
+            )
+        strange = round(_MARGIN * float(np.quantile(found.numpy(), _TYPICAL)), 4)
+    temperature = fit_temperature(trained.logits(validation), labels)
+    description = replace(trained.description, temperature=temperature, strange=strange)
+    return replace(trained, description=description)
+
+
+def _features(network: LiteNet, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return what the network judges typicality by, `[N, width]`."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(grey), _STEP):
+            inputs = torch.from_numpy(grey[start : start + _STEP])[:, None].float()
+            parts.append(network.typical_features(inputs).numpy())
+    return np.concatenate(parts)
