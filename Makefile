@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export TUMORSCOPE_DATA ?= $(if $(wildcard ../shared/data/kaggle),$(abspath ../shared/data),)
 
-.PHONY: demo test setup format lint types imports unit docs tables clean
+.PHONY: demo test setup format lint types imports unit tables clean
 
 demo: setup            ## draw phantoms, train, judge, export, predict; ends with a report
 	$(RUN)/tumorscope demo

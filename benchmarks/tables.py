@@ -1,4 +1,4 @@
-"""The records in `results/` come in; the README's tables, built anew from them, go out."""
+"""The records in `results/` come in; the tables of the pages, built anew from them, go out."""
 
 import argparse
 import json
@@ -23,18 +23,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    page = ROOT / "README.md"
-    before = page.read_text(encoding="utf-8")
-    after = rebuild(before)
-    if options.check:
-        return int(before != after)
-    write_text(page, after)
-    return 0
+    stale = 0
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        before = page.read_text(encoding="utf-8")
+        after = rebuild(before)
+        stale += before != after
+        if before != after and not options.check:
+            write_text(page, after)
+    return int(stale > 0 and options.check)
 
 
 def rebuild(text: str) -> str:
     """Return a page with every marked table built anew."""
-    for name, build in {"accuracy": accuracy_table, "speed": speed_table}.items():
+    tables = {
+        "accuracy": accuracy_table,
+        "speed": speed_table,
+        "audit": audit_table,
+        "altered": altered_table,
+    }
+    for name, build in tables.items():
         start = _START.format(name)
         if start in text:
             head, rest = text.split(start, 1)
@@ -90,6 +97,37 @@ def speed_table() -> str:
             f"| reported pairs that join two patients | {audit['share']:.2%} |",
         )
     )
+
+
+def audit_table() -> str:
+    """Return what the audit finds of the twins that are known, and what it reports wrongly."""
+    record = _read("audit")
+    found = record["figures"]
+    rows = {
+        "pictures, different slices among them": f"{record['n']:,}, {found['unique_slices']:,}",
+        "pairs known to show one figshare slice": f"{found['pairs_expected']:,}",
+        "of these found": f"{found['pairs_found']:,} ({found['recall']:.1%})",
+        "pairs reported whose patients are known": f"{found['pairs_reported_known_patients']:,}",
+        "of these joining two patients": (
+            f"{found['pairs_joining_two_patients']:,} ({found['share']:.2%})"
+        ),
+        "of these joining two neighbouring slices of one patient": (
+            f"{found['pairs_of_neighbouring_slices']:,}"
+        ),
+    }
+    return _two_columns("", "count", rows)
+
+
+def altered_table() -> str:
+    """Return the share of altered copies that the audit finds, by alteration."""
+    shares = _read("audit")["figures"]["altered_copies_found"]
+    rows = {name: f"{share:.0%}" for name, share in shares.items()}
+    return _two_columns("alteration", "found", rows)
+
+
+def _two_columns(first: str, second: str, rows: dict[str, str]) -> str:
+    lines = [f"| {name} | {value} |" for name, value in rows.items()]
+    return "\n".join([f"| {first} | {second} |", "|---|---|", *lines])
 
 
 def _read(name: str) -> dict[str, Any]:

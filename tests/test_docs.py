@@ -4,11 +4,13 @@ import doctest
 import importlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tumorscope.cli import main as command_line
 
@@ -19,8 +21,13 @@ COMMANDS = [
     for page in PAGES
     for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     for line in block.replace("\\\n", " ").splitlines()
-    if line.strip().startswith("tumorscope ")
+    if "tumorscope " in line
 ]
+PROGRAMS = {
+    page.name: found
+    for page in PAGES
+    if (found := re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+}
 EXAMPLES = sorted(
     path
     for path in (ROOT / "src").rglob("*.py")
@@ -30,7 +37,7 @@ EXAMPLES = sorted(
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_commands_in_the_pages_are_understood(page: str, line: str) -> None:
-    words = shlex.split(line.replace("…", ""))[1:]
+    words = shlex.split(line[line.index("tumorscope ") :].replace("…", ""))[1:]
     words = words[: words.index("|")] if "|" in words else words
     words = words[: words.index(">")] if ">" in words else words
     options = command_line._parser(words[0]).parse_args(words)
@@ -43,6 +50,30 @@ def test_examples_in_docstrings_run(path: Path) -> None:
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.fixture(scope="module")
+def workplace(phantoms: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the pages' programs name."""
+    folder = tmp_path_factory.mktemp("workplace")
+    pictures = sorted((phantoms / "images").iterdir())
+    (folder / "series").mkdir()
+    for path in pictures[:2]:
+        shutil.copy(path, folder / "series")
+    with Image.open(pictures[4]) as picture:
+        picture.save(folder / "scan.jpg")
+    shutil.copytree(trained, folder / "runs" / "RUN")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("page", "number"), [(page, n) for page, blocks in PROGRAMS.items() for n in range(len(blocks))]
+)
+def test_programs_in_the_pages_run(
+    page: str, number: int, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    exec(compile(PROGRAMS[page][number], page, "exec"), {})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
