@@ -1,0 +1,5 @@
+"""What runs on a Jetson: copied into every bundle, so Python 3.6, NumPy and Pillow 5.1 are enough.
+
+`classify.py`, `verify.py` and `benchmark.py` stand in the bundle's folder itself, and so do the
+files that are no Python; the other modules stay where they are, below `tumorscope/board`.
+"""
