@@ -69,10 +69,10 @@ class Cuda:
 
 
 def _open_library() -> Any:
-    found = ctypes.util.find_library("cudart")
-    for name in (found, *_NAMES) if found else _NAMES:
+    for name in (*_NAMES, ctypes.util.find_library("cudart")):
         try:
-            return ctypes.CDLL(name)
+            if name:
+                return ctypes.CDLL(name)
         except OSError:
             continue
     raise BoardError("no CUDA runtime (libcudart.so): on a Jetson it comes with JetPack")

@@ -67,8 +67,11 @@ def _pictures() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112] = _TURNED
     coloured = Image.fromarray(np.stack([head, head, 255 - (255 - head) // 2], axis=-1))
-    clear = Image.fromarray(np.pad(head, ((9, 5), (30, 12)), constant_values=255)).convert("RGBA")
-    clear.putalpha(Image.fromarray(np.pad(np.full_like(head, 255), ((9, 5), (30, 12)))))
+    framed = np.pad(head, ((9, 5), (30, 12)), constant_values=255)
+    clear = Image.fromarray(framed).convert("RGBA")
+    clear.putalpha(
+        Image.fromarray(np.linspace(255, 60, framed.size).astype(np.uint8).reshape(framed.shape))
+    )
     random = np.random.default_rng(0)
     return drawn | {
         "turned-colour.jpg": _encode(coloured, "JPEG", quality=90, exif=exif.tobytes()),

@@ -40,11 +40,18 @@ def board_graph(path: Path, target: Target) -> "onnx.ModelProto":
         batch.dim_value = 1
     del model.graph.value_info[:]  # Shapes inside the network may name the old batch.
     model.ir_version = min(model.ir_version, NEWEST_FILE_FORMAT)
-    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    for port, known in zip(model.graph.output, inferred.graph.output, strict=True):
-        port.CopyFrom(known)
-    onnx.checker.check_model(model, full_check=True)
     _check(model, path, target)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        for port, known in zip(model.graph.output, inferred.graph.output, strict=True):
+            port.CopyFrom(known)
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        words = " ".join(str(error).split())[:120]
+        raise ModelError(f"{path}: its layers do not fit each other ({words})") from None
+    for port in model.graph.output:
+        if any(not side.dim_value for side in port.type.tensor_type.shape.dim):
+            raise ModelError(f"{path}: not for {target.name}: the shape of {port.name} is open")
     return model
 
 
@@ -61,6 +68,3 @@ def _check(model: "onnx.ModelProto", path: Path, target: Target) -> None:
             f"{path}: not for {target.name}: TensorRT {version} cuts the 64-bit integers of "
             f"{', '.join(wide)}"
         )
-    for port in (*model.graph.input, *model.graph.output):
-        if any(not side.dim_value for side in port.type.tensor_type.shape.dim):
-            raise ModelError(f"{path}: not for {target.name}: the shape of {port.name} is open")

@@ -23,8 +23,8 @@ SUMMARIES: Final = {
 }
 """The formats by name, a line each."""
 
-_TARGETS: Final = ("jetson-nano", "jetson-orin")
-_OPSET: Final = 13
+TARGETS: Final = ("jetson-nano", "jetson-orin")
+OPSET: Final = 13
 """The newest operator set that TensorRT 8.2, the last one for a Jetson Nano, reads."""
 
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", default="onnx", choices=SUMMARIES, metavar="NAME", help="default: onnx"
     )
     parser.add_argument(
-        "--target", choices=_TARGETS, help="write a bundle for this board and its .tar.gz"
+        "--target", choices=TARGETS, help="write a bundle for this board and its .tar.gz"
     )
     parser.add_argument(
         "--out", type=Path, metavar="PATH", help="the file, the bundle (default: in the run)"
@@ -58,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--opset",
-        default=str(_OPSET),
+        default=str(OPSET),
         metavar="N",
-        help=f"ONNX operator set: {_OPSET} for TensorRT 8.2 (default), another, or newest",
+        help=f"ONNX operator set: {OPSET} for TensorRT 8.2 (default), another, or newest",
     )
     parser.add_argument(
         "--data",
@@ -130,7 +130,7 @@ def _make_bundle(options: argparse.Namespace) -> "Bundle":
         out = options.out or source / target.name
         with tempfile.TemporaryDirectory() as folder:
             model = Path(folder) / "model.onnx"
-            _export(options, model, opset=str(_OPSET), batch="1")
+            _export(options, model, opset=str(OPSET), batch="1")
             bundle = write_bundle(model, target, out)
     else:
         out = options.out or Path(f"{source.stem}-{target.name}")
