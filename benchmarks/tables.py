@@ -1,4 +1,4 @@
-"""The records in `results/` come in; the README's tables, built anew from them, go out."""
+"""The records in `results/` come in; the tables of the pages, built anew from them, go out."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from record import RESULTS, ROOT
 from tumorscope.files import write_text
 
 _START, _END = "<!-- table:{} -->", "<!-- /table -->"
+_PAGES = ("README.md", "docs/jetson.md")
 _PROTOCOLS = {
     "kaggle-official": "`kaggle-official`: Kaggle's own split",
     "kaggle-patient": "`kaggle-patient`: five folds by patient",
@@ -23,18 +24,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    page = ROOT / "README.md"
-    before = page.read_text(encoding="utf-8")
-    after = rebuild(before)
-    if options.check:
-        return int(before != after)
-    write_text(page, after)
-    return 0
+    changed = False
+    for name in _PAGES:
+        before = (ROOT / name).read_text(encoding="utf-8")
+        after = rebuild(before)
+        changed |= before != after
+        if not options.check:
+            write_text(ROOT / name, after)
+    return int(options.check and changed)
 
 
 def rebuild(text: str) -> str:
     """Return a page with every marked table built anew."""
-    for name, build in {"accuracy": accuracy_table, "speed": speed_table}.items():
+    for name, build in {
+        "accuracy": accuracy_table,
+        "speed": speed_table,
+        "jetson": jetson_table,
+    }.items():
         start = _START.format(name)
         if start in text:
             head, rest = text.split(start, 1)
@@ -90,6 +96,36 @@ def speed_table() -> str:
             f"| reported pairs that join two patients | {audit['share']:.2%} |",
         )
     )
+
+
+def jetson_table() -> str:
+    """Return what the bundle for the Jetson takes, estimates marked as such."""
+    record = _read("jetson")
+    figures, runner = record["figures"], record["figures"]["runner"]
+    rows = [
+        "| what | figure |",
+        "|---|---|",
+        f"| bundle of `{figures['model']}` | {figures['bundle']['jetson-nano'] / 1e6:.1f} MB |",
+        f"| same label as `tumorscope predict`, official test images | "
+        f"{runner['same_label_as_predict']:,} of {runner['images']:,} |",
+        f"| largest difference of a probability | {runner['largest_difference']:.1g} |",
+        f"| same label in 16 bits, simulated on a processor | "
+        f"{figures['sixteen_bits']['label_agreement']:.2%} |",
+        f"| peak memory of the runner on a PC | {runner['peak_memory_mb']:.0f} MB |",
+    ]
+    for target, cost in figures["estimate"].items():
+        rows.append(
+            f"| **estimate** for a slice, `{target}` | {cost['milliseconds']:.1f} ms "
+            f"({cost['gigaflop']:.2f} GFLOP, {cost['kernels']} kernels) |"
+        )
+    for name, known in figures["known_networks_on_a_nano"].items():
+        measured = known["measured_by_others"]
+        rows.append(
+            f"| {name} on a Nano, 224 px: estimate by the same rule; measured by others | "
+            f"{known['estimate']['milliseconds']:.1f} ms; {measured['milliseconds']:.1f} ms "
+            f"({measured['slices_a_second']:.0f} images/s) |"
+        )
+    return "\n".join(rows)
 
 
 def _read(name: str) -> dict[str, Any]:
