@@ -18,6 +18,7 @@ from PIL import Image
 
 from bundles import STANDINS, answers, make_bundle, reseal, run_bytes_in, run_in
 from tumorscope.board import benchmark, classify, verify
+from tumorscope.board import golden as golden_answers
 from tumorscope.board.folder import BoardError, check_files, read_facts
 from tumorscope.bundle import find_target, write_bundle
 from tumorscope.classify import DEFAULT_MODEL, Classifier
@@ -150,6 +151,26 @@ def test_raw_frames_are_the_models_inputs(bundle: Path, scans: Path) -> None:
     kept = [scans / name for name in ("grey.png", "sixteen.png", "turned.jpg", "inner/clear.PNG")]
     expected = np.stack([prepare(read_slice(path), 32) for path in kept])
     assert result.stdout == expected.tobytes()
+
+
+def test_raw_frames_stop_for_nothing_that_cannot_be_read(
+    bundle: Path, scans: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert classify.main([str(scans), "--raw"], bundle) == 1
+    out, complaint = capsysbinary.readouterr()
+    assert len(out) == 4 * 32 * 32
+    assert complaint.count(b"left out: ") == 3
+    assert classify.main([str(scans / "grey.png"), "--raw"], bundle) == 0
+
+
+def test_an_overlay_that_cannot_be_written_gives_one_line(
+    bundle: Path, scans: Path, run: Run
+) -> None:
+    words = (scans / "grey.png", *ONNX, "--overlay", scans / "grey.png" / "inner")
+    status, _, complaint = run(classify, bundle, *words)
+    assert status == 1
+    assert "Not a directory" in complaint
+    assert complaint.count("\n") == 1
 
 
 class FilmCapture:
@@ -391,6 +412,19 @@ def test_missing_runtimes_give_one_line(
             assert complaint.count("\n") == 1
 
 
+@pytest.mark.parametrize("package", ["numpy", "PIL"])
+@pytest.mark.parametrize("command", ["classify.py", "verify.py", "benchmark.py"])
+def test_a_python_without_numpy_or_pillow_gives_one_line(
+    bundle: Path, package: str, command: str
+) -> None:
+    (bundle / package).mkdir()
+    (bundle / package / "__init__.py").write_text("raise ImportError")
+    result = run_in(bundle, command)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"no {package} for this Python: sudo apt-get install python3-")
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("words", [(), ("golden", "--camera", "0")])
 def test_it_wants_pictures_or_a_camera(bundle: Path, run: Run, words: tuple[str, ...]) -> None:
     status, _, complaint = run(classify, bundle, *words)
@@ -468,13 +502,13 @@ def test_in_16_bits_the_bundled_model_says_the_same(tmp_path: Path) -> None:
     facts = read_facts(bundle)
     with pytest.raises(BoardError, match="not as it was exported"):
         check_files(bundle)
-    golden = verify._read_golden(bundle)
+    golden = golden_answers.read_golden(bundle)
     from tumorscope.board.runtimes import OnnxRuntime  # noqa: PLC0415
 
-    runtime = OnnxRuntime(bundle)
+    runtime, allowed = OnnxRuntime(bundle), golden_answers.ALLOWED
     # What engines in 16 bits are allowed covers 16 bits, and what is allowed in 32 does not.
-    assert verify._check_answers(facts, golden, runtime, verify.ALLOWED["tensorrt"]) == []
-    assert verify._check_answers(facts, golden, runtime, verify.ALLOWED["onnx"])
+    assert golden_answers.check_answers(facts, golden, runtime, allowed["tensorrt"]) == []
+    assert golden_answers.check_answers(facts, golden, runtime, allowed["onnx"])
     before = golden["output_probabilities"]
     after = np.stack([runtime.ask(grey)["probabilities"] for grey in golden["inputs"]])
     best = np.sort(before, axis=1)
@@ -532,7 +566,7 @@ def test_it_runs_on_python_3_6(bundle: Path, scans: Path) -> None:
     kept = [scans / name for name in ("grey.png", "sixteen.png", "turned.jpg", "inner/clear.PNG")]
     expected = np.stack([prepare(read_slice(path), 32) for path in kept])
     given = np.frombuffer(result.stdout, np.uint8).reshape(expected.shape)
-    assert np.abs(given.astype(int) - expected).max() <= verify.LARGEST
+    assert np.abs(given.astype(int) - expected).max() <= golden_answers.LARGEST
     for command in ("verify.py", "benchmark.py"):
         refused = run_in(bundle, command, python=python)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)

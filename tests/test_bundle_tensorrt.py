@@ -18,6 +18,7 @@ import pytest
 
 from bundles import STANDINS, answers, make_bundle, run_in
 from tumorscope.board import classify, cuda, engine, verify
+from tumorscope.board import golden as golden_answers
 from tumorscope.board.folder import BoardError, read_facts
 from tumorscope.board.runtimes import INPUT, TensorRT
 from tumorscope.classes import CLASSES
@@ -134,8 +135,8 @@ def board(
 def test_the_engine_answers_by_either_interface(board: Path) -> None:
     facts = read_facts(board)
     runtime = TensorRT(board, facts)
-    golden = verify._read_golden(board)
-    assert verify._check_answers(facts, golden, runtime, 1e-6) == []
+    golden = golden_answers.read_golden(board)
+    assert golden_answers.check_answers(facts, golden, runtime, 1e-6) == []
     first = runtime.ask(golden["inputs"][0])
     kept = first["logits"].copy()
     runtime.ask(golden["inputs"][-1])

@@ -38,10 +38,12 @@ _AT_THE_TOP: Final = (
 
 _MODULES: Final = (
     "__init__.py",
+    "board/__init__.py",
     "board/answers.py",
     "board/cuda.py",
     "board/engine.py",
     "board/folder.py",
+    "board/golden.py",
     "board/inputs.py",
     "board/overlay.py",
     "board/runtimes.py",
