@@ -69,7 +69,7 @@ def main() -> None:
     title = open_model(options.model).facts.title
     own = {title: options.model} | ({f"{title} INT8": options.int8} if options.int8 else {})
     with tempfile.TemporaryDirectory() as name:
-        entrants = [*_peers(Path(name)), *_own(own, Path(name))]
+        entrants = [*write_peers(Path(name)), *_own(own, Path(name))]
         asks = {
             PROCESSOR: {each.name: _in_onnx(each, options.threads) for each in entrants},
             OPENVINO: {each.name: _in_openvino(each, options.threads) for each in entrants},
@@ -162,7 +162,7 @@ def _convolution(
     return [convolution, nn.BatchNorm2d(wanted), nn.ReLU6()]
 
 
-def _peers(folder: Path) -> Iterator[Entrant]:
+def write_peers(folder: Path) -> Iterator[Entrant]:
     """Build the three networks as published, for our classes, and write them as ONNX files."""
     torch.manual_seed(0)
     efficient = EfficientNetBN("efficientnet-b0", pretrained=False, num_classes=len(CLASSES))

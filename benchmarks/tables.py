@@ -40,6 +40,7 @@ def rebuild(text: str) -> str:
         "speed": speed_table,
         "audit": audit_table,
         "altered": altered_table,
+        "jetson": jetson_table,
     }
     for name, build in tables.items():
         start = _START.format(name)
@@ -128,6 +129,36 @@ def altered_table() -> str:
 def _two_columns(first: str, second: str, rows: dict[str, str]) -> str:
     lines = [f"| {name} | {value} |" for name, value in rows.items()]
     return "\n".join([f"| {first} | {second} |", "|---|---|", *lines])
+
+
+def jetson_table() -> str:
+    """Return what the bundle for the Jetson takes, estimates marked as such."""
+    record = _read("jetson")
+    figures, runner = record["figures"], record["figures"]["runner"]
+    rows = [
+        "| what | figure |",
+        "|---|---|",
+        f"| bundle of `{figures['model']}` | {figures['bundle']['jetson-nano'] / 1e6:.1f} MB |",
+        f"| same label as `tumorscope predict`, official test images | "
+        f"{runner['same_label_as_predict']:,} of {runner['images']:,} |",
+        f"| largest difference of a probability | {runner['largest_difference']:.1g} |",
+        f"| same label in 16 bits, simulated on a processor | "
+        f"{figures['sixteen_bits']['label_agreement']:.2%} |",
+        f"| peak memory of the runner on a PC | {runner['peak_memory_mb']:.0f} MB |",
+    ]
+    for target, cost in figures["estimate"].items():
+        rows.append(
+            f"| **estimate** for a slice, `{target}` | {cost['milliseconds']:.1f} ms "
+            f"({cost['gigaflop']:.2f} GFLOP, {cost['kernels']} kernels) |"
+        )
+    for name, known in figures["known_networks_on_a_nano"].items():
+        measured = known["measured_by_others"]
+        rows.append(
+            f"| {name} on a Nano, 224 px: estimate by the same rule; measured by others | "
+            f"{known['estimate']['milliseconds']:.1f} ms; {measured['milliseconds']:.1f} ms "
+            f"({measured['slices_a_second']:.0f} images/s) |"
+        )
+    return "\n".join(rows)
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from tumorscope import __version__
+from tumorscope.bundle.operators import TENSORRT_8_2_OPERATORS
 from tumorscope.classify.model_file import open_model, read_facts
 from tumorscope.errors import ModelError
 from tumorscope.export import (
@@ -25,7 +26,6 @@ from tumorscope.export import (
     unsupported_operators,
 )
 from tumorscope.export.onnx_file import build_onnx
-from tumorscope.export.operators import TENSORRT_8_2_OPERATORS
 from tumorscope.export.served import ServedNetwork
 from tumorscope.training.architectures import build_network
 from tumorscope.training.recipe import NetworkRecipe

@@ -24,7 +24,8 @@ from tumorscope.errors import TumorscopeError
 from tumorscope.images.opening import find_files, open_slices
 from tumorscope.images.preparation import prepare
 from tumorscope.images.reading import UnreadableImageError
-from tumorscope.images.slices import SliceChoice, SliceImage, check_size, why_unsuitable
+from tumorscope.images.slices import SliceChoice, SliceImage, check_size
+from tumorscope.images.suitability import why_unsuitable
 from tumorscope.progress import Progress, silent
 
 Input: TypeAlias = "str | os.PathLike[str] | NDArray[np.uint8]"

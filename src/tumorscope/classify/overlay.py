@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from tumorscope.classify.heat import lay_heat
 from tumorscope.classify.results import Prediction
 from tumorscope.classify.verdict import plain_name
 from tumorscope.files import whole_file
-from tumorscope.images.preparation import find_head
 
 _PANEL: Final = 400
 """Longest side of the slice in the picture, in pixels."""
@@ -23,12 +23,6 @@ _TEXT: Final = (235, 235, 235)
 _FAINT: Final = (150, 150, 158)
 _BAR: Final = (58, 60, 70)
 _VERDICTS: Final = {"confident": (120, 200, 140), "uncertain": (240, 180, 80)}
-
-_COLOURS: Final = np.array(
-    [(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)],
-    dtype=np.float64,
-)
-"""Six steps of the colour map Inferno (Smith and van der Walt, CC0): even in brightness."""
 
 
 def write_overlay(prediction: Prediction, path: Path, *, note: str) -> None:
@@ -65,7 +59,7 @@ def draw_overlay(prediction: Prediction, *, note: str) -> Image.Image:
     slice_ = _enlarged(prediction.picture)
     panels = [slice_]
     if prediction.heatmap is not None:
-        panels.append(_heated(prediction.picture, prediction.heatmap, slice_.size))
+        panels.append(lay_heat(slice_, prediction.picture, prediction.heatmap))
     width = max(sum(panel.width + _MARGIN for panel in panels) + _MARGIN, 560)
     top = _MARGIN + 2 * _LINE
     bars = top + slice_.height + _MARGIN
@@ -87,29 +81,6 @@ def _enlarged(grey: NDArray[np.uint8]) -> Image.Image:
     scale = _PANEL / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.BICUBIC).convert("RGB")
-
-
-def _heated(
-    grey: NDArray[np.uint8], heatmap: NDArray[np.float32], size: tuple[int, int]
-) -> Image.Image:
-    """Return the slice at that size, coloured where the map is high; the map covers the head."""
-    heat = np.clip(np.nan_to_num(heatmap.astype(np.float64)), 0, None)
-    heat = heat / max(float(heat.max()), 1e-9)
-    width, height = size
-    across, down = width / grey.shape[1], height / grey.shape[0]
-    top, bottom, left, right = find_head(grey)
-    box = (round(left * across), round(top * down), round(right * across), round(bottom * down))
-    smooth = Image.fromarray((255 * heat).astype(np.uint8)).resize(
-        (max(1, box[2] - box[0]), max(1, box[3] - box[1])), Image.Resampling.BICUBIC
-    )
-    placed = Image.new("L", size)
-    placed.paste(smooth, box[:2])
-    level = np.asarray(placed, dtype=np.float64) / 255
-    steps = np.linspace(0, 1, len(_COLOURS))
-    colour = np.stack([np.interp(level, steps, part) for part in _COLOURS.T], axis=-1)
-    share = (0.65 * np.clip(1.25 * level - 0.1, 0, 1))[..., None]
-    shown = np.asarray(_enlarged(grey), dtype=np.float64) * (1 - share) + colour * share
-    return Image.fromarray(np.rint(np.clip(shown, 0, 255)).astype(np.uint8))
 
 
 def _write_heading(picture: Image.Image, prediction: Prediction) -> None:

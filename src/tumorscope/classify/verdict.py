@@ -1,11 +1,16 @@
-"""Probabilities come in, the verdict and its reason in plain words go out."""
+"""Probabilities come in, the verdict and its reason in plain words go out.
 
-from collections.abc import Mapping
-from typing import Final
+Every deployment bundle carries this file, so it keeps to Python 3.6 and its standard library.
+"""
 
-from tumorscope.classify.results import Verdict
+from typing import TYPE_CHECKING
 
-NO_TUMOUR: Final = "notumor"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tumorscope.classify.results import Verdict
+
+NO_TUMOUR = "notumor"
 
 
 def plain_name(label: str) -> str:
@@ -13,7 +18,7 @@ def plain_name(label: str) -> str:
     return "no tumour" if label == NO_TUMOUR else label
 
 
-def judge(probabilities: Mapping[str, float], confident: float) -> tuple[Verdict, str]:
+def judge(probabilities: "Mapping[str, float]", confident: float) -> "tuple[Verdict, str]":
     """Decide whether an answer can stand alone.
 
     Args:

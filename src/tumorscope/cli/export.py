@@ -1,36 +1,66 @@
-"""`tumorscope export`: a run comes in, a model file that agrees with its network goes out."""
+"""`tumorscope export`: a run comes in, a checked model file, or a bundle for a Jetson, goes out."""
 
 import argparse
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from tumorscope.cli.main import DISCLAIMER
 from tumorscope.cli.show import console, progress, table, write_json
-from tumorscope.errors import ModelError
-from tumorscope.export import EDGE_OPSET, FORMATS, Exported, Verification, export_run, newest_opset
-from tumorscope.training.run_folder import RunFolder
+from tumorscope.errors import MissingExtraError, ModelError
+
+if TYPE_CHECKING:
+    from tumorscope.bundle import Bundle
+    from tumorscope.export import Exported, Verification
+
+SUMMARIES: Final = {
+    "onnx": "one file for predict, ONNX Runtime and TensorRT",
+    "onnx-fp16": "half the size, 16-bit floating point",
+    "onnx-int8": "a quarter of the size, 8 bits, calibrated on training slices",
+    "torchscript": "for libtorch and C++",
+    "openvino": "a folder for OpenVINO (needs openvino)",
+    "tensorrt": "an engine for this machine's NVIDIA GPU (needs TensorRT)",
+}
+"""The formats by name, a line each."""
+
+TARGETS: Final = ("jetson-nano", "jetson-orin")
+OPSET: Final = 13
+"""The newest operator set that TensorRT 8.2, the last one for a Jetson Nano, reads."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    width = max(len(name) for name in FORMATS)
-    lines = [f"  {name:{width}}  {kind.summary}" for name, kind in FORMATS.items()]
-    parser.description = "\n".join(["Make a model file of a run. The formats are", "", *lines])
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="a run folder")
-    parser.add_argument(
-        "--format", default="onnx", choices=FORMATS, metavar="NAME", help="default: onnx"
+    width = max(len(name) for name in SUMMARIES)
+    lines = [f"  {name:{width}}  {summary}" for name, summary in SUMMARIES.items()]
+    parser.description = "\n".join(
+        [
+            "Make a model file of a run, or with --target a folder that runs on a Jetson.",
+            "The formats are",
+            "",
+            *lines,
+        ]
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the file (default: in the run's folder)"
+        "source", metavar="RUN", help="a run folder; with --target also a model file or its name"
+    )
+    parser.add_argument(
+        "--format", default="onnx", choices=SUMMARIES, metavar="NAME", help="default: onnx"
+    )
+    parser.add_argument(
+        "--target", choices=TARGETS, help="write a bundle for this board and its .tar.gz"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="the file, the bundle (default: in the run)"
     )
     parser.add_argument(
         "--batch", default="dynamic", metavar="N", help="images a call: a number, or dynamic"
     )
     parser.add_argument(
         "--opset",
-        default=str(EDGE_OPSET),
+        default=str(OPSET),
         metavar="N",
-        help=f"ONNX operator set: {EDGE_OPSET} for TensorRT 8.2 (default), another, or newest",
+        help=f"ONNX operator set: {OPSET} for TensorRT 8.2 (default), another, or newest",
     )
     parser.add_argument(
         "--data",
@@ -49,24 +79,79 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the file and show how it compares with the network."""
-    newest = options.opset == "newest"
+    """Write the file or the bundle and show what became of it."""
+    made: Bundle | Exported
+    if options.target:
+        made = _make_bundle(options)
+    else:
+        made = _export(options, options.out, opset=options.opset, batch=options.batch)
+    if options.json:
+        write_json(options.json, made.to_json())
+    return 0
+
+
+def _export(options: argparse.Namespace, out: Path | None, *, opset: str, batch: str) -> "Exported":
+    """Write a run's file and show how it compares with the network."""
+    folder = Path(options.source)
+    if not options.target and not folder.is_dir():
+        raise ModelError(
+            f"{folder}: not a run folder; of a model file only a bundle is made, with --target"
+        )
+    try:
+        from tumorscope.export import export_run, newest_opset  # noqa: PLC0415  (imports torch)
+        from tumorscope.training.run_folder import RunFolder  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", error.name or "torch") from None
     exported = export_run(
-        RunFolder(options.run_folder),
+        RunFolder(folder),
         options.format,
-        options.out,
-        opset=newest_opset() if newest else _number(options.opset, "--opset", "newest"),
-        batch=None if options.batch == "dynamic" else _number(options.batch, "--batch", "dynamic"),
+        out,
+        opset=newest_opset() if opset == "newest" else _number(opset, "--opset", "newest"),
+        batch=None if batch == "dynamic" else _number(batch, "--batch", "dynamic"),
         data=options.data,
         name=options.name,
         check=not options.no_verify,
         progress=progress,
     )
-    if options.json:
-        write_json(options.json, exported.to_json())
     if options.json != "-":
         _say(exported)
-    return 0
+    return exported
+
+
+def _make_bundle(options: argparse.Namespace) -> "Bundle":
+    """Write a bundle of a run or a model file."""
+    from tumorscope.bundle import find_target, write_bundle  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.classify.model_file import find_model  # noqa: PLC0415
+
+    if options.format != "onnx":
+        raise ModelError(f"a bundle holds the format onnx, not {options.format}")
+    target, source = find_target(options.target), Path(options.source)
+    if source.is_dir():
+        out = options.out or source / target.name
+        with tempfile.TemporaryDirectory() as folder:
+            model = Path(folder) / "model.onnx"
+            _export(options, model, opset=str(OPSET), batch="1")
+            bundle = write_bundle(model, target, out)
+    else:
+        out = options.out or Path(f"{source.stem}-{target.name}")
+        bundle = write_bundle(find_model(options.source), target, out)
+    if options.json != "-":
+        _describe(bundle)
+    return bundle
+
+
+def _describe(bundle: "Bundle") -> None:
+    out, cost = console(), bundle.estimate
+    out.print(
+        f"{bundle.model} for {bundle.target.name}: {bundle.size / 1e6:.1f} MB, "
+        f"{cost.gigaflop:.2f} GFLOP and {cost.kernels} kernels a slice"
+    )
+    out.print(
+        f"about {cost.milliseconds:.1f} ms a slice on a {bundle.target.board} at best: "
+        "an estimate from its data sheet, not measured"
+    )
+    out.print(f"written: {bundle.path} and {bundle.archive}; README.md in it says how to go on")
+    out.print(DISCLAIMER)
 
 
 def _number(text: str, option: str, word: str) -> int:
@@ -76,7 +161,7 @@ def _number(text: str, option: str, word: str) -> int:
         raise ModelError(f"{option} takes a number or '{word}', not '{text}'") from None
 
 
-def _say(exported: Exported) -> None:
+def _say(exported: "Exported") -> None:
     out = console()
     found = exported.verification
     if found is not None:
@@ -97,7 +182,7 @@ def _say(exported: Exported) -> None:
     out.print(DISCLAIMER)
 
 
-def _rows(found: Verification) -> list[tuple[str, str, str]]:
+def _rows(found: "Verification") -> list[tuple[str, str, str]]:
     rows = [
         ("runtime", found.runtime, "PyTorch"),
         ("accuracy", f"{found.accuracy:.2%}", f"{found.network_accuracy:.2%}"),

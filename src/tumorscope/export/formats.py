@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import onnx
 
+from tumorscope.bundle.operators import unsupported_operators
 from tumorscope.data.catalogue import Slice
 from tumorscope.errors import DataError, ModelError
 from tumorscope.export.half import halve
 from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.onnx_file import EDGE_OPSET, build_onnx, save_onnx
 from tumorscope.export.openvino_folder import write_openvino
-from tumorscope.export.operators import unsupported_operators
 from tumorscope.export.quantization import CALIBRATION_IMAGES, quantize
 from tumorscope.export.samples import Sample, draw_sample, find_slices, read_sample
 from tumorscope.export.tensorrt_engine import write_engine
@@ -82,14 +82,12 @@ class Format:
     Attributes:
         name: What `--format` says.
         file: What the file is called unless told otherwise; its ending is the format's.
-        summary: A line for people.
         tolerance: How far it may be from the trained network.
         write: Writes the file.
     """
 
     name: str
     file: str
-    summary: str
     tolerance: Tolerance
     write: Callable[[Order, Path], object]
 
@@ -246,42 +244,36 @@ FORMATS: Final = {
         Format(
             name="onnx",
             file="model.onnx",
-            summary="one file for predict, ONNX Runtime and TensorRT",
             tolerance=Tolerance(probability=1e-4),
             write=_write_onnx,
         ),
         Format(
             name="onnx-fp16",
             file="model-fp16.onnx",
-            summary="half the size, 16-bit floating point",
             tolerance=Tolerance(probability=1e-2),
             write=_write_half,
         ),
         Format(
             name="onnx-int8",
             file="model-int8.onnx",
-            summary="a quarter of the size, 8 bits, calibrated on training slices",
             tolerance=Tolerance(accuracy=0.003),
             write=_write_int8,
         ),
         Format(
             name="torchscript",
             file="model.torchscript",
-            summary="for libtorch and C++",
             tolerance=Tolerance(probability=1e-4),
             write=_write_torchscript,
         ),
         Format(
             name="openvino",
             file="model_openvino",
-            summary="a folder for OpenVINO (needs openvino)",
             tolerance=Tolerance(probability=1e-4),
             write=_write_openvino,
         ),
         Format(
             name="tensorrt",
             file="model.engine",
-            summary="an engine for this machine's NVIDIA GPU (needs TensorRT)",
             # TensorRT multiplies in TF32, with ten bits after the point, where the GPU has it.
             tolerance=Tolerance(probability=1e-2),
             write=_write_tensorrt,

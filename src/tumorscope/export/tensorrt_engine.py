@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import onnx
 
+from tumorscope.bundle.operators import unsupported_operators
 from tumorscope.errors import ModelError
-from tumorscope.export.operators import unsupported_operators
 from tumorscope.export.runtimes import PART
 from tumorscope.export.served import INPUT_NAME
 

@@ -23,8 +23,8 @@ from tumorscope.images.slices import (
     square_shape,
     to_grey,
     why_headless,
-    why_unsuitable,
 )
+from tumorscope.images.suitability import why_unsuitable
 
 if TYPE_CHECKING:
     from pydicom import Dataset, FileDataset

@@ -24,8 +24,8 @@ from tumorscope.images.slices import (
     square_shape,
     to_grey,
     why_headless,
-    why_unsuitable,
 )
+from tumorscope.images.suitability import why_unsuitable
 
 NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 

@@ -8,7 +8,8 @@ from typing import Final
 from tumorscope.images.dicom import DICOM_SUFFIXES, in_series_order, is_dicom, read_dicom
 from tumorscope.images.nifti import NIFTI_SUFFIXES, read_nifti
 from tumorscope.images.reading import PICTURE_SUFFIXES, UnreadableImageError, read_slice
-from tumorscope.images.slices import SliceChoice, SliceImage, why_unsuitable
+from tumorscope.images.slices import SliceChoice, SliceImage
+from tumorscope.images.suitability import why_unsuitable
 
 IMAGE_SUFFIXES: Final = (*PICTURE_SUFFIXES, *DICOM_SUFFIXES, *NIFTI_SUFFIXES)
 """Endings of the files that are looked for in folders, beside DICOM files of any name."""

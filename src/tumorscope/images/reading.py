@@ -1,10 +1,15 @@
-"""A JPEG or PNG file comes in, one grey slice (uint8, height by width) goes out."""
+"""A JPEG or PNG file comes in, one grey slice (uint8, height by width) goes out.
+
+Every deployment bundle carries this file, so it keeps to Python 3.6, NumPy and Pillow 5.1 (which
+JetPack 4.6 for the Jetson Nano has).
+"""
 
 import os
 from typing import TYPE_CHECKING, Union
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import PIL
+from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +22,24 @@ MAXIMUM_PIXELS = 50_000_000
 
 MINIMUM_SIDE = 32
 """Pictures with a shorter side hold too little to judge."""
+
+
+_PILLOW = int(PIL.__version__.split(".")[0])
+
+_ORIENTATION = 0x0112
+"""The EXIF tag that says how a picture is turned."""
+
+# (Their other names, Image.Transpose.ROTATE_180 and so on, are missing from old Pillow.)
+_TURNS = {
+    2: Image.FLIP_LEFT_RIGHT,  # type: ignore[attr-defined]
+    3: Image.ROTATE_180,  # type: ignore[attr-defined]
+    4: Image.FLIP_TOP_BOTTOM,  # type: ignore[attr-defined]
+    5: Image.TRANSPOSE,  # type: ignore[attr-defined]
+    6: Image.ROTATE_270,  # type: ignore[attr-defined]
+    7: Image.TRANSVERSE,  # type: ignore[attr-defined]
+    8: Image.ROTATE_90,  # type: ignore[attr-defined]
+}
+"""What puts a picture upright, by its orientation; Pillow before 6 knows it only for JPEG."""
 
 
 class UnreadableImageError(ValueError):
@@ -41,7 +64,7 @@ def read_slice(path: "Union[str, os.PathLike[str]]") -> "NDArray[np.uint8]":
     """
     name = os.fspath(path)
     try:
-        with Image.open(name, formats=("JPEG", "PNG")) as picture:
+        with _open(name) as picture:
             _check_size(picture.size, name)
             return _to_grey(picture)
     except UnreadableImageError:
@@ -52,10 +75,19 @@ def read_slice(path: "Union[str, os.PathLike[str]]") -> "NDArray[np.uint8]":
         raise UnreadableImageError(f"{name}: a folder, not a picture") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableImageError(_too_large(name)) from None
-    except UnidentifiedImageError:
-        raise UnreadableImageError(f"{name}: not a JPEG or PNG picture") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damage.
         raise UnreadableImageError(f"{name}: {_reason(error)}") from error
+
+
+def _open(name: str) -> Image.Image:
+    """Open a JPEG or PNG file without decoding a pixel; Pillow before 8 tries every format."""
+    if _PILLOW >= 8:
+        return Image.open(name, formats=("JPEG", "PNG"))
+    picture = Image.open(name)
+    if picture.format not in ("JPEG", "MPO", "PNG"):
+        picture.close()
+        raise UnreadableImageError(f"{name}: not a JPEG or PNG picture")
+    return picture
 
 
 def _check_size(size: "tuple[int, int]", name: str) -> None:
@@ -74,6 +106,8 @@ def _too_large(name: str) -> str:
 
 def _reason(error: Exception) -> str:
     """Say what went wrong without the decoder's own words, which mean nothing to a user."""
+    if "cannot identify" in str(error):
+        return "not a JPEG or PNG picture"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
     if "truncated" in str(error):
@@ -83,7 +117,7 @@ def _reason(error: Exception) -> str:
 
 def _to_grey(picture: Image.Image) -> "NDArray[np.uint8]":
     picture.load()
-    upright = ImageOps.exif_transpose(picture)
+    upright = _upright(picture)
     if upright.mode.startswith(("I", "F")):
         return _scale_by_range(np.asarray(upright, dtype=np.float32))
     if upright.mode in ("P", "PA", "LA", "RGBA") or "transparency" in upright.info:
@@ -91,6 +125,14 @@ def _to_grey(picture: Image.Image) -> "NDArray[np.uint8]":
         black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
         upright = Image.alpha_composite(black, coloured)
     return np.array(upright.convert("L"), dtype=np.uint8)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    if _PILLOW >= 6:
+        return ImageOps.exif_transpose(picture)
+    exif = getattr(picture, "_getexif", lambda: None)() or {}
+    turn = _TURNS.get(exif.get(_ORIENTATION, 1))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _scale_by_range(values: "NDArray[np.float32]") -> "NDArray[np.uint8]":

@@ -35,12 +35,6 @@ _MOST_OBLONG: Final = 20
 _LARGEST: Final = 1e30
 """Larger numbers are cut to this."""
 
-_BLANK_RANGE: Final = 8
-"""A slice whose grey values lie closer together than this shows nothing."""
-
-_MASK_VALUES: Final = 4
-"""So few different grey values make a mask or a drawing."""
-
 
 @dataclass(frozen=True)
 class SliceChoice:
@@ -183,16 +177,6 @@ def square_pixels(
         return grey
     picture = Image.fromarray(np.ascontiguousarray(grey))
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def why_unsuitable(grey: NDArray[np.uint8]) -> str:
-    """Return why there is nothing to judge on a slice; empty when there is."""
-    if int(grey.max()) - int(grey.min()) < _BLANK_RANGE:
-        return "a blank slice: nothing stands out from the background"
-    values = np.count_nonzero(np.bincount(grey.ravel(), minlength=256))
-    if values <= _MASK_VALUES:
-        return f"only {values} different grey values: a mask or a drawing, not a scan"
-    return ""
 
 
 def head_shares(volume: NDArray[Any], axis: int) -> NDArray[np.float64]:

@@ -1,0 +1,55 @@
+"""A slice, its class map and an enlarged copy come in, the copy coloured by the map goes out.
+
+Every deployment bundle carries this file, so it keeps to Python 3.6, NumPy and Pillow 5.1.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from tumorscope.images.preparation import find_head
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_COLOURS = np.array(
+    [(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)],
+    dtype=np.float64,
+)
+"""Six steps of the colour map Inferno (Smith and van der Walt, CC0): even in brightness."""
+
+
+def lay_heat(
+    enlarged: Image.Image, grey: "NDArray[np.uint8]", heatmap: "NDArray[np.float32]"
+) -> Image.Image:
+    """Colour a picture of a slice where the map is high; the map covers the head.
+
+    Args:
+        enlarged: The slice as an RGB picture of any size.
+        grey: The slice, uint8, `[height, width]`.
+        heatmap: The label's class map, `[h, w]`; what is not above 0 leaves no colour.
+
+    Returns:
+        An RGB picture of the same size.
+    """
+    heat = heatmap.astype(np.float64)
+    heat = np.clip(np.where(np.isfinite(heat), heat, 0), 0, None)
+    heat = heat / max(float(heat.max()), 1e-9)
+    width, height = enlarged.size
+    across, down = width / grey.shape[1], height / grey.shape[0]
+    top, bottom, left, right = find_head(grey)
+    box = (round(left * across), round(top * down), round(right * across), round(bottom * down))
+    # (Its other name, Image.Resampling.BICUBIC, is missing from the last Pillow for Python 3.6.)
+    bicubic = Image.BICUBIC  # type: ignore[attr-defined]
+    smooth = Image.fromarray((255 * heat).astype(np.uint8)).resize(
+        (max(1, box[2] - box[0]), max(1, box[3] - box[1])), bicubic
+    )
+    placed = Image.new("L", enlarged.size)
+    placed.paste(smooth, box[:2])
+    level = np.asarray(placed, dtype=np.float64) / 255
+    steps = np.linspace(0, 1, len(_COLOURS))
+    colour = np.stack([np.interp(level, steps, part) for part in _COLOURS.T], axis=-1)
+    share = (0.65 * np.clip(1.25 * level - 0.1, 0, 1))[..., None]
+    shown = np.asarray(enlarged, dtype=np.float64) * (1 - share) + colour * share
+    return Image.fromarray(np.rint(np.clip(shown, 0, 255)).astype(np.uint8))
