@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tumorscope.classify.verdict import judge
+from tumorscope.classify.verdict import STRANGE, judge
 from tumorscope.images.preparation import prepare
 from tumorscope.images.suitability import why_unsuitable
 
@@ -58,6 +58,9 @@ def answer(seen: "Slice", runtime: "Union[OnnxRuntime, TensorRT]", facts: "Facts
     began = time.perf_counter()
     outputs = runtime.ask(grey)
     took = 1000 * (time.perf_counter() - began)
+    if facts.strange is not None and not float(outputs["strangeness"]) <= facts.strange:
+        said.update(reason=STRANGE, milliseconds=round(took, 2))
+        return Answer(said)
     probabilities = outputs["probabilities"].tolist()
     best = int(np.argmax(outputs["probabilities"]))
     by_class = dict(zip(facts.classes, probabilities))

@@ -42,6 +42,7 @@ void check(cudaError_t status, char const* what) {
 struct Model {
     std::string title;
     double confident = 1;
+    double strange = -1;  // No limit.
     std::vector<std::string> classes;
 };
 
@@ -52,6 +53,7 @@ Model read_model(std::string const& path) {
     while (file >> key && std::getline(file >> std::ws, value)) {
         if (key == "title") model.title = value;
         if (key == "confident") model.confident = std::stod(value);
+        if (key == "strange") model.strange = std::stod(value);
         if (key == "class") model.classes.push_back(value);
     }
     if (model.title.empty() || model.classes.size() < 2)
@@ -178,6 +180,14 @@ void write_answer(Model const& model, std::vector<float> const& probabilities, l
               << model.title << "\", \"milliseconds\": " << number("%.2f", milliseconds) << "}" << std::endl;
 }
 
+// The answer to a slice that is of no kind that the model learned from.
+void write_refusal(Model const& model, long frame, double milliseconds) {
+    std::cout << "{\"path\": \"-\", \"slice\": " << frame
+              << ", \"label\": null, \"probability\": null, \"probabilities\": null, \"verdict\": \"unsupported\", "
+                 "\"reason\": \"unlike the brain MRI slices that the model learned from\", \"model\": \""
+              << model.title << "\", \"milliseconds\": " << number("%.2f", milliseconds) << "}" << std::endl;
+}
+
 void classify(std::string const& engine_path, std::string const& model_path) {
     auto const model = read_model(model_path);
     Engine engine(engine_path);
@@ -196,7 +206,10 @@ void classify(std::string const& engine_path, std::string const& model_path) {
         auto const began = std::chrono::steady_clock::now();
         engine.run();
         std::chrono::duration<double, std::milli> const took = std::chrono::steady_clock::now() - began;
-        write_answer(model, probabilities, count, took.count());
+        if (model.strange >= 0 && !(engine.values("strangeness")[0] <= model.strange))
+            write_refusal(model, count, took.count());
+        else
+            write_answer(model, probabilities, count, took.count());
     }
 }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tumorscope.images.preparation import PREPARATION_VERSION
 
 if TYPE_CHECKING:
-    from typing import Dict, List
+    from typing import Dict, List, Optional
 
 CHECKSUMS = "SHA256SUMS"
 FACTS = "model.json"
@@ -39,6 +39,7 @@ class Facts(NamedTuple):
         classes: The classes in the order of the probabilities.
         side: Side of the model's input in pixels.
         confident: The probability from which an answer is confident.
+        strange: A slice stranger than this is unsupported; None where the model cannot tell.
         outputs: Shapes of the model's outputs by name, for one slice.
         model_sha256: Checksum of `model.onnx`.
         metadata: What the model file says about itself.
@@ -50,6 +51,7 @@ class Facts(NamedTuple):
     classes: "List[str]"
     side: int
     confident: float
+    strange: "Optional[float]"
     outputs: "Dict[str, List[int]]"
     model_sha256: str
     metadata: "Dict[str, Any]"
@@ -74,6 +76,7 @@ def read_facts(folder: Path) -> Facts:
             classes=model["classes"],
             side=model["input_size"],
             confident=model["thresholds"]["confident"],
+            strange=model["thresholds"].get("strange"),
             outputs=said["outputs"],
             model_sha256=said["model_sha256"],
             metadata=model,

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import shutil
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -147,6 +146,7 @@ def _fill(folder: Path, graph: "onnx.ModelProto", facts: ModelFacts, target: Tar
     write_bytes(folder / MODEL, graph.SerializeToString())
     write_text(folder / FACTS, json.dumps(_facts(graph, folder, target), indent=2) + "\n")
     lines = [f"title {facts.title}", f"confident {facts.confident}"]
+    lines += [] if facts.strange is None else [f"strange {facts.strange}"]
     lines += [f"class {name}" for name in facts.classes]
     write_text(folder / "model.txt", "".join(f"{json.dumps(line)[1:-1]}\n" for line in lines))
     write_golden(folder, facts)
@@ -157,7 +157,7 @@ def _fill(folder: Path, graph: "onnx.ModelProto", facts: ModelFacts, target: Tar
 
 def _copy(source: Path, destination: Path) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, destination)
+    write_bytes(destination, source.read_bytes())
 
 
 def _facts(graph: "onnx.ModelProto", folder: Path, target: Target) -> dict[str, Any]:

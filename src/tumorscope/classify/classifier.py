@@ -19,7 +19,7 @@ from tumorscope.classify.model_file import (
     open_model,
 )
 from tumorscope.classify.results import Failure, Prediction
-from tumorscope.classify.verdict import judge
+from tumorscope.classify.verdict import STRANGE, judge
 from tumorscope.errors import TumorscopeError
 from tumorscope.images.opening import find_files, open_slices
 from tumorscope.images.preparation import prepare
@@ -54,8 +54,6 @@ class _Answer:
 
 
 _OUTPUTS: Final = ("probabilities", "heatmap", "strangeness")
-
-_STRANGE: Final = "unlike the brain MRI slices that the model learned from"
 
 
 class Classifier:
@@ -270,7 +268,7 @@ class Classifier:
         picture: NDArray[np.uint8] | None,
     ) -> Prediction:
         if self.facts.strange is not None and answer.strangeness > self.facts.strange:
-            return self._refusal(image, _STRANGE, picture)
+            return self._refusal(image, STRANGE, picture)
         classes = self.facts.classes
         best = int(np.argmax(answer.probabilities))
         by_class = dict(zip(classes, answer.probabilities.tolist(), strict=True))

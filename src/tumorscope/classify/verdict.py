@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 NO_TUMOUR = "notumor"
 
+STRANGE = "unlike the brain MRI slices that the model learned from"
+"""Why a slice that is stranger than the model's limit is unsupported."""
+
 
 def plain_name(label: str) -> str:
     """Return a class's name as people write it."""
