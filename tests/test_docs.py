@@ -21,7 +21,7 @@ COMMANDS = [
     for page in PAGES
     for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     for line in block.replace("\\\n", " ").splitlines()
-    if "tumorscope " in line
+    if "tumorscope " in line.split(" #")[0]
 ]
 PROGRAMS = {
     page.name: found
