@@ -26,6 +26,7 @@ import onnx
 from peers import write_peers
 from record import ROOT, write_record
 from tumorscope.bundle import TARGETS, Bundle, estimate, write_bundle
+from tumorscope.bundle.messages import read_model
 from tumorscope.classify import DEFAULT_MODEL, Classifier
 from tumorscope.classify.model_file import find_model
 from tumorscope.data.locations import find_data, find_set
@@ -198,7 +199,7 @@ def _known(scratch: Path) -> dict[str, Any]:
     found = {}
     for peer in write_peers(scratch):
         if peer.name in MEASURED:
-            guess = estimate(onnx.load(peer.path), TARGETS["jetson-nano"]).to_json()
+            guess = estimate(read_model(peer.path.read_bytes()), TARGETS["jetson-nano"]).to_json()
             measured = MEASURED[peer.name]
             found[peer.name] = {
                 "measured_by_others": measured,

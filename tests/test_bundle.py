@@ -305,10 +305,11 @@ def test_the_commands_names_are_the_packages() -> None:
         find_target("jetson-tx2")
 
 
-def test_without_torch_a_name_is_bundled_and_a_run_is_not(tmp_path: Path, trained: Path) -> None:
-    def without_torch(*words: str) -> subprocess.CompletedProcess[str]:
+def test_a_plain_install_bundles_a_name_and_refuses_a_run(tmp_path: Path, trained: Path) -> None:
+    def plain(*words: str) -> subprocess.CompletedProcess[str]:
         program = (
-            "import sys; sys.modules['torch'] = None; from tumorscope.cli.main import main; "
+            "import sys; sys.modules['torch'] = sys.modules['onnx'] = None; "
+            "from tumorscope.cli.main import main; "
             "sys.exit(main(sys.argv[1:]))"
         )
         return subprocess.run(
@@ -319,10 +320,10 @@ def test_without_torch_a_name_is_bundled_and_a_run_is_not(tmp_path: Path, traine
         )
 
     target = ("--target", "jetson-nano", "--out", str(tmp_path / "b"))
-    assert without_torch("tumorscope-edge", *target).returncode == 0
-    result = without_torch(str(trained), *target)
+    assert plain("tumorscope-edge", *target).returncode == 0
+    result = plain(str(trained), *target)
     assert result.returncode == 2
-    assert "needs 'torch'" in result.stderr
+    assert "pip install 'tumorscope[train]'" in result.stderr
 
 
 def test_without_space_nothing_is_left(tmp_path: Path) -> None:

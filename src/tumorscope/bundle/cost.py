@@ -9,12 +9,11 @@ what it will do; nothing here was measured on one.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from tumorscope.bundle.graph import find_shapes
+from tumorscope.bundle.messages import Model
 from tumorscope.bundle.targets import Target
-
-if TYPE_CHECKING:
-    import onnx
 
 _BYTES: Final = 2
 """Of a number in 16-bit floating point."""
@@ -98,20 +97,22 @@ class Estimate:
         }
 
 
-def estimate(model: "onnx.ModelProto", target: Target) -> Estimate:
+def estimate(model: Model, target: Target) -> Estimate:
     """Estimate what a slice costs.
 
     Args:
         model: A model whose input has a fixed shape.
         target: The board.
     """
-    import onnx  # noqa: PLC0415  (keeps --help fast)
-
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    graph = model.graph
+    made = find_shapes(model, [name for node in graph.node for name in node.output if name])
+    # (A side that ONNX Runtime leaves open is the batch, which is one.)
     shapes = {
-        item.name: [side.dim_value for side in item.type.tensor_type.shape.dim]
-        for item in (*graph.input, *graph.value_info, *graph.output)
+        name: [side if isinstance(side, int) else 1 for side in shape]
+        for name, shape in made.items()
     }
+    for port in graph.input:
+        shapes[port.name] = [side.dim_value for side in port.type.tensor_type.shape.dim]
     weights = {item.name: list(item.dims) for item in graph.initializer}
     layers = tuple(_layer(node, shapes, weights) for node in graph.node)
     return Estimate(target=target, layers=layers)

@@ -1,20 +1,21 @@
 """A model file comes in, the same model as the board takes it goes out: one slice a call."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Final
 
+import onnxruntime
+
+from tumorscope.bundle.messages import Model, read_model
 from tumorscope.bundle.operators import unsupported_operators, wide_integers
 from tumorscope.bundle.targets import Target
 from tumorscope.errors import ModelError
 
-if TYPE_CHECKING:
-    import onnx
-
-NEWEST_FILE_FORMAT = 8
+NEWEST_FILE_FORMAT: Final = 8
 """The newest ONNX file format (IR version) that TensorRT 8.2's parser knows."""
 
 
-def board_graph(path: Path, target: Target) -> "onnx.ModelProto":
+def board_graph(path: Path, target: Target) -> Model:
     """Read a model file and fix its batch to one slice.
 
     Args:
@@ -27,9 +28,7 @@ def board_graph(path: Path, target: Target) -> "onnx.ModelProto":
     Raises:
         ModelError: The model's batch is fixed to more, or the board's TensorRT cannot read it.
     """
-    import onnx  # noqa: PLC0415  (keeps --help fast)
-
-    model = onnx.load(path)
+    model = read_model(path.read_bytes())
     for port in (*model.graph.input, *model.graph.output):
         batch = port.type.tensor_type.shape.dim[0]
         if batch.dim_value > 1:
@@ -37,25 +36,54 @@ def board_graph(path: Path, target: Target) -> "onnx.ModelProto":
                 f"{path}: takes {batch.dim_value} slices a call, a board takes one: "
                 "export it with --batch 1 or --batch dynamic"
             )
-        batch.dim_value = 1
+        _set_side(batch, 1)
     del model.graph.value_info[:]  # Shapes inside the network may name the old batch.
     model.ir_version = min(model.ir_version, NEWEST_FILE_FORMAT)
     _check(model, path, target)
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-        for port, known in zip(model.graph.output, inferred.graph.output, strict=True):
-            port.CopyFrom(known)
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        shapes = find_shapes(model, [port.name for port in model.graph.output])
+    except Exception as error:  # ONNX Runtime's errors have no base class of their own.
         words = " ".join(str(error).split())[:120]
-        raise ModelError(f"{path}: its layers do not fit each other ({words})") from None
+        raise ModelError(f"{path}: its layers do not fit each other ({words})") from error
     for port in model.graph.output:
-        if any(not side.dim_value for side in port.type.tensor_type.shape.dim):
-            raise ModelError(f"{path}: not for {target.name}: the shape of {port.name} is open")
+        for side, length in zip(port.type.tensor_type.shape.dim, shapes[port.name], strict=True):
+            if not isinstance(length, int):
+                raise ModelError(f"{path}: not for {target.name}: the shape of {port.name} is open")
+            _set_side(side, length)
     return model
 
 
-def _check(model: "onnx.ModelProto", path: Path, target: Target) -> None:
+def find_shapes(model: Model, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the shapes of values inside a model, as ONNX Runtime finds them.
+
+    Args:
+        model: A model whose input has a fixed shape; it is not changed.
+        names: Names of what its layers make.
+
+    Returns:
+        The sides by name: numbers, and something else where a side is open.
+    """
+    told = type(model)()
+    told.CopyFrom(model)
+    known = {port.name for port in told.graph.output}
+    for name in dict.fromkeys(names):
+        if name not in known:
+            told.graph.output.add(name=name)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        told.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return {port.name: list(port.shape) for port in session.get_outputs()}
+
+
+def _set_side(side: Any, length: int) -> None:
+    side.ClearField("dim_param")
+    side.dim_value = length
+
+
+def _check(model: Model, path: Path, target: Target) -> None:
     version = target.tensorrt.version
     missing = unsupported_operators(model, target.tensorrt)
     if missing:

@@ -10,10 +10,12 @@ The operators are those of ONNX-TensorRT's support matrices:
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    import onnx
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorscope.bundle.messages import Model
 
 TENSORRT_8_2_OPSET: Final = 13
 
@@ -45,6 +47,11 @@ _QUANTIZING: Final = ("QuantizeLinear", "DequantizeLinear")
 
 _LARGEST_INDEX: Final = 2**31 - 1
 
+_INTEGERS: Final = {2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}
+"""ONNX's numbers of the integers that stand for shapes, indices and zeros."""
+
+_UINT8, _INT64 = 2, 7
+
 
 @dataclass(frozen=True)
 class TensorRT:
@@ -65,7 +72,7 @@ TENSORRT_8_2: Final = TensorRT("8.2", TENSORRT_8_2_OPSET, TENSORRT_8_2_OPERATORS
 TENSORRT_8_5: Final = TensorRT("8.5", 17, TENSORRT_8_2_OPERATORS | _ADDED_BY_8_5)
 
 
-def unsupported_operators(model: "onnx.ModelProto", tensorrt: TensorRT = TENSORRT_8_2) -> list[str]:
+def unsupported_operators(model: Model, tensorrt: TensorRT = TENSORRT_8_2) -> list[str]:
     """Return what TensorRT does not read, each once, in the order of the alphabet.
 
     Args:
@@ -92,7 +99,7 @@ def unsupported_operators(model: "onnx.ModelProto", tensorrt: TensorRT = TENSORR
     return sorted(names)
 
 
-def wide_integers(model: "onnx.ModelProto") -> list[str]:
+def wide_integers(model: Model) -> list[str]:
     """Return the 64-bit integers that TensorRT 8 would change: it cuts them to 32 bits.
 
     Shapes and indices are 64-bit in every ONNX file, and cutting does them no harm as long as they
@@ -105,11 +112,8 @@ def wide_integers(model: "onnx.ModelProto") -> list[str]:
         Names of inputs and outputs that are 64-bit integers, and of constants that hold a number
         beyond 32 bits. Empty: all is well.
     """
-    import onnx  # noqa: PLC0415  (keeps --help fast)
-
-    long = onnx.TensorProto.INT64
     ports = [*model.graph.input, *model.graph.output]
-    names = [port.name for port in ports if port.type.tensor_type.elem_type == long]
+    names = [port.name for port in ports if port.type.tensor_type.elem_type == _INT64]
     constants = {item.name: item for item in model.graph.initializer} | {
         node.output[0]: attribute.t
         for node in model.graph.node
@@ -126,21 +130,18 @@ def wide_integers(model: "onnx.ModelProto") -> list[str]:
     return names + [
         name
         for name, tensor in constants.items()
-        if tensor.data_type == long and name not in limits and _is_wide(tensor)
+        if tensor.data_type == _INT64
+        and name not in limits
+        and (np.abs(_integers(tensor).astype(np.float64)) > _LARGEST_INDEX).any()
     ]
 
 
-def _is_wide(tensor: Any) -> bool:
-    from onnx import numpy_helper  # noqa: PLC0415
-
-    return bool((abs(numpy_helper.to_array(tensor).astype(float)) > _LARGEST_INDEX).any())
+def _is_symmetric(zero: Any) -> bool:
+    return zero is None or (zero.data_type != _UINT8 and not _integers(zero).any())
 
 
-def _is_symmetric(zero: "onnx.TensorProto | None") -> bool:
-    import onnx  # noqa: PLC0415
-    from onnx import numpy_helper  # noqa: PLC0415
-
-    if zero is None:
-        return True
-    unsigned = zero.data_type == onnx.TensorProto.UINT8
-    return not unsigned and not numpy_helper.to_array(zero).any()
+def _integers(tensor: Any) -> NDArray[Any]:
+    """Return a tensor's integers, wherever the file keeps them."""
+    if tensor.raw_data:
+        return np.frombuffer(tensor.raw_data, _INTEGERS[tensor.data_type])
+    return np.array([*tensor.int32_data, *tensor.int64_data], dtype=np.int64)

@@ -6,7 +6,7 @@ import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import tumorscope
 from tumorscope import __version__
@@ -14,13 +14,11 @@ from tumorscope.board.folder import CHECKSUMS, FACTS, FORMAT, MODEL, file_sha256
 from tumorscope.bundle.cost import Estimate, estimate
 from tumorscope.bundle.golden import write_golden
 from tumorscope.bundle.graph import board_graph
+from tumorscope.bundle.messages import Model
 from tumorscope.bundle.targets import Target
 from tumorscope.classify.model_file import METADATA_KEY, ModelFacts, open_model
 from tumorscope.errors import ModelError
 from tumorscope.files import whole_file, write_bytes, write_text
-
-if TYPE_CHECKING:
-    import onnx
 
 _PACKAGE: Final = Path(tumorscope.__file__).parent
 
@@ -136,7 +134,7 @@ def _is_bundle(folder: Path) -> bool:
     return (folder / CHECKSUMS).is_file() or not any(folder.iterdir())
 
 
-def _fill(folder: Path, graph: "onnx.ModelProto", facts: ModelFacts, target: Target) -> None:
+def _fill(folder: Path, graph: Model, facts: ModelFacts, target: Target) -> None:
     for name in _AT_THE_TOP:
         _copy(_PACKAGE / "board" / name, folder / name)
         if name.endswith(_COMMANDS):
@@ -160,7 +158,7 @@ def _copy(source: Path, destination: Path) -> None:
     write_bytes(destination, source.read_bytes())
 
 
-def _facts(graph: "onnx.ModelProto", folder: Path, target: Target) -> dict[str, Any]:
+def _facts(graph: Model, folder: Path, target: Target) -> dict[str, Any]:
     """Return what `model.json` says."""
     metadata = {item.key: item.value for item in graph.metadata_props}
     return {
