@@ -23,13 +23,13 @@ from tumorscope.classify.verdict import STRANGE, judge
 from tumorscope.errors import TumorscopeError
 from tumorscope.images.opening import find_files, open_slices
 from tumorscope.images.preparation import prepare
-from tumorscope.images.reading import UnreadableImageError
-from tumorscope.images.slices import SliceChoice, SliceImage, check_size
+from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of
+from tumorscope.images.slices import File, SliceChoice, SliceImage, check_size
 from tumorscope.images.suitability import why_unsuitable
 from tumorscope.progress import Progress, silent
 
-Input: TypeAlias = "str | os.PathLike[str] | NDArray[np.uint8]"
-"""A file, or a grey slice (uint8, `[height, width]`)."""
+Input: TypeAlias = "File | NDArray[np.uint8]"
+"""A file, on a disk or in memory, or a grey slice (uint8, `[height, width]`)."""
 
 
 class InputError(TumorscopeError, ValueError):
@@ -37,8 +37,13 @@ class InputError(TumorscopeError, ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class _Ready:
-    """A slice and the model's input made from it; None when it is not to be judged."""
+class Prepared:
+    """A slice and the model's input made from it.
+
+    Attributes:
+        image: The slice.
+        grey: The input, uint8, `[S, S]`; None when the slice is not to be judged.
+    """
 
     image: SliceImage
     grey: NDArray[np.uint8] | None
@@ -134,14 +139,14 @@ class Classifier:
         Raises:
             InputError: An array is not a grey slice.
         """
-        single = isinstance(inputs, (str, os.PathLike, np.ndarray))
+        single = isinstance(inputs, (str, os.PathLike, FileInMemory, np.ndarray))
         items: list[Input] = [inputs] if single else list(inputs)  # type: ignore[list-item, arg-type]
         for number, item in enumerate(items):
             if isinstance(item, np.ndarray):
                 _check_array(item, number)
         files: list[Input] = []
         for item in items:
-            folder = not isinstance(item, np.ndarray) and Path(item).is_dir()
+            folder = isinstance(item, (str, os.PathLike)) and Path(item).is_dir()
             files += (find_files(item) if folder else []) or [item]  # type: ignore[arg-type]
         shown = progress(files, total=len(files), label="judging")
         return list(self.stream(shown, batch_size=batch_size, choice=choice))
@@ -169,20 +174,20 @@ class Classifier:
             InputError: An array is not a grey slice.
         """
 
-        def read(item: tuple[int, Input]) -> list[_Ready | Failure]:
-            return self._read(*item, choice)
+        def read(item: tuple[int, Input]) -> list[Prepared | Failure]:
+            return self.read(item[1], choice, number=item[0])
 
-        waiting: list[_Ready | Failure] = []
+        waiting: list[Prepared | Failure] = []
         to_judge = 0
         for ready in work_ahead(
             read, enumerate(inputs), threads=self._threads, ahead=2 * batch_size
         ):
             waiting.append(ready)
-            to_judge += isinstance(ready, _Ready) and ready.grey is not None
+            to_judge += isinstance(ready, Prepared) and ready.grey is not None
             if to_judge == batch_size or len(waiting) == 4 * batch_size:
-                yield from self._answers(waiting, keep_pictures=keep_pictures)
+                yield from self.judge(waiting, keep_pictures=keep_pictures)
                 waiting, to_judge = [], 0
-        yield from self._answers(waiting, keep_pictures=keep_pictures)
+        yield from self.judge(waiting, keep_pictures=keep_pictures)
 
     def probabilities(
         self, grey: NDArray[np.uint8], *, batch_size: int = 32
@@ -212,33 +217,55 @@ class Classifier:
         empty = np.empty((0, len(self.facts.classes)), dtype=np.float32)
         return np.concatenate([empty, *parts])
 
-    def _read(self, number: int, item: Input, choice: SliceChoice | None) -> list[_Ready | Failure]:
-        """Read one input and prepare its slices."""
+    def read(
+        self, item: Input, choice: SliceChoice | None = None, *, number: int = 0
+    ) -> list[Prepared | Failure]:
+        """Read one input and prepare its slices: what `stream` does in its threads.
+
+        Args:
+            item: A file, or a grey slice, uint8 `[height, width]`.
+            choice: Which slices of a volume; by default those with enough head.
+            number: Which of several inputs it is, for messages about arrays.
+
+        Returns:
+            The slices, prepared; a `Failure` where the file could not be read.
+
+        Raises:
+            InputError: An array is not a grey slice.
+        """
         if isinstance(item, np.ndarray):
             _check_array(item, number)
             image = SliceImage(f"array {number}", None, item, unsupported=why_unsuitable(item))
             return [self._prepare(image)]
-        path = os.fspath(item)
-        ready: list[_Ready | Failure] = []
+        path = name_of(item)
+        ready: list[Prepared | Failure] = []
         try:
-            ready.extend(self._prepare(image) for image in open_slices(path, choice))
+            ready.extend(self._prepare(image) for image in open_slices(item, choice))
         except UnreadableImageError as error:
             ready.append(Failure(path, str(error).removeprefix(f"{path}: ")))
         except OSError as error:
             ready.append(Failure(path, error.strerror or str(error)))
         return ready
 
-    def _prepare(self, image: SliceImage) -> _Ready:
+    def _prepare(self, image: SliceImage) -> Prepared:
         if image.unsupported or image.grey is None:
-            return _Ready(image, None)
-        return _Ready(image, prepare(image.grey, self.facts.input_size))
+            return Prepared(image, None)
+        return Prepared(image, prepare(image.grey, self.facts.input_size))
 
-    def _answers(
-        self, waiting: list[_Ready | Failure], *, keep_pictures: bool
+    def judge(
+        self, waiting: Sequence[Prepared | Failure], *, keep_pictures: bool = False
     ) -> Iterator[Prediction | Failure]:
-        """Judge what was read and put the answers in the order of reading."""
+        """Judge what `read` returned, all at once: what `stream` does with each batch.
+
+        Args:
+            waiting: Prepared slices, of any inputs.
+            keep_pictures: Whether answers hold the slices, too.
+
+        Yields:
+            An answer for each, in order.
+        """
         inputs = [
-            item.grey for item in waiting if isinstance(item, _Ready) and item.grey is not None
+            item.grey for item in waiting if isinstance(item, Prepared) and item.grey is not None
         ]
         answers: Iterator[_Answer] = iter(())
         milliseconds = 0.0
@@ -287,6 +314,7 @@ class Classifier:
             picture=picture,
             volume=image.volume,
             series=image.series,
+            affine=image.affine,
         )
 
     def _refusal(
@@ -305,6 +333,7 @@ class Classifier:
             picture=picture,
             volume=image.volume,
             series=image.series,
+            affine=image.affine,
         )
 
     def _run(self, grey: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:

@@ -31,6 +31,7 @@ class PatientAnswer:
         milliseconds: What the network took for all slices.
         slices: How many slices were judged.
         decided_by: Path and number of the slices that decided.
+        answers: The answers to all slices, in order, those that were not judged among them.
     """
 
     path: str
@@ -44,6 +45,7 @@ class PatientAnswer:
     milliseconds: float
     slices: int
     decided_by: tuple[tuple[str, int | None], ...]
+    answers: tuple[Prediction, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `tumorscope predict --patient --json` prints."""
@@ -142,6 +144,7 @@ def judge_together(slices: Sequence[Prediction], *, confident: float) -> Patient
             milliseconds=0.0,
             slices=0,
             decided_by=(),
+            answers=tuple(slices),
         )
     classes = tuple(judged[0].probabilities)
     table = np.array([[item.probabilities[name] for name in classes] for item in judged])
@@ -165,4 +168,5 @@ def judge_together(slices: Sequence[Prediction], *, confident: float) -> Patient
         milliseconds=sum(item.milliseconds for item in judged),
         slices=len(judged),
         decided_by=tuple((item.path, item.slice) for item in judged[start : start + run]),
+        answers=tuple(slices),
     )

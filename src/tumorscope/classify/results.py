@@ -30,6 +30,7 @@ class Prediction:
         picture: The slice itself, uint8 `[height, width]`, where it was asked for.
         volume: A line about the volume that the slice is from; empty for single slices.
         series: What names the DICOM series that the slice is from; else empty.
+        affine: Where the slice lies in the patient, as in `tumorscope.images.slices.SliceImage`.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Prediction:
     picture: NDArray[np.uint8] | None = None
     volume: str = ""
     series: str = ""
+    affine: NDArray[np.float64] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what `tumorscope predict --json` prints for the slice."""

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "export": "turn a run into one checked model file",
     "audit": "find copies, leaks and shortcuts in a data set",
     "download": "fetch the public data sets",
+    "serve": "open a web page and an HTTP API on this machine",
     "benchmark": "measure a model's speed in every runtime installed here",
     "info": "sum up a run folder",
 }
@@ -143,10 +144,12 @@ class _Missing:
     """Stands in for a command whose packages are not installed.
 
     Args:
+        extra: The extra that brings them.
         package: The one that could not be imported.
     """
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, extra: str, package: str) -> None:
+        self._extra = extra
         self._package = package
 
     def add_arguments(self, parser: argparse.ArgumentParser, /) -> None:
@@ -155,7 +158,7 @@ class _Missing:
 
     def run(self, options: argparse.Namespace, /) -> int:  # noqa: ARG002
         """Say what to install."""
-        raise MissingExtraError("train", self._package)
+        raise MissingExtraError(self._extra, self._package)
 
 
 def _command(name: str) -> _Command:
@@ -164,7 +167,7 @@ def _command(name: str) -> _Command:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("tumorscope"):
             raise
-        return _Missing(error.name)
+        return _Missing("serve" if name == "serve" else "train", error.name)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,8 @@ import argparse
 import csv
 import glob
 import json
-import logging
 import secrets
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -77,12 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Judge all inputs and print the answers."""
     from tumorscope.classify import DEFAULT_MODEL, Classifier  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.images.opening import quieten_libraries  # noqa: PLC0415
     from tumorscope.images.slices import SliceChoice  # noqa: PLC0415
 
-    # What these libraries find odd in a file, this command says in a line of its own.
-    for library in ("pydicom", "nibabel"):
-        warnings.filterwarnings("ignore", module=library)
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+    quieten_libraries()
     if options.dicom_sr:
         import tumorscope.pacs  # noqa: F401, PLC0415  (says at once when its packages are missing)
     elif options.deidentify:

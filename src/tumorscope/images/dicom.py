@@ -2,23 +2,25 @@
 
 import contextlib
 import math
-import os
 import struct
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorscope.images.dicom_place import along_normal, place_in_patient
 from tumorscope.images.lossless_jpeg import decode_lossless_jpeg
-from tumorscope.images.reading import UnreadableImageError
+from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of, openable
 from tumorscope.images.slices import (
+    File,
     SliceChoice,
     SliceImage,
     check_size,
     choose,
     damaged,
     head_shares,
+    resampled,
     square_pixels,
     square_shape,
     to_grey,
@@ -28,6 +30,8 @@ from tumorscope.images.suitability import why_unsuitable
 
 if TYPE_CHECKING:
     from pydicom import Dataset, FileDataset
+
+AnyFile = TypeVar("AnyFile", bound=File)
 
 DICOM_SUFFIXES: Final = (".dcm", ".dicom", ".ima")
 """Usual endings; many DICOM files have none, so `is_dicom` looks inside."""
@@ -87,6 +91,9 @@ _LOSSLESS_JPEG: Final = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 
 _EXTENDED_JPEG: Final = "1.2.840.10008.1.2.4.51"
 
+_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+"""Packs the whole file: a small one may unpack to more than the memory holds."""
+
 _DECODERS: Final = {
     "1.2.840.10008.1.2.4.50": "pillow",
     _EXTENDED_JPEG: "pillow",
@@ -105,14 +112,16 @@ _SEEN_SHARE: Final = 0.6
 """A window that leaves less of the head between its black and its white hides too much."""
 
 
-def is_dicom(path: str) -> bool:
+def is_dicom(path: File) -> bool:
     """Tell whether a file begins as DICOM files do."""
+    if isinstance(path, FileInMemory):
+        return path.content[128:132] == b"DICM"
     with contextlib.suppress(OSError), open(path, "rb") as file:  # noqa: PTH123  (as fast as can be)
         return file.read(132)[128:] == b"DICM"
     return False
 
 
-def read_dicom(path: "str | os.PathLike[str]", choice: SliceChoice) -> Iterator[SliceImage]:
+def read_dicom(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
     """Read a DICOM file.
 
     Grey values go through the modality and the VOI transformation (DICOM PS3.3, C.11); the window
@@ -120,7 +129,7 @@ def read_dicom(path: "str | os.PathLike[str]", choice: SliceChoice) -> Iterator[
     the values. The orientation is left as acquired, oblong pixels are made square.
 
     Args:
-        path: The file.
+        path: The file, on a disk or in memory.
         choice: Which frames of a file that holds several; its axis is ignored.
 
     Yields:
@@ -129,8 +138,8 @@ def read_dicom(path: "str | os.PathLike[str]", choice: SliceChoice) -> Iterator[
     Raises:
         UnreadableImageError: The file is missing, damaged, or holds no picture.
     """
-    name = os.fspath(path)
-    dataset = _open(name)
+    name = name_of(path)
+    dataset = _open(path)
     try:
         series = str(dataset.get("SeriesInstanceUID") or "")
         reason = _why_unsupported(dataset)
@@ -140,8 +149,8 @@ def read_dicom(path: "str | os.PathLike[str]", choice: SliceChoice) -> Iterator[
         _fill_in(dataset, name)
         count = int(dataset.get("NumberOfFrames") or 1)
         if count == 1:
-            grey, reason = _frame(dataset, name, 0)
-            yield SliceImage(name, None, grey, unsupported=reason, series=series)
+            grey, reason, place = _frame(dataset, name, 0)
+            yield SliceImage(name, None, grey, reason, series=series, affine=place)
         else:
             yield from _frames(dataset, name, count, choice, series)
     except UnreadableImageError:
@@ -150,7 +159,23 @@ def read_dicom(path: "str | os.PathLike[str]", choice: SliceChoice) -> Iterator[
         raise damaged(name, "DICOM file", error) from error
 
 
-def in_series_order(paths: Iterable[str]) -> list[str]:
+def _is_packed(file: File) -> bool:
+    """Tell whether all that stands behind a file's first elements is packed."""
+    from pydicom.filereader import read_dataset, read_preamble  # noqa: PLC0415
+
+    source = openable(file)
+    with open(source, "rb") if isinstance(source, str) else source as opened:  # noqa: PTH123
+        read_preamble(opened, force=True)
+        first = read_dataset(
+            opened,
+            is_implicit_VR=False,
+            is_little_endian=True,
+            stop_when=lambda tag, _vr, _length: tag.group != 2,
+        )
+        return str(first.get("TransferSyntaxUID")) == _DEFLATED
+
+
+def in_series_order(paths: Iterable[AnyFile]) -> list[AnyFile]:
     """Sort DICOM files by series, then along the body (or by instance number).
 
     Args:
@@ -166,13 +191,17 @@ def in_series_order(paths: Iterable[str]) -> list[str]:
         "InstanceNumber",
     ]
 
-    def place(path: str) -> tuple[float, str, float, float]:
+    def place(path: AnyFile) -> tuple[float, str, float, float]:
         try:
-            header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(tags))
+            if _is_packed(path):
+                return (-math.inf, "", 0.0, 0.0)
+            header = dcmread(
+                openable(path), stop_before_pixels=True, force=True, specific_tags=list(tags)
+            )
             return (
                 float(header.get("SeriesNumber") or 0),
                 str(header.get("SeriesInstanceUID") or ""),
-                _along_normal(header),
+                along_normal(header),
                 float(header.get("InstanceNumber") or 0),
             )
         except Exception:  # noqa: BLE001  (the reason is told when the file itself is read)
@@ -181,32 +210,26 @@ def in_series_order(paths: Iterable[str]) -> list[str]:
     return sorted(paths, key=place)
 
 
-def _along_normal(header: "Dataset") -> float:
-    """Return how far along the stack's normal a slice lies, in mm; 0 when the file does not say."""
-    position, orientation = (
-        header.get("ImagePositionPatient"),
-        header.get("ImageOrientationPatient"),
-    )
-    if not position or not orientation:
-        return 0.0
-    axes = np.array(orientation, dtype=np.float64).reshape(2, 3)
-    return float(np.dot(np.cross(axes[0], axes[1]), np.array(position, dtype=np.float64)))
-
-
-def _open(name: str) -> "FileDataset":
+def _open(path: File) -> "FileDataset":
     """Read the file's elements; their values are not checked yet."""
     from pydicom import dcmread  # noqa: PLC0415  (only where DICOM is read)
     from pydicom.errors import InvalidDicomError  # noqa: PLC0415
 
+    name = name_of(path)
     try:
+        packed = _is_packed(path)
         # Some archives leave out the preamble; then the ending of the name is believed.
-        return dcmread(name, force=name.lower().endswith(DICOM_SUFFIXES))
+        forced = name.lower().endswith(DICOM_SUFFIXES)
+        dataset = None if packed else dcmread(openable(path), force=forced)
     except FileNotFoundError:
         raise UnreadableImageError(f"{name}: no such file") from None
     except InvalidDicomError:
         raise UnreadableImageError(f"{name}: not a DICOM file") from None
     except Exception as error:  # pydicom raises nearly anything on damage.
         raise damaged(name, "DICOM file", error) from error
+    if dataset is None:
+        raise UnreadableImageError(f"{name}: packed as a whole: save it uncompressed")
+    return dataset
 
 
 def _why_unsupported(dataset: "Dataset") -> str:
@@ -288,7 +311,7 @@ def _frames(
     """Yield the chosen frames of a file that holds several."""
     numbers = choose(name, count, choice, np.ones(count))
     frames = {number: _frame(dataset, name, number) for number in numbers}
-    seen = [grey for grey, _ in frames.values() if grey is not None]
+    seen = [grey for grey, _, _ in frames.values() if grey is not None]
     shares = np.ones(count)
     if len({grey.shape for grey in seen}) == 1 and len(seen) == len(numbers):
         shares[numbers] = head_shares(np.stack(seen), 0)
@@ -296,28 +319,33 @@ def _frames(
         numbers = choose(name, count, choice, shares)
     volume = f"{count} frames of {dataset.Columns} x {dataset.Rows} pixels"
     for number in numbers:
-        grey, reason = frames[number]
+        grey, reason, place = frames[number]
         reason = reason or why_headless(shares[number])
-        yield SliceImage(name, number, grey, reason, volume=volume, series=series)
+        yield SliceImage(name, number, grey, reason, volume=volume, series=series, affine=place)
 
 
-def _frame(dataset: "FileDataset", name: str, number: int) -> tuple[NDArray[np.uint8] | None, str]:
-    """Return a frame's grey values, and why it cannot be judged (empty when it can)."""
+def _frame(
+    dataset: "FileDataset", name: str, number: int
+) -> tuple[NDArray[np.uint8] | None, str, NDArray[np.float64] | None]:
+    """Return a frame's grey values, why it cannot be judged (or nothing), and where it lies."""
     _use_frame_elements(dataset, number)
     pixels = _decode(dataset, number)
     if pixels.ndim == 3 or dataset.PhotometricInterpretation == "PALETTE COLOR":
         grey = _colourless(dataset, pixels)
         if grey is None:
-            return None, "a colour picture (a map or an overlay), not a slice as it was acquired"
+            reason = "a colour picture (a map or an overlay), not a slice as it was acquired"
+            return None, reason, None
     else:
         grey = _shown(dataset, pixels)
+    place = place_in_patient(dataset)
     spacing = dataset.get("PixelSpacing")
     if spacing and len(spacing) == 2:
         row_spacing, column_spacing = (float(length) for length in spacing)
         shape = (grey.shape[0], grey.shape[1])
         check_size(name, *square_shape(shape, row_spacing, column_spacing))
         grey = square_pixels(grey, row_spacing, column_spacing)
-    return grey, why_unsuitable(grey)
+        place = None if place is None else place @ resampled(shape, grey.shape)
+    return grey, why_unsuitable(grey), place
 
 
 def _use_frame_elements(dataset: "Dataset", number: int) -> None:
@@ -329,6 +357,8 @@ def _use_frame_elements(dataset: "Dataset", number: int) -> None:
             "PixelValueTransformationSequence",
             "FrameVOILUTSequence",
             "PixelMeasuresSequence",
+            "PlanePositionSequence",
+            "PlaneOrientationSequence",
         ):
             for item in group.get(keyword) or ():
                 dataset.update(item)

@@ -3,23 +3,27 @@
 nibabel is imported when a volume is read.
 """
 
+import gzip
+import io
 import math
-import os
 from collections.abc import Iterator
-from typing import Any, Final
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.images.reading import UnreadableImageError
+from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of
 from tumorscope.images.slices import (
     AXES,
+    File,
     SliceChoice,
     SliceImage,
     check_size,
     choose,
     damaged,
     head_shares,
+    resampled,
     square_pixels,
     square_shape,
     to_grey,
@@ -32,6 +36,9 @@ NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 MAXIMUM_VOXELS: Final = 80_000_000
 """Larger volumes are refused (7 T at half a millimetre is 64 million)."""
 
+_LATEST_START: Final = 16_000_000
+"""Bytes before the voxels; a header that says more is damaged, or a trap in a compressed file."""
+
 _ACROSS: Final = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The axis, towards right, front and top, along which the slices of a plane lie."""
 
@@ -39,7 +46,7 @@ _THICK: Final = 1.5
 """A volume was acquired slice by slice when its voxels are so much longer in one direction."""
 
 
-def read_nifti(path: "str | os.PathLike[str]", choice: SliceChoice) -> Iterator[SliceImage]:
+def read_nifti(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
     """Read the slices of a volume.
 
     The volume is turned to the nearest of the standard orientations (nothing is interpolated).
@@ -48,7 +55,7 @@ def read_nifti(path: "str | os.PathLike[str]", choice: SliceChoice) -> Iterator[
     are made square. Of a time series the first volume is taken.
 
     Args:
-        path: The file, `.nii` or `.nii.gz`.
+        path: The file, `.nii` or `.nii.gz`, on a disk or in memory.
         choice: Which slices; left open, the plane is that in which the volume was acquired (axial
             for cubic voxels), and the slices are those with enough head.
 
@@ -58,14 +65,14 @@ def read_nifti(path: "str | os.PathLike[str]", choice: SliceChoice) -> Iterator[
     Raises:
         UnreadableImageError: The file is missing, damaged or too large.
     """
-    name = os.fspath(path)
+    name = name_of(path)
     try:
-        volume, spacing, note = _open(name)
+        with _stream(path) as file:
+            volume, affine, note = _read(file, name)
         if volume is None:
             yield SliceImage(name, None, None, unsupported=note)
             return
-        axis = choice.axis or _acquired_plane(volume.shape, spacing)
-        yield from _cut(name, volume, spacing, axis, choice, note)
+        yield from _cut(name, volume, affine, choice, note)
     except UnreadableImageError:
         raise
     except FileNotFoundError:
@@ -74,17 +81,57 @@ def read_nifti(path: "str | os.PathLike[str]", choice: SliceChoice) -> Iterator[
         raise damaged(name, "NIfTI file", error) from error
 
 
-def _open(name: str) -> tuple[NDArray[Any] | None, tuple[float, float, float], str]:
-    """Return the volume, its axes towards right, front and top, its voxel size and a note.
+@contextmanager
+def _stream(file: File) -> Iterator[BinaryIO]:
+    """Open a file and unpack it as it is read."""
+    if isinstance(file, FileInMemory):
+        packed: BinaryIO = io.BytesIO(file.content)
+    else:
+        packed = open(file, "rb")  # noqa: PTH123, SIM115  (a stream of many paths; closed below)
+    with packed:
+        compressed = packed.read(2) == b"\x1f\x8b"
+        packed.seek(0)
+        if not compressed:
+            yield packed
+            return
+        with gzip.GzipFile(fileobj=packed) as unpacked:
+            yield cast(BinaryIO, unpacked)
+
+
+def _image(file: BinaryIO, name: str) -> Any:
+    """Read the header; the voxels are read when they are asked for.
+
+    Raises:
+        UnreadableImageError: It is no NIfTI header, or the voxels stand too far behind it.
+    """
+    import nibabel  # noqa: PLC0415  (only where NIfTI is read)
+
+    start = file.read(540)
+    file.seek(0)
+    kinds: tuple[Any, ...] = (nibabel.Nifti1Image, nibabel.Nifti2Image)
+    for kind in kinds:
+        header = kind.header_class
+        if not header.may_contain_header(start):
+            continue
+        # (A float in the first version of the format, an integer in the second.)
+        offset = header(start[: header.sizeof_hdr], check=False)["vox_offset"].item()
+        if not 0 <= offset <= _LATEST_START:
+            raise UnreadableImageError(f"{name}: damaged NIfTI file (no voxels where it says)")
+        return kind.from_stream(file)
+    raise UnreadableImageError(f"{name}: damaged NIfTI file (no header)")
+
+
+def _read(file: BinaryIO, name: str) -> tuple[NDArray[Any] | None, NDArray[np.float64], str]:
+    """Return the volume, its axes towards right, front and top, its affine matrix and a note.
 
     Instead of a volume that cannot be judged, None comes with the reason as the note.
     """
     import nibabel  # noqa: PLC0415  (only where NIfTI is read)
 
-    image: Any = nibabel.load(name)
+    image = _image(file, name)
     shape = (*image.shape, 1, 1)[: max(3, len(image.shape))]
     if image.get_data_dtype().kind not in "iuf":
-        return None, (1, 1, 1), "voxels of colours or complex numbers, not a scan"
+        return None, np.eye(4), "voxels of colours or complex numbers, not a scan"
     if len(image.shape) < 2 or min(shape) < 1:
         raise UnreadableImageError(f"{name}: a NIfTI file of shape {image.shape}, not a volume")
     if math.prod(shape[:3]) > MAXIMUM_VOXELS:
@@ -98,15 +145,14 @@ def _open(name: str) -> tuple[NDArray[Any] | None, tuple[float, float, float], s
         raise UnreadableImageError(f"{name}: damaged NIfTI file (its orientation is degenerate)")
     spatial = (slice(None),) * min(3, len(image.shape))
     first = np.asanyarray(image.dataobj[spatial + (0,) * len(shape[3:])]).reshape(shape[:3])
-    stored = nibabel.affines.voxel_sizes(image.affine)  # type: ignore[no-untyped-call]
-    x, y, z = (float(stored[axis]) for axis in np.argsort(turn[:, 0]))
     further = math.prod(shape[3:])
     note = f", the first of {further} volumes" if further > 1 else ""
     volume = nibabel.apply_orientation(first, turn)  # type: ignore[no-untyped-call]
-    return volume, (x, y, z), note
+    turned = nibabel.orientations.inv_ornt_aff(turn, shape[:3])  # type: ignore[no-untyped-call]
+    return volume, np.asarray(image.affine @ turned, dtype=np.float64), note
 
 
-def _acquired_plane(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> str:
+def _acquired_plane(shape: tuple[int, ...], spacing: tuple[float, ...]) -> str:
     """Return the plane of a single slice, or of the thickest voxels; axial when they are cubes."""
     planes = {across: plane for plane, across in _ACROSS.items()}
     if 1 in shape:
@@ -119,12 +165,13 @@ def _acquired_plane(shape: tuple[int, ...], spacing: tuple[float, float, float])
 def _cut(
     name: str,
     volume: NDArray[Any],
-    spacing: tuple[float, float, float],
-    plane: str,
+    affine: NDArray[np.float64],
     choice: SliceChoice,
     note: str,
 ) -> Iterator[SliceImage]:
     """Yield the chosen slices of a volume whose axes point to right, front and top."""
+    spacing = tuple(float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
+    plane = choice.axis or _acquired_plane(volume.shape, spacing)
     across = _ACROSS[plane]
     columns, rows = (axis for axis in range(3) if axis != across)
     shape = (volume.shape[rows], volume.shape[columns])
@@ -142,5 +189,11 @@ def _cut(
         values = np.moveaxis(volume, across, 0)[number].T[::-1, ::-1]
         grey = np.array(values) if values.dtype == np.uint8 else to_grey(values)
         reason = why_unsuitable(grey) or why_headless(shares[number])
-        grey = square_pixels(grey, spacing[rows], spacing[columns])
-        yield SliceImage(name, number if count > 1 else None, grey, reason, volume=about)
+        square = square_pixels(grey, spacing[rows], spacing[columns])
+        # A slice's columns and rows count from left and top, the volume's from right and bottom.
+        into_volume = np.zeros((4, 4))
+        into_volume[[columns, rows, across, 3], range(4)] = -1, -1, 1, 1
+        into_volume[[columns, rows, across], 3] = shape[1] - 1, shape[0] - 1, number
+        place = affine @ into_volume @ resampled(grey.shape, square.shape)
+        shown = number if count > 1 else None
+        yield SliceImage(name, shown, square, reason, volume=about, affine=place)

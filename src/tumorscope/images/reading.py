@@ -4,8 +4,9 @@ Every deployment bundle carries this file, so it keeps to Python 3.6, NumPy and 
 JetPack 4.6 for the Jetson Nano has).
 """
 
+import io
 import os
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 import numpy as np
 import PIL
@@ -46,14 +47,36 @@ class UnreadableImageError(ValueError):
     """A file is no picture that can be judged; the message names the file and the reason."""
 
 
-def read_slice(path: "Union[str, os.PathLike[str]]") -> "NDArray[np.uint8]":
+class FileInMemory(NamedTuple):
+    """A file that stands on no disk: an upload.
+
+    Attributes:
+        name: What it is called in messages; never opened.
+        content: All its bytes.
+    """
+
+    name: str
+    content: bytes
+
+
+def name_of(file: "Union[str, os.PathLike[str], FileInMemory]") -> str:
+    """Return what a file is called in messages and answers."""
+    return file.name if isinstance(file, FileInMemory) else os.fspath(file)
+
+
+def openable(file: "Union[str, os.PathLike[str], FileInMemory]") -> "Union[str, io.BytesIO]":
+    """Return what libraries open: a path, or the content of a file in memory."""
+    return io.BytesIO(file.content) if isinstance(file, FileInMemory) else os.fspath(file)
+
+
+def read_slice(path: "Union[str, os.PathLike[str], FileInMemory]") -> "NDArray[np.uint8]":
     """Read a JPEG or PNG file as one grey slice.
 
     Colour becomes luminance (ITU-R 601-2), transparent pixels become black, an EXIF rotation is
     applied, and a 16-bit picture is scaled by its own range, because scanners store 12 bits in 16.
 
     Args:
-        path: The file.
+        path: The file, on a disk or in memory.
 
     Returns:
         Grey values 0 to 255, uint8, shape `[height, width]`.
@@ -62,9 +85,9 @@ def read_slice(path: "Union[str, os.PathLike[str]]") -> "NDArray[np.uint8]":
         UnreadableImageError: The file is missing, damaged, no JPEG or PNG, smaller than
             `MINIMUM_SIDE` on a side, or has more than `MAXIMUM_PIXELS` pixels.
     """
-    name = os.fspath(path)
+    name = name_of(path)
     try:
-        with _open(name) as picture:
+        with _open(path) as picture:
             _check_size(picture.size, name)
             return _to_grey(picture)
     except UnreadableImageError:
@@ -79,14 +102,14 @@ def read_slice(path: "Union[str, os.PathLike[str]]") -> "NDArray[np.uint8]":
         raise UnreadableImageError(f"{name}: {_reason(error)}") from error
 
 
-def _open(name: str) -> Image.Image:
+def _open(path: "Union[str, os.PathLike[str], FileInMemory]") -> Image.Image:
     """Open a JPEG or PNG file without decoding a pixel; Pillow before 8 tries every format."""
     if _PILLOW >= 8:
-        return Image.open(name, formats=("JPEG", "PNG"))
-    picture = Image.open(name)
+        return Image.open(openable(path), formats=("JPEG", "PNG"))
+    picture = Image.open(openable(path))
     if picture.format not in ("JPEG", "MPO", "PNG"):
         picture.close()
-        raise UnreadableImageError(f"{name}: not a JPEG or PNG picture")
+        raise UnreadableImageError(f"{name_of(path)}: not a JPEG or PNG picture")
     return picture
 
 

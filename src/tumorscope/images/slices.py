@@ -1,15 +1,24 @@
 """Grey values as a file stores them come in, slices to be judged (uint8) go out: shared steps."""
 
+import os
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from tumorscope.errors import DataError
-from tumorscope.images.reading import MAXIMUM_PIXELS, MINIMUM_SIDE, UnreadableImageError
+from tumorscope.images.reading import (
+    MAXIMUM_PIXELS,
+    MINIMUM_SIDE,
+    FileInMemory,
+    UnreadableImageError,
+)
+
+File: TypeAlias = "str | os.PathLike[str] | FileInMemory"
+"""A file on a disk or in memory."""
 
 AXES: Final = ("axial", "coronal", "sagittal")
 """The planes that a volume can be cut in."""
@@ -88,6 +97,9 @@ class SliceImage:
         unsupported: Why this slice cannot be judged; empty when it can.
         volume: A line about the volume that the slice is from; empty for single slices.
         series: What names the DICOM series that the slice is from; else empty.
+        affine: Where the slice lies: what turns (column, row, 0, 1), counted from the middle of
+            the first pixel, into mm towards the patient's right, front and top; `[4, 4]`, its
+            third column one slice further. None where the file does not say.
     """
 
     path: str
@@ -96,6 +108,7 @@ class SliceImage:
     unsupported: str = ""
     volume: str = ""
     series: str = ""
+    affine: NDArray[np.float64] | None = None
 
 
 def damaged(path: str, what: str, error: Exception) -> UnreadableImageError:
@@ -177,6 +190,22 @@ def square_pixels(
         return grey
     picture = Image.fromarray(np.ascontiguousarray(grey))
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resampled(shape: tuple[int, ...], new_shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return what turns (column, row, 0, 1) of a resampled slice into those of the slice before.
+
+    Args:
+        shape: Height and width before.
+        new_shape: Height and width after.
+
+    Returns:
+        A matrix, `[4, 4]`; pixels are counted from the middle of the first.
+    """
+    down, across = shape[0] / new_shape[0], shape[1] / new_shape[1]
+    matrix = np.diag([across, down, 1.0, 1.0])
+    matrix[:2, 3] = (across - 1) / 2, (down - 1) / 2
+    return matrix
 
 
 def head_shares(volume: NDArray[Any], axis: int) -> NDArray[np.float64]:

@@ -1,0 +1,162 @@
+"""`tumorscope serve`: models come in, a web page and an HTTP API on this machine go out."""
+
+import argparse
+import contextlib
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from tumorscope.classify import DEFAULT_MODEL, Classifier
+from tumorscope.cli.main import DISCLAIMER
+from tumorscope.errors import DataError
+from tumorscope.images.opening import quieten_libraries
+from tumorscope.serve import Limits, create_app
+from tumorscope.serve.limits import MEGABYTE
+
+_TOKEN = "TUMORSCOPE_TOKEN"  # noqa: S105  (the variable's name)
+
+_GRACE = 5
+"""Seconds beyond a request's own limit that the process waits for it when it is to stop."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the subcommand's arguments."""
+    usual = Limits()
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="M",
+        help="an .onnx file, or a bundled model's name; two to compare them",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address (default: this machine only)")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"requests must bear this token (default: ${_TOKEN}, else none)",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="default: one a core")
+    for name, value, words in (
+        ("--max-body", usual.body // MEGABYTE, "MB of a request"),
+        ("--max-files", usual.files, "files of a request"),
+        ("--queue", usual.queue, "requests at work or waiting; more get 429"),
+        ("--timeout", int(usual.seconds), "seconds for a request to arrive, and for its answer"),
+    ):
+        parser.add_argument(
+            name, type=_count, default=value, metavar="N", help=f"{words} (default: {value})"
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer requests until the process is told to stop."""
+    quieten_libraries()
+    _start_log()
+    classifiers = _classifiers(options.model or [DEFAULT_MODEL], options.threads)
+    token = _token(options.token_file)
+    local = _is_loopback(options.host)
+    body = options.max_body * MEGABYTE
+    limits = Limits(
+        body=body,
+        held=max(Limits().held, 2 * body),
+        files=options.max_files,
+        queue=options.queue,
+        seconds=options.timeout,
+    )
+    app = create_app(classifiers, limits=limits, token=token, local=local, threads=options.threads)
+    with _listen(options.host, options.port) as door:
+        shown = f"[{options.host}]" if ":" in options.host else options.host
+        print(f"http://{shown}:{door.getsockname()[1]} ({', '.join(classifiers)}); Ctrl-C ends it")
+        print(DISCLAIMER, flush=True)
+        if not local and token is None:
+            print(
+                f"tumorscope: warning: anyone who reaches {options.host} can send files here, and "
+                "they travel unencrypted: set a token (--token-file), put TLS in front",
+                file=sys.stderr,
+            )
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2 * options.timeout + _GRACE,
+        )
+        # The server answers what it accepted, then raises the signal again: that is a good end.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[door])
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Open the port.
+
+    Raises:
+        DataError: The address is not this machine's, or the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(
+            f"cannot listen at {host}, port {port} ({reason}): choose another --port or --host"
+        ) from None
+
+
+def _start_log() -> None:
+    """Log to standard error what this service and its server say, and nothing else.
+
+    What the libraries that read files say may quote a patient's data.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(lambda record: record.name.partition(".")[0] in ("tumorscope", "uvicorn"))
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, handlers=[handler])
+    logging.captureWarnings(True)  # noqa: FBT003  (so the standard library wants it)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def _classifiers(models: list[str], threads: int | None) -> dict[str, Classifier]:
+    """Load the models; two with the same title are told apart by a number."""
+    loaded: dict[str, Classifier] = {}
+    for model in models:
+        classifier = Classifier.load(model, threads=threads)
+        title = classifier.facts.title
+        same = sum(other.facts.title == title for other in loaded.values())
+        loaded[f"{title} ({same + 1})" if same else title] = classifier
+    return loaded
+
+
+def _token(file: Path | None) -> str | None:
+    """Return the token from the file, or from the environment.
+
+    Raises:
+        DataError: The file is empty.
+    """
+    if file is None:
+        return os.environ.get(_TOKEN) or None
+    token = file.read_text(encoding="utf-8").strip()
+    if not token:
+        raise DataError(f"{file}: an empty token lets anyone in: write a long random one")
+    return token
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

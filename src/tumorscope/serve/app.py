@@ -1,0 +1,266 @@
+"""Models, limits and a token come in, the web application (API and page) goes out."""
+
+import asyncio
+import hmac
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from tumorscope import RESEARCH_USE_ONLY, __version__
+from tumorscope.classify import Classifier
+from tumorscope.errors import DataError
+from tumorscope.images.slices import AXES, SliceChoice
+from tumorscope.serve import schema
+from tumorscope.serve.guard import Guard
+from tumorscope.serve.limits import Door, Limits, RefusedRequestError
+from tumorscope.serve.meters import Meters
+from tumorscope.serve.service import Service
+from tumorscope.serve.uploads import read_files
+from tumorscope.serve.views import Wanted
+
+PAGE: Final = Path(__file__).parent / "page"
+
+LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+"""What a service that only this machine can reach is called."""
+
+_RETRY_AFTER: Final = "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The parameters that both operations share."""
+
+    model: str | None
+    choice: SliceChoice
+    wanted: Wanted
+
+
+async def asked(
+    model: Annotated[
+        str | None, Query(description="A model's id from /v1/model; the first when left out.")
+    ] = None,
+    heatmap: Annotated[
+        Literal["png"] | None, Query(description="Adds where the network saw the label.")
+    ] = None,
+    picture: Annotated[
+        Literal["png"] | None, Query(description="Adds the slice, as the model was shown it.")
+    ] = None,
+    axis: Annotated[
+        str | None, Query(description=f"Cuts volumes another way: {', '.join(AXES)}.")
+    ] = None,
+    slices: Annotated[
+        str | None, Query(description="Which slices of volumes: 10:20 (to 19), 7, all.")
+    ] = None,
+) -> Asked:
+    """Read the parameters.
+
+    Raises:
+        RefusedRequestError: The axis or the slices cannot be understood.
+    """
+    try:
+        choice = SliceChoice.parse(axis, slices)
+    except DataError as error:
+        raise RefusedRequestError(422, str(error)) from None
+    wanted = Wanted(heatmap=heatmap is not None, picture=picture is not None)
+    return Asked(model=model, choice=choice, wanted=wanted)
+
+
+def create_app(
+    classifiers: Mapping[str, Classifier],
+    *,
+    limits: Limits | None = None,
+    token: str | None = None,
+    local: bool = True,
+    threads: int | None = None,
+) -> FastAPI:
+    """Make the application.
+
+    Args:
+        classifiers: The models by the id that requests name; the first is the default.
+        limits: What it takes on.
+        token: What requests to the API must bear; None for nothing.
+        local: Whether it answers under this machine's own names only.
+        threads: How many threads read files; None for one a core.
+    """
+    door = Door(limits or Limits())
+    meters = Meters(lambda: door.inside)
+    service = Service(classifiers, meters, threads=threads)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        for classifier in classifiers.values():  # The first run of a network is slow.
+            side = classifier.facts.input_size
+            classifier.probabilities(np.zeros((1, side, side), dtype=np.uint8))
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="Tumorscope",
+        version=__version__,
+        description="Sorts brain MRI slices into glioma, meningioma, pituitary tumour, no tumour. "
+        f"{RESEARCH_USE_ONLY} Uploads stay in memory and are gone after the answer.",
+        license_info={"name": "Apache-2.0"},
+        # (Their pages would load scripts from elsewhere.)
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_middleware(Guard, meters=meters, hosts=LOCAL_NAMES if local else None)
+    app.add_exception_handler(RefusedRequestError, _refused)
+    app.add_exception_handler(RequestValidationError, _wrong_parameter)
+    app.add_exception_handler(HTTPException, _http_problem)
+    needs = [Depends(_bearer(token))] if token else []
+    app.include_router(_operations(service, door), dependencies=needs)
+    app.include_router(_facts(classifiers, door.limits, meters), dependencies=needs)
+    app.include_router(_health(door))
+    app.mount("/", StaticFiles(directory=PAGE, html=True))
+    return app
+
+
+def _operations(service: Service, door: Door) -> APIRouter:
+    """Return what judges files."""
+    router = APIRouter(prefix="/v1/classify", tags=["classify"])
+    seconds = door.limits.seconds
+
+    @router.post(
+        "",
+        responses=schema.SLICES,
+        response_model=list[schema.SliceAnswer | schema.FileError],
+        openapi_extra=schema.UPLOAD,
+    )
+    async def classify(request: Request, what: Annotated[Asked, Depends(asked)]) -> Response:
+        """Judge files slice by slice; a file that cannot be read has its error in its place."""
+        with door.enter() as ticket:
+            files = await read_files(request, ticket, door.limits)
+            async with _in_time(seconds):
+                return await _json(
+                    await service.slices(
+                        files, model=what.model, choice=what.choice, wanted=what.wanted
+                    )
+                )
+
+    @router.post(
+        "/volume",
+        responses=schema.VOLUMES,
+        response_model=list[schema.VolumeAnswer | schema.FileError],
+        openapi_extra=schema.UPLOAD,
+    )
+    async def classify_volume(request: Request, what: Annotated[Asked, Depends(asked)]) -> Response:
+        """Judge volumes and DICOM series as wholes: one answer each, with its slices' answers."""
+        with door.enter() as ticket:
+            files = await read_files(request, ticket, door.limits)
+            async with _in_time(seconds):
+                return await _json(
+                    await service.volumes(
+                        files, model=what.model, choice=what.choice, wanted=what.wanted
+                    )
+                )
+
+    return router
+
+
+def _facts(classifiers: Mapping[str, Classifier], limits: Limits, meters: Meters) -> APIRouter:
+    """Return what tells of the models and of the work done."""
+    router = APIRouter()
+    card = {
+        "tumorscope": __version__,
+        "notice": RESEARCH_USE_ONLY,
+        "limits": asdict(limits),
+        "models": [
+            {"id": name, "title": classifier.facts.title, **asdict(classifier.facts)}
+            | {"confident": classifier.confident}
+            for name, classifier in classifiers.items()
+        ],
+    }
+
+    @router.get("/v1/model", response_model=schema.Card, tags=["model"])
+    async def model() -> Response:
+        """Tell what the models' files say about themselves."""
+        return JSONResponse(card)
+
+    @router.get("/metrics", response_class=PlainTextResponse, tags=["operation"])
+    async def metrics() -> Response:
+        """Tell Prometheus of requests, their time and the verdicts."""
+        return Response(meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+def _health(door: Door) -> APIRouter:
+    """Return what tells whether the service works; anyone may ask."""
+    router = APIRouter(tags=["operation"])
+
+    @router.get("/healthz", response_class=PlainTextResponse)
+    async def healthz() -> Response:
+        """Tell that the process lives."""
+        return PlainTextResponse("ok")
+
+    @router.get("/readyz", response_class=PlainTextResponse, responses={503: {}})
+    async def readyz() -> Response:
+        """Tell whether another request would be let in."""
+        return PlainTextResponse("ready") if door.open else PlainTextResponse("busy", 503)
+
+    return router
+
+
+def _bearer(token: str) -> Any:
+    """Return what lets requests through that bear the token."""
+
+    async def check(
+        given: Annotated[
+            HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))
+        ],
+    ) -> None:
+        """Compare in a time that does not tell how much of a guess was right."""
+        text = given.credentials if given else ""
+        if not hmac.compare_digest(text.encode(), token.encode()):
+            raise RefusedRequestError(401, "this service wants a bearer token")
+
+    return check
+
+
+@asynccontextmanager
+async def _in_time(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        reason = f"the answer took more than {seconds:g} s: send fewer slices at a time"
+        raise RefusedRequestError(503, reason) from None
+
+
+async def _json(value: list[dict[str, Any]]) -> Response:
+    """Return JSON; what holds pictures is long, and others should not wait for it."""
+    text = await asyncio.to_thread(json.dumps, value) if len(value) > 1 else json.dumps(value)
+    return Response(text, media_type="application/json")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedRequestError)
+    headers = {"Retry-After": _RETRY_AFTER} if error.status in (429, 503) else {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse({"error": error.reason}, error.status, headers)
+
+
+async def _wrong_parameter(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = first["loc"][-1] if first["loc"] else "request"
+    return JSONResponse({"error": f"parameter '{where}': {first['msg']}"}, 422)
+
+
+async def _http_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)

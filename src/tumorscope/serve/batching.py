@@ -1,0 +1,84 @@
+"""Slices of many requests come in one by one, a model judges together those that wait together."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeAlias
+
+from tumorscope.classify import Classifier, Prediction
+from tumorscope.classify.classifier import Prepared
+
+_Waiting: TypeAlias = "tuple[Prepared, asyncio.Future[Prediction]]"
+
+
+LINGER: Final = 0.02
+"""Seconds that a slice waits for others that are being read."""
+
+
+class Batcher:
+    """A model's queue.
+
+    The network judges many slices together faster than one by one. So while the network works on
+    a batch, the next one gathers; and while further files are being read, a batch that is not full
+    waits for them a little. A slice that comes alone is judged at once.
+
+    Args:
+        classifier: The model.
+        batch_size: Slices that the network judges at once, at most.
+        counted: Told the size of each batch.
+    """
+
+    def __init__(
+        self, classifier: Classifier, *, batch_size: int, counted: Callable[[int], None]
+    ) -> None:
+        self._classifier = classifier
+        self._batch_size = batch_size
+        self._counted = counted
+        self._waiting: deque[_Waiting] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self.being_read = 0
+        """Files whose slices will come soon; the service counts them."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
+
+    async def judge(self, slice_: Prepared) -> Prediction:
+        """Return the model's answer to a slice."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Prediction] = loop.create_future()
+        self._waiting.append((slice_, future))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await future
+
+    def close(self) -> None:
+        """Let go of the thread, once nobody waits any more."""
+        self._thread.shutdown()
+
+    async def _work(self) -> None:
+        """Judge what waits, until nothing does."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            if self.being_read and len(self._waiting) < self._batch_size:
+                await asyncio.sleep(LINGER)
+            count = min(len(self._waiting), self._batch_size)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            # (Requests that took too long have given up.)
+            batch = [(slice_, future) for slice_, future in batch if not future.done()]
+            if not batch:
+                continue
+            self._counted(len(batch))
+            slices = [slice_ for slice_, _ in batch]
+            try:
+                answers = await loop.run_in_executor(self._thread, self._run, slices)
+            except Exception as error:  # noqa: BLE001  (each request reports it)
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+
+    def _run(self, slices: Sequence[Prepared]) -> list[Prediction]:
+        answers = self._classifier.judge(slices)
+        return [answer for answer in answers if isinstance(answer, Prediction)]

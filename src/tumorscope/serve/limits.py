@@ -1,0 +1,106 @@
+"""What a service accepts comes in, requests beyond it are turned away before they cost anything."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+MEGABYTE = 1_000_000
+
+
+class RefusedRequestError(Exception):
+    """A request that is not answered.
+
+    Args:
+        status: The HTTP status.
+        reason: What is wrong and what to do about it, in one line.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much a service takes on; pixels are limited where files are read.
+
+    Attributes:
+        body: Bytes of one request.
+        held: Bytes of all requests that are being worked on.
+        files: Files of one request.
+        queue: Requests that are being worked on or wait for it.
+        seconds: How long a request may take to arrive, and how long its answer may take.
+    """
+
+    body: int = 256 * MEGABYTE
+    held: int = 1024 * MEGABYTE
+    files: int = 2000
+    queue: int = 64
+    seconds: float = 60.0
+
+
+class Ticket:
+    """A request's place in the queue.
+
+    Args:
+        door: Where it came in.
+    """
+
+    def __init__(self, door: "Door") -> None:
+        self._door = door
+        self.bytes = 0
+
+    def take(self, count: int) -> None:
+        """Count bytes that arrived.
+
+        Raises:
+            RefusedRequestError: They are too many for one request, or for all together.
+        """
+        limits = self._door.limits
+        self.bytes += count
+        self._door.held += count
+        if self.bytes > limits.body:
+            raise RefusedRequestError(413, too_large(limits))
+        if self._door.held > limits.held:
+            raise RefusedRequestError(429, "other uploads fill the memory: try again soon")
+
+
+class Door:
+    """Counts the requests that are inside.
+
+    Args:
+        limits: How many may be.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.inside = 0
+        self.held = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether another request is let in."""
+        return self.inside < self.limits.queue and self.held < self.limits.held
+
+    @contextmanager
+    def enter(self) -> Iterator[Ticket]:
+        """Let a request in and, at the end, out.
+
+        Raises:
+            RefusedRequestError: The queue is full.
+        """
+        if not self.open:
+            raise RefusedRequestError(429, "the queue is full: try again soon")
+        ticket = Ticket(self)
+        self.inside += 1
+        try:
+            yield ticket
+        finally:
+            self.inside -= 1
+            self.held -= ticket.bytes
+
+
+def too_large(limits: Limits) -> str:
+    """Return the words for a request that is too large."""
+    return f"more than {limits.body / MEGABYTE:g} MB in one request: send fewer files at a time"

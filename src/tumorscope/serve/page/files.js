@@ -1,0 +1,77 @@
+// What was dropped or chosen comes in, jobs for the service go out: pictures, volumes, series.
+
+const NIFTI = /\.nii(\.gz)?$/i;
+const DICOM = /\.(dcm|dicom|ima)$/i;
+const PICTURE = /\.(jpe?g|png)$/i;
+const PICTURES_TOGETHER = 8;
+
+/** Returns all files of a drop, those in folders too, as `{file, path}`. */
+export async function dropped(transfer) {
+  // (The entries must be taken before the first wait: the browser forgets them.)
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return chosen(transfer.files);
+  return (await Promise.all(entries.map((entry) => walk(entry)))).flat();
+}
+
+/** Returns the files of an input element as `{file, path}`. */
+export function chosen(files) {
+  return [...files].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
+}
+
+async function walk(entry) {
+  if (entry.name.startsWith(".")) return [];
+  if (entry.isFile) {
+    const file = await new Promise((good, bad) => entry.file(good, bad));
+    return [{ file, path: entry.fullPath.replace(/^\//, "") }];
+  }
+  const reader = entry.createReader();
+  const inside = [];
+  for (;;) {
+    // (A reader gives a hundred at a time.)
+    const some = await new Promise((good, bad) => reader.readEntries(good, bad));
+    if (!some.length) break;
+    inside.push(...some);
+  }
+  return (await Promise.all(inside.map(walk))).flat();
+}
+
+/**
+ * Sorts files into jobs, each a request.
+ *
+ * Volumes go alone, the DICOM files of a folder together, pictures a few at a time; the first
+ * picture goes alone, so that its answer is there at once. What a folder holds beside scans is
+ * left out; what was chosen by itself is sent whatever it is.
+ */
+export async function toJobs(found) {
+  const jobs = [];
+  const series = new Map();
+  const pictures = [];
+  const byName = new Intl.Collator("en", { numeric: true });
+  for (const one of found.sort((a, b) => byName.compare(a.path, b.path))) {
+    const folder = one.path.includes("/") ? one.path.replace(/\/[^/]*$/, "") : "";
+    if (NIFTI.test(one.path)) jobs.push({ kind: "volume", files: [one] });
+    else if (DICOM.test(one.path) || (!PICTURE.test(one.path) && (await isDicom(one.file)))) {
+      if (one.file.name.toUpperCase() === "DICOMDIR") continue;
+      if (!series.has(folder)) series.set(folder, []);
+      series.get(folder).push(one);
+    } else if (!folder || PICTURE.test(one.path)) pictures.push(one);
+  }
+  for (const files of series.values()) jobs.push({ kind: "volume", files });
+  const first = pictures.splice(0, 1);
+  if (first.length) jobs.unshift({ kind: "pictures", files: first });
+  while (pictures.length) {
+    jobs.push({ kind: "pictures", files: pictures.splice(0, PICTURES_TOGETHER) });
+  }
+  return jobs;
+}
+
+async function isDicom(file) {
+  const mark = await file.slice(128, 132).text();
+  return mark === "DICM";
+}
+
+/** The name under which a file is sent: its number and ending; its own name stays here. */
+export function sentName(number, path) {
+  const ending = path.match(NIFTI) ?? path.match(DICOM) ?? path.match(PICTURE);
+  return `${number}${ending ? ending[0].toLowerCase() : ""}`;
+}

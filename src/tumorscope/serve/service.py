@@ -1,0 +1,186 @@
+"""Files in memory and a model's name come in, answers as JSON go out: the work behind the API."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from tumorscope.classify import Classifier, Failure, Prediction
+from tumorscope.classify.ahead import usable_cores
+from tumorscope.classify.classifier import Prepared
+from tumorscope.classify.patient import PatientAnswer, sum_up
+from tumorscope.images.dicom import in_series_order, is_dicom
+from tumorscope.images.reading import FileInMemory
+from tumorscope.images.slices import SliceChoice
+from tumorscope.serve.batching import Batcher
+from tumorscope.serve.limits import RefusedRequestError
+from tumorscope.serve.meters import Meters
+from tumorscope.serve.views import View, Wanted, describe, take_view
+
+R = TypeVar("R")
+
+BATCH_SIZE = 32
+
+_Read: TypeAlias = "list[tuple[Prepared | Failure, View | None]]"
+_Answered: TypeAlias = "tuple[Prediction | Failure, dict[str, Any]]"
+
+
+class Service:
+    """Models at work for many requests at once.
+
+    Args:
+        classifiers: The models by name; the first answers where none is named.
+        meters: Told of each answer.
+        threads: How many threads read files and draw pictures; None for one a core.
+    """
+
+    def __init__(
+        self, classifiers: Mapping[str, Classifier], meters: Meters, *, threads: int | None = None
+    ) -> None:
+        self._classifiers = dict(classifiers)
+        self._meters = meters
+        # No more than these threads hold a decoded file at a time, however many wait.
+        self._readers = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="reader")
+        self._batchers = {
+            name: Batcher(
+                classifier, batch_size=BATCH_SIZE, counted=partial(self._meters.batch, name)
+            )
+            for name, classifier in self._classifiers.items()
+        }
+
+    def close(self) -> None:
+        """Let go of the threads, once all requests are answered."""
+        self._readers.shutdown()
+        for batcher in self._batchers.values():
+            batcher.close()
+
+    async def slices(
+        self,
+        files: Sequence[FileInMemory],
+        *,
+        model: str | None = None,
+        choice: SliceChoice | None = None,
+        wanted: Wanted | None = None,
+    ) -> list[dict[str, Any]]:
+        """Judge files slice by slice.
+
+        Args:
+            files: The files.
+            model: Which model; None for the first.
+            choice: Which slices of volumes; by default those with enough head.
+            wanted: What the answers shall hold beside what `tumorscope predict --json` prints.
+
+        Returns:
+            An object a slice, in order; files that cannot be read have one with their error.
+
+        Raises:
+            RefusedRequestError: There is no such model.
+        """
+        name = self._name(model)
+        answered = await self._judge(files, name, choice, wanted or Wanted())
+        return [item for _, item in answered]
+
+    async def volumes(
+        self,
+        files: Sequence[FileInMemory],
+        *,
+        model: str | None = None,
+        choice: SliceChoice | None = None,
+        wanted: Wanted | None = None,
+    ) -> list[dict[str, Any]]:
+        """Judge volumes and series as wholes, and all their slices.
+
+        Args:
+            files: Volumes, or the files of one or several series in any order.
+            model: Which model; None for the first.
+            choice: Which slices of volumes; by default those with enough head.
+            wanted: What the slices' answers shall hold.
+
+        Returns:
+            What `tumorscope predict --patient --json` prints, an object a volume or series, each
+            with its slices' answers along the body under `answers`.
+
+        Raises:
+            RefusedRequestError: There is no such model.
+        """
+        name = self._name(model)
+        in_order = await self._run(_along_the_body, files)
+        answered = await self._judge(in_order, name, choice, wanted or Wanted())
+        confident = self._classifiers[name].confident
+        items = {id(answer): item for answer, item in answered}
+        result = []
+        for whole in sum_up((answer for answer, _ in answered), confident=confident):
+            item = whole.to_json()
+            if isinstance(whole, PatientAnswer):
+                item["answers"] = [items[id(answer)] for answer in whole.answers]
+            result.append(item)
+        return result
+
+    def _name(self, model: str | None) -> str:
+        if model is None:
+            return next(iter(self._classifiers))
+        if model not in self._classifiers:
+            known = ", ".join(f"'{name}'" for name in self._classifiers)
+            raise RefusedRequestError(422, f"no such model here: choose from {known}")
+        return model
+
+    async def _judge(
+        self,
+        files: Sequence[FileInMemory],
+        model: str,
+        choice: SliceChoice | None,
+        wanted: Wanted,
+    ) -> list[_Answered]:
+        """Return the answers to all slices, as values and as JSON, in order."""
+        parts = await asyncio.gather(
+            *(self._judge_file(file, model, choice, wanted) for file in files)
+        )
+        return [answered for part in parts for answered in part]
+
+    async def _judge_file(
+        self, file: FileInMemory, model: str, choice: SliceChoice | None, wanted: Wanted
+    ) -> list[_Answered]:
+        batcher = self._batchers[model]
+        batcher.being_read += 1
+        try:
+            read = await self._run(_read, self._classifiers[model], file, choice, wanted)
+        finally:
+            batcher.being_read -= 1
+        return list(
+            await asyncio.gather(*(self._judge_slice(*item, model, wanted) for item in read))
+        )
+
+    async def _judge_slice(
+        self, slice_: Prepared | Failure, view: View | None, model: str, wanted: Wanted
+    ) -> _Answered:
+        if isinstance(slice_, Failure):
+            self._meters.verdict(model, "unreadable")
+            return slice_, slice_.to_json()
+        answer = await self._batchers[model].judge(slice_)
+        self._meters.verdict(model, answer.verdict)
+        if view is None or not wanted.heatmap:
+            return answer, describe(answer, view, wanted)
+        return answer, await self._run(describe, answer, view, wanted)
+
+    async def _run(self, function: Callable[..., R], *arguments: object) -> R:
+        """Run a function in one of the readers' threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, function, *arguments)
+
+
+def _read(
+    classifier: Classifier, file: FileInMemory, choice: SliceChoice | None, wanted: Wanted
+) -> _Read:
+    """Read a file and keep what the answers need."""
+    return [
+        (item, None) if isinstance(item, Failure) else take_view(item, wanted)
+        for item in classifier.read(file, choice)
+    ]
+
+
+def _along_the_body(files: Sequence[FileInMemory]) -> list[FileInMemory]:
+    """Put DICOM files in order, behind the others."""
+    dicom = [file for file in files if is_dicom(file)]
+    others = [file for file in files if not is_dicom(file)]
+    return [*others, *(in_series_order(dicom) if len(dicom) > 1 else dicom)]

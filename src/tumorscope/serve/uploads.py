@@ -1,0 +1,85 @@
+"""A multipart request comes in, its files go out, in memory; nothing is written to a disk."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from tumorscope.images.reading import FileInMemory
+from tumorscope.serve.limits import Limits, RefusedRequestError, Ticket, too_large
+
+FIELD = "files"
+"""The form's field that holds the files."""
+
+_OTHER_FIELDS = 8
+"""Forms with more other fields are not meant for us."""
+
+
+async def read_files(request: Request, ticket: Ticket, limits: Limits) -> list[FileInMemory]:
+    """Read the files of a request while it arrives.
+
+    Args:
+        request: A request with a multipart form.
+        ticket: Told of every byte, so that too many are noticed when they come, not afterwards.
+        limits: How many files, and how long it may take.
+
+    Raises:
+        RefusedRequestError: The form is damaged, without files, too large, or too slow.
+    """
+    kind = request.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != "multipart/form-data":
+        raise RefusedRequestError(415, f"send a multipart/form-data form with the field '{FIELD}'")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limits.body:
+        raise RefusedRequestError(413, too_large(limits))
+    parser = _Parser(
+        request.headers,
+        _counted(request, ticket),
+        max_files=limits.files,
+        max_fields=_OTHER_FIELDS,
+    )
+    parser.spool_max_size = limits.body + 1
+    try:
+        async with asyncio.timeout(limits.seconds):
+            form = await parser.parse()
+    except TimeoutError:
+        reason = f"the request did not arrive within {limits.seconds:g} s"
+        raise RefusedRequestError(408, reason) from None
+    except MultiPartException as error:
+        if "Too many files" in error.message:
+            reason = f"more than {limits.files} files in one request: send fewer at a time"
+            raise RefusedRequestError(413, reason) from None
+        raise RefusedRequestError(400, f"a damaged form ({error.message})") from None
+    if not parser.ended:
+        raise RefusedRequestError(400, "a damaged form (it ends too early)")
+    uploads = [item for item in form.getlist(FIELD) if isinstance(item, UploadFile)]
+    if not uploads:
+        raise RefusedRequestError(422, f"no files: send them in the form's field '{FIELD}'")
+    files = []
+    for number, upload in enumerate(uploads):
+        files.append(FileInMemory(upload.filename or f"file {number}", upload.file.read()))
+        upload.file.close()
+    return files
+
+
+class _Parser(MultiPartParser):
+    """Starlette's parser of forms, which keeps files in memory up to `spool_max_size` bytes.
+
+    Attributes:
+        ended: Whether the form's own end came.
+    """
+
+    ended = False
+
+    def on_end(self) -> None:
+        """Note the end."""
+        super().on_end()
+        self.ended = True
+
+
+async def _counted(request: Request, ticket: Ticket) -> AsyncGenerator[bytes, None]:
+    async for chunk in request.stream():
+        ticket.take(len(chunk))
+        yield chunk

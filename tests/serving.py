@@ -1,0 +1,47 @@
+"""A running `tumorscope serve`, for the tests that need the real process."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that runs.
+
+    Attributes:
+        address: Where it answers.
+        process: Its process.
+        log: What it wrote to standard error so far.
+    """
+
+    address: str
+    process: "subprocess.Popen[str]"
+    log: Path
+
+
+@contextmanager
+def running(folder: Path, *words: str, token: str = "") -> Iterator[Service]:
+    """Start the command on a free port, and end it with SIGTERM."""
+    code = "from tumorscope.cli.main import main; import sys; sys.exit(main())"
+    command = [sys.executable, "-c", code, "serve", "--port", "0", *words]
+    environment = {**os.environ, "TUMORSCOPE_TOKEN": token}
+    log = folder / "log.txt"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        )
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first.startswith("http://"), log.read_text()
+        port = first.split()[0].rpartition(":")[2]
+        try:
+            yield Service(f"http://127.0.0.1:{port}", process, log)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
