@@ -108,8 +108,7 @@ def localise(
         inside = outline > 127
         highest = float(grown.max())
         shown = grown > LEVEL * highest if highest > 0 else np.zeros_like(inside)
-        peak = np.unravel_index(int(grown.argmax()), grown.shape)
-        peaks.append(highest > 0 and bool(inside[peak]))
+        peaks.append(highest > 0 and bool(inside[_centre_of_highest(heatmap, side)]))
         overlaps.append(2.0 * (shown & inside).sum() / max(1, shown.sum() + inside.sum()))
     return Localisation(
         names=tuple(names),
@@ -117,6 +116,13 @@ def localise(
         peak_inside=np.array(peaks, dtype=np.bool_),
         dice=np.array(overlaps, dtype=np.float64),
     )
+
+
+def _centre_of_highest(heatmap: NDArray[np.float32], side: int) -> tuple[int, int]:
+    """Return row and column, in an outline of that side, of the middle of the highest cell."""
+    row, column = np.unravel_index(int(heatmap.argmax()), heatmap.shape)
+    height, width = heatmap.shape
+    return int((row + 0.5) * side / height), int((column + 0.5) * side / width)
 
 
 def pool_localisations(parts: Iterable[Localisation]) -> Localisation:
