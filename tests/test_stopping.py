@@ -20,7 +20,8 @@ COMMAND = (sys.executable, "-m", "tumorscope.cli.main")
 SURROUNDINGS = {**os.environ, "OMP_NUM_THREADS": "1"}
 """As many threads as this process has, so that sums are made in the same order."""
 
-PATIENCE = 120.0
+PATIENCE = 600.0
+"""Seconds that the slowest machine may take; none waits for them in vain."""
 
 
 def start(words: Sequence[str], *, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:

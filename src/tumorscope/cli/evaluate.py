@@ -29,7 +29,9 @@ def run(options: argparse.Namespace) -> int:
     model = RunFolder(options.model)
     facts = model.data()
     if not model.weights_file.is_file():
-        raise ModelError(f"{model.path}: no weights yet; go on with: train --resume {model.path}")
+        raise ModelError(
+            f"{model.path}: no weights yet; go on with: tumorscope train --resume {model.path}"
+        )
     split = options.split or facts["split"]
     fold = options.fold or facts["fold"] or 1
     learned_from = [Path(path) for path in facts["data"]]
