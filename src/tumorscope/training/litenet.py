@@ -56,7 +56,7 @@ class LiteNet(MappedNetwork):
         frozen: So many of the trunk's first stages (and what comes before) do not learn.
     """
 
-    delicate = ("stem", "stages.0", "stages.1.0")
+    delicate = ("stem", "stages.0")
 
     def __init__(self, classes: int = 4, dropout: float = 0.0, *, frozen: int = 0) -> None:
         super().__init__()
