@@ -155,6 +155,7 @@ def take_turns(
     *,
     rounds: int,
     warm_up: int = _WARM_UP,
+    lead: int = 0,
     progress: Progress = silent,
     label: str = "timing",
 ) -> dict[str, NDArray[np.float64]]:
@@ -164,6 +165,7 @@ def take_turns(
         asks: The functions by name.
         rounds: How often each is timed, at least 1.
         warm_up: Rounds before that, not timed.
+        lead: Calls before each timed one, not timed: they find the caches as they leave them.
         progress: Shows how far the rounds are.
         label: What the progress is called.
 
@@ -173,6 +175,8 @@ def take_turns(
     seconds = {name: np.zeros(rounds) for name in asks}
     for number in progress(range(-warm_up, rounds), total=warm_up + rounds, label=label):
         for name, ask in asks.items():
+            for _ in range(lead):
+                ask()
             began = time.perf_counter()
             ask()
             if number >= 0:

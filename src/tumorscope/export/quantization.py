@@ -95,9 +95,10 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
     """
 
     def __init__(self, grey: NDArray[np.uint8]) -> None:
-        self._parts: Iterator[NDArray[np.float32]] = (
-            to_inputs(grey[start : start + _STEP]) for start in range(0, len(grey), _STEP)
-        )
+        # The calibration wants parts of one size: the last is filled with the first images.
+        step = min(_STEP, len(grey))
+        numbers = np.arange(-(-len(grey) // step) * step).reshape(-1, step) % len(grey)
+        self._parts: Iterator[NDArray[np.float32]] = (to_inputs(grey[part]) for part in numbers)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         """Return the next inputs by name, or None at the end."""
