@@ -42,7 +42,7 @@ def main() -> None:
     fingerprint = hashlib.sha256()
     differences: dict[str, list[float]] = defaultdict(list)
     other_labels: dict[str, int] = defaultdict(int)
-    count = 0
+    count = judged = 0
     for grey in slices(options.pictures):
         fingerprint.update(grey.tobytes())
         count += 1
@@ -52,10 +52,13 @@ def main() -> None:
         assert isinstance(first, Prediction)
         for name, other in zip(names[1:], others, strict=True):
             assert isinstance(other, Prediction), other
+            # (A refusal, of most phantoms, has no probabilities: those of both are compared.)
+            both = first.probabilities.keys() & other.probabilities.keys()
             differences[name].append(
-                max(abs(other.probabilities[key] - p) for key, p in first.probabilities.items())
+                max((abs(other.probabilities[k] - first.probabilities[k]) for k in both), default=0)
             )
             other_labels[name] += other.label != first.label
+        judged += first.label is not None
     figures = {
         name: {
             "largest_difference": round(max(values), 5),
@@ -70,7 +73,12 @@ def main() -> None:
     path = write_record(
         "same_image",
         command="python benchmarks/same_image.py --pictures PATH/kaggle/Testing",
-        figures={"model": classifier.facts.title, "tolerance": TOLERANCE, "formats": figures},
+        figures={
+            "model": classifier.facts.title,
+            "tolerance": TOLERANCE,
+            "judged": judged,
+            "formats": figures,
+        },
         seeds=[],
         n=count,
         data_fingerprint=fingerprint.hexdigest(),
