@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tumorscope.training import architectures
 from tumorscope.training.architectures import build_network
-from tumorscope.training.litenet import LiteNet, load_imagenet
+from tumorscope.training.litenet import DepthwiseConvolution, LiteNet, load_imagenet
 from tumorscope.training.losses import any_tumour_loss, outline_loss
 from tumorscope.training.network import SIZES, Classifier, SliceNet
 from tumorscope.training.recipe import NetworkName, NetworkRecipe
@@ -21,6 +21,7 @@ OTHERS = [LITE, *(NetworkRecipe(name=f"monai:{name}") for name in MONAI)]
 
 TENSORRT_8 = (
     nn.Conv2d,
+    DepthwiseConvolution,
     nn.BatchNorm2d,
     nn.ReLU,
     nn.ReLU6,
@@ -168,6 +169,27 @@ def test_frozen_stages_keep_their_weights_and_statistics() -> None:
     assert all(torch.equal(after[name], value) for name, value in fixed.items())
     assert not network.stages[1].training
     assert network.stages[2].training
+
+
+@pytest.mark.parametrize(("side", "stride"), [(3, 1), (5, 1), (5, 2)])
+def test_gradients_of_depthwise_layers_in_16_bits_are_those_in_32(side: int, stride: int) -> None:
+    torch.manual_seed(0)
+    layer = DepthwiseConvolution(8, 8, side, stride, padding=side // 2, groups=8, bias=False)
+    plain = nn.Conv2d(8, 8, side, stride, padding=side // 2, groups=8, bias=False)
+    plain.load_state_dict(layer.state_dict())
+    found = []
+    for each, mixed in ((layer, True), (plain, False)):
+        maps = torch.randn(2, 8, 12, 12, generator=torch.Generator().manual_seed(1))
+        maps.requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            answer = each(maps * 1.0)
+        assert answer.dtype == (torch.bfloat16 if mixed else torch.float32)
+        answer.float().square().sum().backward()
+        assert maps.grad is not None
+        assert each.weight.grad is not None
+        found.append((maps.grad, each.weight.grad))
+    for own, true in zip(*found, strict=True):
+        assert (own - true).abs().max() < 0.02 * true.abs().max()
 
 
 @pytest.mark.parametrize("classes", [3, 4])

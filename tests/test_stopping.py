@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from small_model import write_model
 from tumorscope.cli.main import main
 
 COMMAND = (sys.executable, "-m", "tumorscope.cli.main")
@@ -145,7 +146,8 @@ def test_predicting_that_was_stopped_leaves_whole_overlays(phantoms: Path, tmp_p
 
     pictures = [str(path) for path in (phantoms / "images").iterdir()] * 20
     folder = tmp_path / "overlays"
-    process = start(["predict", *pictures, "--jsonl", "--overlay", str(folder)])
+    model = str(write_model(tmp_path / "small.onnx"))
+    process = start(["predict", *pictures, "--model", model, "--jsonl", "--overlay", str(folder)])
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["path"] == pictures[0]
     process.send_signal(signal.SIGINT)
@@ -154,7 +156,9 @@ def test_predicting_that_was_stopped_leaves_whole_overlays(phantoms: Path, tmp_p
     assert complaint == "tumorscope: stopped; finished files are whole, nothing else was left\n"
     assert len(said.splitlines()) < len(pictures) - 1
     assert litter(folder) == []
-    for path in folder.iterdir():
+    overlays = list(folder.iterdir())
+    assert 1 <= len(overlays) < len(pictures)
+    for path in overlays:
         with Image.open(path) as picture:
             picture.load()
 
