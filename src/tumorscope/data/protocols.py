@@ -45,7 +45,8 @@ class Partition:
         test: Slices to be judged on.
         leaked: Test slices whose group stands in `train` or `validation` as well; 0 for folds.
         left_out: Training slices dropped because their group is in the test part: of published
-            folds that know a patient under two numbers, or of sets added to the protocol's own.
+            folds that know a patient under two numbers, of sets added to the protocol's own, or
+            joined by twins that were found with these.
         doubted: Slices left out of training because their label is doubted; of folds, left out
             of the test part too.
     """
@@ -82,7 +83,8 @@ PROTOCOLS: Final = {
             explanation=(
                 "Five folds of the Kaggle set by patient where the patient is known and by twin "
                 "cluster where not; images with a doubted label are left out. No patient of the "
-                "test fold was seen in training. The no-tumour images still come from other "
+                "test fold was seen in training: of sets added to Kaggle's, and of folds that "
+                "twins found with them join, what stands in the test part is left out. The no-tumour images still come from other "
                 "scanners than the tumours, so it says little about healthy scans from elsewhere."
             ),
         ),
@@ -172,7 +174,7 @@ def partition(
     else:
         test, others = _fold_parts([item for item in own if not item.doubt], fold, seed)
         train = []
-        if protocol.source != "figshare":
+        if not protocol.source:
             check_groups({"test": test, "train": others})
     # What may stand on both sides by its publisher's folds, or is added from other sets, goes.
     tested = {item.group for item in test}
