@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
 from tumorscope.errors import DataError
-from tumorscope.evaluation.calibration import apply_temperature, fit_temperature, reliability
+from tumorscope.evaluation.calibration import (
+    CONFIDENT,
+    RISK,
+    apply_temperature,
+    confident_threshold,
+    fit_temperature,
+    reliability,
+)
 
 
 def true_logits(seed: int = 0, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -84,3 +91,51 @@ def test_reliability_worked_out_by_hand() -> None:
     assert found.counts.tolist() == [0, 1, 1, 2]
     np.testing.assert_allclose(found.confidence, [np.nan, 0.5, 0.7, 0.9])
     np.testing.assert_allclose(found.accuracy, [np.nan, 1, 0, 1])
+
+
+def drawn_patients(
+    rng: np.random.Generator, count: int, *, slices: int = 4
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Overconfident answers: patients of whom some are hard."""
+    hard = np.repeat(rng.random(count) < 0.15, slices)
+    top = rng.uniform(0.85, 1.0, hard.size)
+    wrong = rng.random(hard.size) < np.where(hard, 0.5, 0.01)
+    probabilities = np.stack([top, 1.0 - top], axis=1)
+    return probabilities, wrong.astype(int), [f"P{n // slices}" for n in range(hard.size)]
+
+
+def test_the_promise_about_new_patients_holds() -> None:
+    rng = np.random.default_rng(3)
+    risks = []
+    for _ in range(200):
+        threshold, holds = confident_threshold(*drawn_patients(rng, 100))
+        assert holds
+        probabilities, labels, _ = drawn_patients(rng, 100)
+        risks.append(((probabilities[:, 0] >= threshold) & (labels == 1)).mean())
+    # It is an expectation, and not kept by never being confident.
+    assert RISK / 2 < np.mean(risks) <= RISK
+    # Without the rule it would be broken.
+    assert (labels[probabilities[:, 0] >= CONFIDENT] == 1).mean() > 2 * RISK
+
+
+def test_the_smallest_threshold_that_keeps_the_promise_by_hand() -> None:
+    # 99 patients with a slice each: one may be wrong and confident, (1 + 1) / 100 = 0.02.
+    top = np.full(99, 0.95)
+    labels = np.zeros(99, dtype=int)
+    top[:3], labels[:3] = (0.91, 0.93, 0.97), 1
+    probabilities = np.stack([top, 1 - top], axis=1)
+    groups = [str(number) for number in range(99)]
+    threshold, holds = confident_threshold(probabilities, labels, groups)
+    assert holds
+    assert 0.93 < threshold < 0.93 + 1e-12
+    # Slices of one patient share that patient's weight: three of its four may be wrong.
+    labels[:4] = (1, 1, 1, 0)
+    found = confident_threshold(probabilities, labels, ["A"] * 4 + groups[4:])
+    assert found == (CONFIDENT, True)
+
+
+def test_few_patients_or_no_mistakes_leave_the_usual_threshold() -> None:
+    probabilities, labels, groups = drawn_patients(np.random.default_rng(1), 48)
+    assert confident_threshold(probabilities, labels, groups) == (CONFIDENT, False)
+    probabilities, labels, groups = drawn_patients(np.random.default_rng(1), 60)
+    assert confident_threshold(probabilities, labels * 0, groups) == (CONFIDENT, True)

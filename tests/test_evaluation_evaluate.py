@@ -1,6 +1,7 @@
 """The evaluation as a whole: its JSON, its levels and folds, and test parts with holes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -125,6 +126,18 @@ def test_folds_are_told_apart() -> None:
     }  # fmt: skip
     assert evaluation.folds[2]["accuracy"] == pytest.approx(2 / 3, abs=1e-6)
     assert list(evaluation.to_json()["by_fold"]) == ["1", "2"]  # type: ignore[call-overload]
+
+
+def test_verdicts_are_counted_and_judged() -> None:
+    predictions = table([0, 1, 2, 3, 0], [0, 1, 2, 0, 0])
+    assert "verdicts" not in evaluate(predictions, title="", facts={}, resamples=20).to_json()
+    said = ("confident", "confident", "uncertain", "confident", "uncertain")
+    evaluation = evaluate(replace(predictions, verdicts=said), title="", facts={}, resamples=20)
+    assert evaluation.to_json()["verdicts"] == {
+        "confident": {"n": 3, "share": 0.6, "accuracy": 0.666667},
+        "uncertain": {"n": 2, "share": 0.4, "accuracy": 1.0},
+        "unsupported": {"n": 0, "share": 0.0, "accuracy": None},
+    }
 
 
 def test_the_same_seed_gives_the_same_json() -> None:

@@ -80,6 +80,15 @@ def test_figures_worked_out_by_hand() -> None:
     assert found["brier"] == pytest.approx(errors / 7)
 
 
+def test_the_accuracy_of_the_surest_nine_tenths_by_hand() -> None:
+    # Ten answers, the least sure of them wrong, and then one of the others too.
+    top = np.linspace(0.5, 0.95, 10)
+    values = np.stack([top, 1 - top, 0 * top, 0 * top], axis=1)
+    assert overall(predictions([1] + [0] * 9, values))["surest_accuracy"] == 1.0
+    found = overall(predictions([1, 0, 0, 1] + [0] * 6, values))["surest_accuracy"]
+    assert found == pytest.approx(8 / 9)
+
+
 def test_figures_of_a_class_worked_out_by_hand() -> None:
     per_class = scores(tally(BY_HAND).sum(axis=0), CLASSES).per_class
     np.testing.assert_allclose(per_class["sensitivity"], [2 / 3, 1, 1 / 2, 0])

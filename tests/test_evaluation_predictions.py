@@ -1,5 +1,6 @@
 """The table of predictions: what it refuses, how it is merged, pooled, saved and read."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,11 +111,12 @@ def test_what_was_saved_is_read_again(
         clusters=tuple(f"{name},1" for name in names),
         probabilities=(raw / raw.sum(axis=1, keepdims=True)).astype(np.float64),
         folds=tuple(range(count)) if data.draw(st.booleans()) else (),
+        verdicts=("uncertain",) * count if data.draw(st.booleans()) else (),
     )
     path = tmp_path_factory.mktemp("table") / "predictions.csv"
     saved.save(path)
     read = Predictions.load(path)
-    for field in ("classes", "names", "labels", "groups", "clusters", "folds"):
+    for field in ("classes", "names", "labels", "groups", "clusters", "folds", "verdicts"):
         assert getattr(read, field) == getattr(saved, field)
     np.testing.assert_array_equal(
         read.probabilities.astype(np.float32), saved.probabilities.astype(np.float32)
@@ -156,10 +158,14 @@ def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path, text: str, mess
 
 def test_folds_are_pooled_in_order() -> None:
     first = table(folds=(1,) * 4, paths=tuple(Path(name) for name in "abcd"))
+    first = replace(first, verdicts=("confident",) * 4)
     second = table(names=tuple("efgh"), folds=(2,) * 4, paths=tuple(Path(x) for x in "efgh"))
     pooled = pool([first, second])
     assert len(pooled) == 8
     assert pooled.folds == (1, 1, 1, 1, 2, 2, 2, 2)
+    assert pooled.verdicts == ()
+    both = pool([first, replace(second, verdicts=("uncertain",) * 4)])
+    assert both.verdicts == ("confident",) * 4 + ("uncertain",) * 4
     assert pooled.paths[4] == Path("e")
     assert pooled.names == first.names + second.names
     np.testing.assert_array_equal(pooled.probabilities[4:], second.probabilities)

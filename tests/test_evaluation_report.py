@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -145,10 +146,13 @@ def test_folds_have_a_table(tmp_path: Path) -> None:
         Predictions.of_slices(slices[4:], np.eye(4)[[0, 1, 2, 2]], classes=CLASSES, fold=2),
     ]
     predictions = pool(folds)
+    predictions = replace(predictions, verdicts=("confident",) * 6 + ("unsupported",) * 2)
     write_report(tmp_path / "report.html", judged(predictions), predictions)
     text, _ = read(tmp_path / "report.html")
     assert "Fold by fold" in text
     assert "2 4 75.0 % 75.0 %" in text
+    assert "confident 6 75.0 % 100 %" in text
+    assert "unsupported 2 25.0 % 50.0 %" in text
 
 
 def test_no_mistake_is_not_called_certainty() -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from tumorscope.classify import Classifier, Prediction
 from tumorscope.classify.model_file import open_model
 from tumorscope.cli.main import main
+from tumorscope.evaluation import Predictions
 from tumorscope.export import FORMATS, export_run, unsupported_operators
 from tumorscope.export.runtimes import open_model as open_exported
 from tumorscope.images import prepare, read_slice
@@ -79,6 +80,21 @@ def test_the_model_file_carries_the_limit(model: Path, lite: Path) -> None:
     (entry,) = onnx.load(model).metadata_props
     assert json.loads(entry.value)["thresholds"]["strange"] == facts.strange
     assert unsupported_operators(onnx.load(model)) == []
+
+
+def test_the_verdicts_that_were_judged_are_those_of_the_model_file(
+    model: Path, lite: Path, phantoms: Path
+) -> None:
+    judged = Predictions.load(lite / "predictions.csv")
+    paths = [phantoms / name.split("/", 1)[1] for name in judged.names]
+    answers = Classifier.load(model).predict(paths)
+    assert tuple(answer.verdict for answer in answers) == judged.verdicts  # type: ignore[union-attr]
+    written = json.loads((lite / "evaluation.json").read_text())["verdicts"]
+    assert {name: figures["n"] for name, figures in written.items()} == {
+        name: judged.verdicts.count(name) for name in written
+    }
+    facts = open_model(model).facts
+    assert facts.confident == load_weights(RunFolder(lite).weights_file).description.confident
 
 
 @pytest.mark.parametrize("name", ["onnx-fp16", "onnx-int8", "torchscript", "openvino"])

@@ -84,8 +84,9 @@ PROTOCOLS: Final = {
                 "Five folds of the Kaggle set by patient where the patient is known and by twin "
                 "cluster where not; images with a doubted label are left out. No patient of the "
                 "test fold was seen in training: of sets added to Kaggle's, and of folds that "
-                "twins found with them join, what stands in the test part is left out. The no-tumour images still come from other "
-                "scanners than the tumours, so it says little about healthy scans from elsewhere."
+                "twins found with them join, what stands in the test part is left out. The "
+                "no-tumour images still come from other scanners than the tumours, so it says "
+                "little about healthy scans from elsewhere."
             ),
         ),
         Protocol(

@@ -1,5 +1,6 @@
 """Probabilities and true classes come in; a temperature, or how far both agree, goes out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,12 @@ BINS: Final = 15
 
 _TEMPERATURES: Final = (0.05, 20.0)
 """Between these the best temperature is sought: outside of them a network is simply broken."""
+
+CONFIDENT: Final = 0.9
+"""The top probability that a confident answer has at least."""
+
+RISK: Final = 0.02
+"""The share of a new patient's slices that may be called confident and yet be wrong, on average."""
 
 _TINY: Final = float(np.finfo(np.float64).tiny)
 
@@ -107,6 +114,41 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     low, high = np.log(_TEMPERATURES)
     found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
+
+
+def confident_threshold(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], groups: Sequence[str]
+) -> tuple[float, bool]:
+    """Find the top probability from which an answer may be called confident.
+
+    Conformal risk control (Angelopoulos et al. 2024, https://arxiv.org/abs/2208.02814): with the
+    smallest threshold at which `(wrong + 1) / (patients + 1)` is at most `RISK`, where `wrong` sums
+    up, over the patients, the share of the slices that are confident and wrong, the expected share
+    of a new patient of the same kind is at most `RISK`. It is never below `CONFIDENT`. With too few
+    patients nothing can be promised, and it is `CONFIDENT`.
+
+    Args:
+        probabilities: Calibrated ones of slices that were not learned from, shape `[N, C]`.
+        labels: True classes as column numbers, shape `[N]`.
+        groups: The patient of each slice, length N.
+
+    Returns:
+        The threshold, and whether it holds the promise.
+    """
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+    patients = int(numbers.max()) + 1
+    weights = 1.0 / np.bincount(numbers)[numbers]
+    top = probabilities.max(axis=1).astype(np.float64)
+    wrong = probabilities.argmax(axis=1) != labels
+    allowed = RISK * (patients + 1) - 1.0
+    if allowed < 0:
+        return CONFIDENT, False
+    threshold = CONFIDENT
+    for value in np.sort(top[wrong & (top >= CONFIDENT)]):
+        if weights[wrong & (top >= threshold)].sum() <= allowed:
+            break
+        threshold = float(np.nextafter(value, 2.0))
+    return threshold, True
 
 
 def apply_temperature(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -21,10 +21,14 @@ FIGURES: Final = (
     "ece",
     "brier",
     "nll",
+    "surest_accuracy",
     "tumour_called_no_tumour",
     "no_tumour_called_tumour",
 )
 """The figures of a `Level`, in the order in which they are written down."""
+
+VERDICTS: Final = ("confident", "uncertain", "unsupported")
+"""What a model says of its own answers."""
 
 Fact = str | int | float
 
@@ -102,6 +106,8 @@ class Evaluation:
         resamples: Resamples of the bootstrap.
         seed: Its seed.
         localisation: How heatmaps lie on outlines; None where there are none.
+        verdicts: By verdict, counting images: `n`, `share` of all, `accuracy`; empty where they
+            are not known.
     """
 
     title: str
@@ -114,6 +120,7 @@ class Evaluation:
     resamples: int
     seed: int
     localisation: Localisation | None = None
+    verdicts: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Return plain Python types for `evaluation.json`: the images' figures at the top."""
@@ -124,6 +131,7 @@ class Evaluation:
             "by_slice": self.slices.to_json(),
             "by_patient": self.patients.to_json(),
             "by_fold": {str(fold): figures for fold, figures in self.folds.items()},
+            **({"verdicts": self.verdicts} if self.verdicts else {}),
             "bootstrap": {"over": "groups", "resamples": self.resamples, "seed": self.seed},
             **(
                 {"localisation": self.localisation.to_json(seed=self.seed)}
@@ -168,6 +176,7 @@ def evaluate(
         resamples=resamples,
         seed=seed,
         localisation=localisation,
+        verdicts=_verdicts(predictions),
     )
 
 
@@ -216,6 +225,20 @@ def _folds(predictions: Predictions) -> dict[int, dict[str, float | None]]:
         table[number] = {
             "n": int(np.count_nonzero(inside)),
             **{name: _figure(float(overall[name])) for name in names},
+        }
+    return table
+
+
+def _verdicts(predictions: Predictions) -> dict[str, dict[str, float | None]]:
+    said = np.array(predictions.verdicts)
+    right = predictions.truth == predictions.said
+    table: dict[str, dict[str, float | None]] = {}
+    for verdict in VERDICTS if said.size else ():
+        inside = said == verdict
+        table[verdict] = {
+            "n": int(inside.sum()),
+            "share": _figure(float(inside.mean())),
+            "accuracy": _figure(float(right[inside].mean())) if inside.any() else None,
         }
     return table
 

@@ -17,6 +17,9 @@ from tumorscope.evaluation.predictions import Predictions
 
 NO_TUMOUR: Final = "notumor"
 
+SUREST: Final = 0.9
+"""The share of the answers that `surest_accuracy` is about."""
+
 _Floats = NDArray[np.float64]
 
 _EPSILON: Final = float(np.finfo(np.float64).eps)
@@ -29,8 +32,8 @@ class Scores:
 
     Attributes:
         overall: Arrays of shape `[...]` by name: `accuracy`, `balanced_accuracy`, `macro_f1`,
-            `ece`, `brier`, `nll`, and, where `notumor` is a class, `tumour_called_no_tumour` and
-            `no_tumour_called_tumour`.
+            `ece`, `brier`, `nll`, `surest_accuracy`, and, where `notumor` is a class,
+            `tumour_called_no_tumour` and `no_tumour_called_tumour`.
         per_class: Arrays of shape `[..., C]` by name: `precision`, `sensitivity`, `specificity`,
             `f1`.
     """
@@ -46,8 +49,9 @@ def tally(predictions: Predictions) -> _Floats:
         predictions: N images in C classes.
 
     Returns:
-        Shape `[N, C * C + 3 * BINS + 2]`: its cell of the confusion matrix (rows true, columns
-        said), its calibration bin (count, right, confidence), squared error, log-likelihood.
+        Shape `[N, C * C + 3 * BINS + 4]`: its cell of the confusion matrix (rows true, columns
+        said), its calibration bin (count, right, confidence), squared error, log-likelihood,
+        whether it is among the surest answers, whether among those and right.
     """
     count, classes = predictions.probabilities.shape
     rows = np.arange(count)
@@ -59,14 +63,10 @@ def tally(predictions: Predictions) -> _Floats:
     bins[rows, bin_numbers(top)] = np.stack([np.ones(count), truth == said, top], axis=1)
     error = ((predictions.probabilities - np.eye(classes)[truth]) ** 2).sum(axis=1)
     surprise = -np.log(np.clip(predictions.probabilities[rows, truth], _EPSILON, 1))
+    surest = top >= np.sort(top)[int(count * (1 - SUREST) + 1e-6)]
+    columns = (error, surprise, surest, surest & (truth == said))
     return np.concatenate(
-        [
-            confusion.reshape(count, -1),
-            bins.reshape(count, -1),
-            error[:, None],
-            surprise[:, None],
-        ],
-        axis=1,
+        [confusion.reshape(count, -1), bins.reshape(count, -1), np.stack(columns, axis=1)], axis=1
     )
 
 
@@ -82,6 +82,8 @@ def scores(sums: _Floats, classes: tuple[str, ...]) -> Scores:
     F1 over those that are there or were said (both as in scikit-learn). ECE is the expected
     calibration error over `BINS` equal-width bins of the top probability (Guo et al., ICML 2017).
     The Brier score is the sum over classes of the squared errors (Brier 1950: 0 to 2).
+    `surest_accuracy` is that of the share `SUREST` of the answers with the highest probabilities
+    (and of those with as high a one).
 
     Args:
         sums: Sums of rows, shape `[..., K]`.
@@ -91,7 +93,7 @@ def scores(sums: _Floats, classes: tuple[str, ...]) -> Scores:
         The figures; NaN where one has nothing to stand on.
     """
     confusion = confusion_of(sums, len(classes))
-    bins = sums[..., len(classes) ** 2 : -2].reshape(*sums.shape[:-1], BINS, 3)
+    bins = sums[..., len(classes) ** 2 : -4].reshape(*sums.shape[:-1], BINS, 3)
     total = confusion.sum(axis=(-2, -1))
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     true, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
@@ -102,8 +104,9 @@ def scores(sums: _Floats, classes: tuple[str, ...]) -> Scores:
         "balanced_accuracy": _mean_of_defined(sensitivity),
         "macro_f1": _mean_of_defined(f1),
         "ece": _ratio(np.abs(bins[..., 1] - bins[..., 2]).sum(axis=-1), total),
-        "brier": _ratio(sums[..., -2], total),
-        "nll": _ratio(sums[..., -1], total),
+        "brier": _ratio(sums[..., -4], total),
+        "nll": _ratio(sums[..., -3], total),
+        "surest_accuracy": _ratio(sums[..., -1], sums[..., -2]),
     }
     if NO_TUMOUR in classes:
         healthy = classes.index(NO_TUMOUR)

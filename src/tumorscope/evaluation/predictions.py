@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from tumorscope.files import write_bytes
 
 _COLUMN: str = "probability_"
 """What a CSV column of probabilities is called before the class's name."""
+
+_OPTIONAL: Final = ("folds", "verdicts", "paths")
+"""Columns that a table may lack."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,6 +35,7 @@ class Predictions:
         clusters: Images with the same one show the same slice, length N.
         probabilities: Shape `[N, C]`, float64; every row sums to 1.
         folds: The fold in which each image was tested, length N; empty when there are no folds.
+        verdicts: What the model said of its answers, length N; empty when not known.
         paths: The image files, length N, for pictures of mistakes; empty when not known.
 
     Raises:
@@ -44,6 +49,7 @@ class Predictions:
     clusters: tuple[str, ...]
     probabilities: NDArray[np.float64]
     folds: tuple[int, ...] = ()
+    verdicts: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
@@ -69,9 +75,9 @@ class Predictions:
                 f"{count} images in {len(self.classes)} classes need probabilities of shape "
                 f"{(count, len(self.classes))}, not {self.probabilities.shape}"
             )
-        for what in ("labels", "groups", "clusters", "folds", "paths"):
+        for what in ("labels", "groups", "clusters", *_OPTIONAL):
             length = len(getattr(self, what))
-            if length != count and not (what in ("folds", "paths") and length == 0):
+            if length != count and not (what in _OPTIONAL and length == 0):
                 raise DataError(f"{count} images need as many {what}, not {length}")
         for name, group, cluster in zip(self.names, self.groups, self.clusters, strict=True):
             if not group or not cluster:
@@ -111,6 +117,7 @@ class Predictions:
         *,
         classes: Sequence[str],
         fold: int | None = None,
+        verdicts: Sequence[str] = (),
     ) -> "Predictions":
         """Put a catalogue's slices and a model's answers together.
 
@@ -120,6 +127,7 @@ class Predictions:
             probabilities: Shape `[N, C]`.
             classes: The names of the columns.
             fold: The fold in which all of them were tested.
+            verdicts: What the model said of its answers, length N or 0.
 
         Returns:
             The predictions, in the order of the slices, by the names of `slice_name`.
@@ -138,6 +146,7 @@ class Predictions:
             clusters=clusters,
             probabilities=np.asarray(probabilities, dtype=np.float64),
             folds=() if fold is None else (fold,) * len(slices),
+            verdicts=tuple(verdicts),
             paths=tuple(item.path for item in slices),
         )
 
@@ -169,8 +178,9 @@ class Predictions:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         folds = ["fold"] if self.folds else []
+        verdicts = ["verdict"] if self.verdicts else []
         columns = [_COLUMN + name for name in self.classes]
-        writer.writerow(["name", "label", "said", "group", "cluster", *folds, *columns])
+        writer.writerow(["name", "label", "said", "group", "cluster", *folds, *verdicts, *columns])
         for row, name in enumerate(self.names):
             writer.writerow(
                 [
@@ -180,6 +190,7 @@ class Predictions:
                     self.groups[row],
                     self.clusters[row],
                     *self.folds[row : row + 1],
+                    *self.verdicts[row : row + 1],
                     *(f"{value:.9g}" for value in self.probabilities[row]),
                 ]
             )
@@ -213,6 +224,7 @@ class Predictions:
                 clusters=tuple(row["cluster"] for row in rows),
                 probabilities=np.array([[float(row[name]) for name in columns] for row in rows]),
                 folds=tuple(int(row["fold"]) for row in rows) if "fold" in header else (),
+                verdicts=tuple(row["verdict"] for row in rows) if "verdict" in header else (),
             )
         except KeyError as error:
             raise DataError(f"{path}: no column {error}: not a table of predictions") from None
@@ -225,7 +237,7 @@ class Predictions:
 def pool(parts: Iterable[Predictions]) -> Predictions:
     """Put the predictions of several folds into one table.
 
-    Folds and paths are kept when every part has them.
+    Folds, verdicts and paths are kept when every part has them.
 
     Args:
         parts: The predictions, one a fold.
@@ -257,16 +269,12 @@ def pool(parts: Iterable[Predictions]) -> Predictions:
         groups=tuple(group for table in tables for group in table.groups),
         clusters=tuple(cluster for table in tables for cluster in table.clusters),
         probabilities=np.concatenate([table.probabilities for table in tables]),
-        folds=(
-            tuple(fold for table in tables for fold in table.folds)
-            if all(table.folds for table in tables)
+        **{
+            what: tuple(value for table in tables for value in getattr(table, what))
+            if all(getattr(table, what) for table in tables)
             else ()
-        ),
-        paths=(
-            tuple(path for table in tables for path in table.paths)
-            if all(table.paths for table in tables)
-            else ()
-        ),
+            for what in _OPTIONAL
+        },
     )
 
 

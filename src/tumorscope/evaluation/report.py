@@ -31,6 +31,11 @@ _OVERALL_ROWS: Final = (
     ("ece", "calibration error (ECE)", "mean gap of probability and truth: lower is better"),
     ("brier", "Brier score", "squared error, 0 to 2: lower is better"),
     ("nll", "negative log-likelihood", "lower is better"),
+    (
+        "surest_accuracy",
+        "accuracy of the surest 90 %",
+        "of the answers with the highest probability",
+    ),
 )
 """Figure, its name for people, what it is."""
 

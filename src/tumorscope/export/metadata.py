@@ -12,9 +12,6 @@ from tumorscope.training.weights import TrainedNetwork
 LICENSE: Final = "Apache-2.0"
 INTENDED_USE: Final = "Research use only: not a medical device, not for diagnosis."
 
-_CONFIDENT: Final = 0.9
-"""A largest probability of at least this much makes a confident verdict."""
-
 
 def metadata_of(
     run: RunFolder, trained: TrainedNetwork, *, name: str | None = None
@@ -38,8 +35,11 @@ def metadata_of(
         "input_size": description.input_size,
         "preparation": description.preparation,
         "temperature": description.temperature,
-        "thresholds": {"confident": _CONFIDENT}
-        | ({} if description.strange is None else {"strange": description.strange}),
+        "thresholds": {
+            name: value
+            for name in ("confident", "risk", "strange")
+            if (value := getattr(description, name)) is not None
+        },
         "data": {name: data[name] for name in ("fingerprint", "split", "fold", "counts")},
         "recipe": recipe.model_dump(),
         "created": datetime.now(UTC).date().isoformat(),

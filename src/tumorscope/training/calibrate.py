@@ -1,5 +1,6 @@
 """A trained network and its inputs come in, the same network that knows its limits goes out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tumorscope.evaluation.calibration import fit_temperature
+from tumorscope.evaluation.calibration import RISK, confident_threshold, fit_temperature
 from tumorscope.training.litenet import LiteNet
 from tumorscope.training.weights import TrainedNetwork
 
@@ -26,14 +27,16 @@ def calibrate(
     train: NDArray[np.uint8],
     validation: NDArray[np.uint8],
     labels: NDArray[np.int64],
+    groups: Sequence[str],
 ) -> TrainedNetwork:
-    """Fit the temperature and, where the network can tell, what it was not made for.
+    """Fit the temperature, what is confident and, where the network can tell, what is strange.
 
     Args:
         trained: The network, with its best weights; what it knows of typical pictures is replaced.
         train: Inputs that it learned from, `[N, S, S]`, grey values 0 to 255.
         validation: Inputs that it did not learn from, at least one.
         labels: True classes' numbers of the latter.
+        groups: Their patients.
 
     Returns:
         The network with a complete description.
@@ -48,6 +51,9 @@ def calibrate(
         strange = round(_MARGIN * float(np.quantile(found.numpy(), _TYPICAL)), 4)
     temperature = fit_temperature(trained.logits(validation), labels)
     description = replace(trained.description, temperature=temperature, strange=strange)
+    scaled = replace(trained, description=description)
+    confident, holds = confident_threshold(scaled.probabilities(validation), labels, groups)
+    description = replace(description, confident=round(confident, 6), risk=RISK if holds else None)
     return replace(trained, description=description)
 
 

@@ -157,6 +157,7 @@ def fit(
         train=train.grey,
         validation=validation.grey,
         labels=np.array([partition.classes.index(item.label) for item in validation.slices]),
+        groups=[item.group for item in validation.slices],
     )
     save_weights(run.weights_file, calibrated)
     return run

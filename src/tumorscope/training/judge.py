@@ -70,11 +70,13 @@ def judge(
         progress=progress,
         label="reading test",
     )
+    probabilities = trained.probabilities(inputs.grey)
     predictions = Predictions.of_slices(
         inputs.slices,
-        trained.probabilities(inputs.grey),
+        probabilities,
         classes=classes,
         fold=partition.fold or None,
+        verdicts=trained.verdicts(inputs.grey, probabilities),
     )
     evaluation = evaluate(
         predictions,
@@ -143,6 +145,7 @@ def _facts(
         ),
         "seed": run.recipe().training.seed,
         "temperature": round(trained.description.temperature, 4),
+        "confident from a probability of": round(trained.description.confident, 4),
         "training images": sum(data["counts"]["train"].values()),
         "validation images": sum(data["counts"]["validation"].values()),
         "left out for doubted labels": data["left_out_for_doubted_labels"],

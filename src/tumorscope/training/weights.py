@@ -12,10 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from tumorscope.classify.results import Verdict
 from tumorscope.errors import ModelError
+from tumorscope.evaluation.calibration import CONFIDENT
 from tumorscope.files import write_bytes
 from tumorscope.images import PREPARATION_VERSION
 from tumorscope.training.architectures import build_network
+from tumorscope.training.litenet import LiteNet
 from tumorscope.training.network import MappedNetwork
 from tumorscope.training.recipe import NetworkRecipe
 
@@ -34,6 +37,9 @@ class Description:
         temperature: What logits are divided by before the softmax (Guo et al. 2017).
         strange: A picture whose strangeness is above this is of no kind that was learned from;
             None where the network cannot tell.
+        confident: The top probability from which an answer is called confident.
+        risk: The largest expected share of a new patient's slices that are confident and wrong;
+            None where nothing can be promised.
     """
 
     network: dict[str, Any]
@@ -42,6 +48,8 @@ class Description:
     preparation: int = PREPARATION_VERSION
     temperature: float = 1.0
     strange: float | None = None
+    confident: float = CONFIDENT
+    risk: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +100,37 @@ class TrainedNetwork:
                 maps = self.network.forward_with_maps(inputs)[1].float().cpu().numpy()
                 answers.append(maps[np.arange(len(maps)), chosen[start:end]])
         return np.concatenate(answers) if answers else None
+
+    def strangeness(
+        self, grey: NDArray[np.uint8], *, batch_size: int = 128
+    ) -> NDArray[np.float32] | None:
+        """Return how unlike the training pictures inputs `[N, S, S]` are, shape `[N]`.
+
+        None where the network cannot tell.
+        """
+        if not isinstance(self.network, LiteNet):
+            return None
+        answers = [np.empty(0, dtype=np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(grey), batch_size):
+                part = torch.from_numpy(grey[start : start + batch_size])[:, None]
+                inputs = part.to(self._device()).float()
+                answers.append(self.network.forward_with_limits(inputs)[2].float().cpu().numpy())
+        return np.concatenate(answers)
+
+    def verdicts(
+        self, grey: NDArray[np.uint8], probabilities: NDArray[np.float64]
+    ) -> tuple[Verdict, ...]:
+        """Return the verdicts on inputs `[N, S, S]` with these probabilities, `[N, classes]`."""
+        sure = probabilities.max(axis=1) >= self.description.confident
+        strange = np.zeros(len(grey), dtype=bool)
+        values = self.strangeness(grey)
+        if values is not None and self.description.strange is not None:
+            strange = values > self.description.strange
+        return tuple(
+            "unsupported" if odd else "confident" if high else "uncertain"
+            for odd, high in zip(strange, sure, strict=True)
+        )
 
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
