@@ -41,6 +41,13 @@ def test_no_strength_is_no_change() -> None:
     assert torch.equal(Augmentation()(grey.clone()), grey)
 
 
+@pytest.mark.parametrize("rotation", [0.0, 5.0])
+def test_the_pictures_may_come_out_smaller(rotation: float) -> None:
+    small = Augmentation(rotation=rotation)(disc(64).repeat(3, 2, 1, 1), 32)
+    assert small.shape == (3, 2, 32, 32)
+    torch.testing.assert_close(small[:1, :1], disc(32), atol=20.0, rtol=0)
+
+
 def test_a_flip_of_probability_one_mirrors_left_to_right() -> None:
     grey = noise_pictures()
     torch.testing.assert_close(Augmentation(flip=1.0)(grey), grey.flip(-1), atol=0.01, rtol=0)

@@ -480,11 +480,19 @@ def test_early_stopping_ends_its_patience_after_the_best_epoch(run: Run) -> None
 
 
 def batches(
-    count: int, size: int, *, rank: int, processes: int, epoch: int, twins: int = 0
+    count: int,
+    size: int,
+    *,
+    rank: int = 0,
+    processes: int = 1,
+    epoch: int = 0,
+    twins: int = 0,
+    added_share: float = 1.0,
 ) -> list[list[int]]:
     """The numbers of the slices that each batch holds, as one of several processes sees them.
 
-    With twins so many neighbours show one slice, and an epoch one of them.
+    With twins so many neighbours show one slice, and an epoch one of them. The second half of the
+    slices is of an added set.
     """
     module = SimpleNamespace(
         trainer=SimpleNamespace(world_size=processes),
@@ -494,8 +502,16 @@ def batches(
     )
     numbers = torch.arange(count)
     clusters = numbers // twins if twins else numbers
-    part = Part(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), numbers, clusters)
-    found = Batches(cast(Fitting, module), part, size, shuffle=True, unique=bool(twins))
+    grey = torch.zeros(count, 1, 2, 2, dtype=torch.uint8)
+    part = Part(grey, numbers, clusters, numbers >= count // 2)
+    found = Batches(
+        cast(Fitting, module),
+        part,
+        size,
+        shuffle=True,
+        unique=bool(twins),
+        added_share=added_share,
+    )
     assert len(found) == len(list(found))
     return [batch.labels.tolist() for batch in found]
 
@@ -527,3 +543,29 @@ def test_an_epoch_of_unique_slices_shows_one_twin_of_each_set_and_not_always_the
     shown = [[number for batch in each for number in batch] for each in epochs]
     assert all(len({number // 4 for number in each}) == len(each) == 8 for each in shown)
     assert {number for each in shown for number in each} > set(range(10))
+
+
+@pytest.mark.parametrize("twins", [0, 4])
+def test_an_epoch_shows_a_share_of_the_added_sets_and_not_always_the_same(twins: int) -> None:
+    epochs = [
+        [n for each in batches(80, 13, epoch=epoch, twins=twins, added_share=0.3) for n in each]
+        for epoch in range(12)
+    ]
+    usual = 40 // max(1, twins)
+    for shown in epochs:
+        assert sum(number < 40 for number in shown) == usual
+        assert sum(number >= 40 for number in shown) == 0.3 * usual
+    assert len({number for shown in epochs for number in shown if number >= 40}) > 15
+
+
+def test_pictures_grow_in_steps_to_the_size(run: Run) -> None:
+    module = SimpleNamespace(
+        recipe=load_recipe("quick", ["input.size=128", "input.start=64", "training.epochs=7"])
+    )
+    grown = []
+    for module.current_epoch in range(7):
+        grown.append(Fitting._side(cast(Fitting, module)))
+    assert grown == [64, 64, 64, 96, 96, 128, 128]
+    # And a run takes it.
+    done = run("grown", "input.size=64", "input.start=32", "training.epochs=2")
+    assert [row["epoch"] for row in figures(done)] == ["1", "2"]

@@ -39,18 +39,21 @@ class Augmentation:
     blur: float = 0.0
     noise: float = 0.0
 
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, pictures: Tensor, side: int | None = None) -> Tensor:
         """Change a batch.
 
         Args:
             pictures: Grey values 0 to 255, float, shape `[N, 1, S, S]`; with a second channel
                 (outlines), that is moved with the first and not changed otherwise.
+            side: Of the pictures that go out; their own when left out.
 
         Returns:
-            The changed batch, same range, shape and device.
+            The changed batch, same range and device.
         """
-        if self.rotation or self.flip or self.shift or self.zoom or self.stretch or self.turn:
-            pictures = self._move(pictures)
+        side = side or pictures.shape[-1]
+        moves = self.rotation or self.flip or self.shift or self.zoom or self.stretch or self.turn
+        if moves or side != pictures.shape[-1]:
+            pictures = self._move(pictures, side)
         if pictures.shape[1] == 1:
             return self._change_values(pictures)
         return torch.cat([self._change_values(pictures[:, :1]), pictures[:, 1:]], dim=1)
@@ -67,7 +70,7 @@ class Augmentation:
             grey = grey + torch.randn_like(grey) * (255.0 * share)
         return grey.clamp(0.0, 255.0)
 
-    def _move(self, grey: Tensor) -> Tensor:
+    def _move(self, grey: Tensor, side: int) -> Tensor:
         count, device = len(grey), grey.device
         angle = _uniform(count, device, math.radians(self.rotation))
         if self.turn:
@@ -86,7 +89,7 @@ class Augmentation:
         grid = _grid(
             (mirror * cosine * stretch, -mirror * sine * stretch, right),
             (sine / stretch, cosine / stretch, down),
-            grey.shape[-1],
+            side,
         )
         return nn.functional.grid_sample(
             grey, grid, mode="bilinear", padding_mode="zeros", align_corners=False

@@ -122,8 +122,8 @@ def fit(
     module = Fitting(
         network,
         recipe,
-        _part(train, partition.classes),
-        _part(validation, partition.classes),
+        _part(train, partition),
+        _part(validation, partition),
         no_tumour=no_tumour,
     )
     if trainer.is_global_zero and not resume:
@@ -179,17 +179,22 @@ def _check_classes(train: Inputs, classes: Sequence[str]) -> None:
             raise DataError(f"no training picture of class '{name}' can be read")
 
 
-def _part(inputs: Inputs, classes: Sequence[str]) -> Part:
+def _part(inputs: Inputs, partition: Partition) -> Part:
     labels = [
-        ANY if item.label == ANY_TUMOUR else classes.index(item.label) for item in inputs.slices
+        ANY if item.label == ANY_TUMOUR else partition.classes.index(item.label)
+        for item in inputs.slices
     ]
     # A slice without a known cluster is alone in its own.
     twins = [item.cluster or slice_name(item) for item in inputs.slices]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(twins))}
+    # What is a twin of the protocol's own slices adds nothing.
+    source = partition.protocol.source
+    own = {name for name, item in zip(twins, inputs.slices, strict=True) if item.source == source}
     part = Part(
         torch.from_numpy(inputs.grey)[:, None],
         torch.tensor(labels),
         torch.tensor([numbers[name] for name in twins]),
+        torch.tensor([bool(source) and name not in own for name in twins]),
     )
     if inputs.outlines is not None and inputs.outlined is not None:
         part.outlines = torch.from_numpy(inputs.outlines)[:, None]

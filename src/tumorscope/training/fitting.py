@@ -35,6 +35,7 @@ class Part:
         grey: Grey values 0 to 255, uint8, shape `[N, 1, S, S]`.
         labels: Class numbers or `ANY`, int64, shape `[N]`.
         clusters: Numbers of sets of twins, int64, shape `[N]`.
+        added: Which slices come from sets added to the protocol's own, bool, shape `[N]`.
         outlines: Tumours, 0 to 255, uint8, shape `[N, 1, S, S]`; None where nobody asks.
         outlined: Which of the outlines are known to be true, bool, shape `[N]`.
     """
@@ -42,6 +43,7 @@ class Part:
     grey: Tensor
     labels: Tensor
     clusters: Tensor
+    added: Tensor
     outlines: Tensor | None = None
     outlined: Tensor | None = None
 
@@ -151,6 +153,7 @@ class Fitting(lightning.LightningModule):
             self.recipe.training.batch_size,
             shuffle=True,
             unique=self.recipe.training.sampling == "unique",
+            added_share=self.recipe.training.added_share,
         )
 
     def val_dataloader(self) -> "Batches":
@@ -167,7 +170,7 @@ class Fitting(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of one augmented batch."""
         pictures, labels, outlined = batch
-        inputs = self.augment(pictures.float())
+        inputs = self.augment(pictures.float(), self._side())
         mixed, partner, share = _mix(inputs, self.recipe.loss.mixup)
         grey = mixed[:, :1].contiguous(memory_format=torch.channels_last)
         if outlined is None:
@@ -212,6 +215,14 @@ class Fitting(lightning.LightningModule):
         # the running means of their batch norms differ a little.
         self.log_dict({**row, "score": score}, sync_dist=True)
 
+    def _side(self) -> int:
+        """Return the side of this epoch's pictures, which grows in equal steps of 32 pixels."""
+        size, start = self.recipe.input.size, self.recipe.input.start
+        if not start:
+            return size
+        steps = (size - start) // 32 + 1
+        return start + 32 * (self.current_epoch * steps // self.recipe.training.epochs)
+
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss of slices of known and of unknown kind."""
         unnamed = labels == ANY
@@ -253,14 +264,22 @@ class Batches:
         shuffle: Whether the order is drawn anew each epoch; a last, smaller batch is then left
             out (it holds other pictures each epoch) unless it is the only one.
         unique: Whether an epoch shows one picture, drawn anew, of each set of twins.
+        added_share: The share of the slices of added sets that an epoch shows, drawn anew.
     """
 
     def __init__(
-        self, module: Fitting, part: Part, size: int, *, shuffle: bool, unique: bool = False
+        self,
+        module: Fitting,
+        part: Part,
+        size: int,
+        *,
+        shuffle: bool,
+        unique: bool = False,
+        added_share: float = 1.0,
     ) -> None:
         self._module, self._part, self._size, self._shuffle = module, part, size, shuffle
-        self._unique = unique
-        self._count = len(np.unique(part.clusters.numpy())) if unique else len(part)
+        self._unique, self._added_share = unique, added_share
+        self._count = len(self._chosen(torch.arange(len(part))))
 
     def __len__(self) -> int:
         count = self._count
@@ -274,8 +293,7 @@ class Batches:
             generator = torch.Generator()
             generator.manual_seed(module.recipe.training.seed * 10_007 + module.current_epoch)
             order = torch.randperm(len(part), generator=generator)
-            if self._unique:
-                order = _first_of_each(part.clusters, order)
+            order = self._chosen(order)
             order = order[module.global_rank :: module.trainer.world_size]
         else:
             order = torch.arange(len(part))
@@ -283,6 +301,16 @@ class Batches:
         for number in range(len(self)):
             chosen = order[number * self._size : (number + 1) * self._size]
             yield part.batch(chosen)
+
+    def _chosen(self, order: Tensor) -> Tensor:
+        """Return what an epoch shows of the numbers in `order`, in that order."""
+        if self._unique:
+            order = _first_of_each(self._part.clusters, order)
+        if self._added_share < 1.0:
+            added = self._part.added[order]
+            shown = int(added.sum() * self._added_share)
+            order = order[~added | (added.cumsum(0) <= shown)]
+        return order
 
 
 def _first_of_each(clusters: Tensor, order: Tensor) -> Tensor:

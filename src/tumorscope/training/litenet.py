@@ -91,14 +91,14 @@ class LiteNet(MappedNetwork):
 
     def forward_with_limits(self, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits, class maps and how unlike the training pictures each one is, `[N]`."""
-        kept = self._pyramid_maps(grey)
+        kept = self.trunk_maps(grey)
         logits, outline = self._judge(kept)
         strangeness: Tensor = self.typicality(kept[1].mean(dim=(2, 3)))
         return logits, self._class_maps(outline), strangeness
 
     def typical_features(self, grey: Tensor) -> Tensor:
         """Return the features that `typicality` is learned from, `[N, width]`."""
-        return self._pyramid_maps(grey)[1].mean(dim=(2, 3))
+        return self.trunk_maps(grey)[1].mean(dim=(2, 3))
 
     def _class_maps(self, outline: Tensor) -> Tensor:
         shown = outline.sigmoid()
@@ -110,10 +110,10 @@ class LiteNet(MappedNetwork):
 
     def forward_with_outline(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits `[N, classes]` and the outline's logits `[N, 1, S/8, S/8]`."""
-        return self._judge(self._pyramid_maps(grey))
+        return self._judge(self.trunk_maps(grey))
 
-    def _pyramid_maps(self, grey: Tensor) -> list[Tensor]:
-        """Return the maps of the stages in `_PYRAMID`."""
+    def trunk_maps(self, grey: Tensor) -> list[Tensor]:
+        """Return maps `[N, channels, h, w]` at an 8th, a 16th and a 32nd of the side."""
         maps = self.stem(grey * (1.0 / 128.0) - 1.0)
         kept = []
         for number, stage in enumerate(self.stages):

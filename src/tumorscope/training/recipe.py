@@ -62,9 +62,13 @@ class InputRecipe(_Section):
 
     Attributes:
         size: Its side in pixels; a multiple of 32, so that halving five times leaves no rest.
+        start: The side of the pictures in the first epochs of training, which grows to `size` in
+            steps of 32 (progressive learning, Tan & Le 2021, https://arxiv.org/abs/2104.00298);
+            0: `size` from the first one.
     """
 
     size: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = 128
+    start: Annotated[int, Field(ge=0, le=512, multiple_of=32)] = 0
 
 
 class AugmentationRecipe(_Section):
@@ -135,6 +139,8 @@ class TrainingRecipe(_Section):
         monitor: What the best epoch is chosen by.
         sampling: `slices`: an epoch shows every picture once; `unique`: one picture, drawn anew,
             of each set of twins.
+        added_share: The share of the slices of sets added to the protocol's own that an epoch
+            shows, drawn anew.
         averaging: Decay, a step, of the moving average of the weights that is judged and kept
             (Tarvainen & Valpola 2017); 0: the last weights are.
         early_stopping: Epochs without a better one before training ends; 0: never.
@@ -147,6 +153,7 @@ class TrainingRecipe(_Section):
     validation_share: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     monitor: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
     sampling: Literal["slices", "unique"] = "slices"
+    added_share: Share = 1.0
     averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     early_stopping: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -165,6 +172,8 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
+        if self.input.start > self.input.size:
+            raise ValueError("input.start is larger than input.size")
         own = self.network.name == "litenet"
         for field, used in {
             "network.weights": self.network.weights != "none",
