@@ -41,6 +41,8 @@ def rebuild(text: str) -> str:
         "audit": audit_table,
         "altered": altered_table,
         "jetson": jetson_table,
+        "leak": leak_table,
+        "elsewhere": elsewhere_table,
     }
     for name, build in tables.items():
         start = _START.format(name)
@@ -73,6 +75,51 @@ def accuracy_table() -> str:
             f"| {low * 100:.1f} to {high * 100:.1f} % "
             f"| {'' if missed is None else f'{missed:.1%}'} "
             f"| {first['training_accuracy']:.1%} | {first['leaked']:,} |"
+        )
+    return "\n".join(rows)
+
+
+def leak_table() -> str:
+    """Return what one recipe reaches on Kaggle's own split and by patient."""
+    rows = [
+        "| recipe | Kaggle's own split | by patient | test images with their patient in training |",
+        "|---|---|---|---|",
+    ]
+    for recipe in ("quick",):
+        leaky, apart = (_read(f"{recipe}_{name}") for name in ("kaggle-official", "kaggle-patient"))
+        first = leaky["figures"]["by_seed"][0]
+        shares = [record["figures"]["mean_accuracy"] for record in (leaky, apart)]
+        rows.append(
+            f"| `{recipe}` | {shares[0]:.1%} | {shares[1]:.1%} "
+            f"| {first['leaked']:,} of {first['n']:,}; by patient 0 |"
+        )
+    return "\n".join(rows)
+
+
+def elsewhere_table() -> str:
+    """Return what the bundled model makes of scans that nothing was trained on."""
+    figures = _read("elsewhere_edge")["figures"]
+    sets = {
+        "healthy child, T1, DICOM series": figures["healthy_dicom"],
+        **{
+            f"ICBM 152 average head, {axis}": found
+            for axis, found in figures["healthy_icbm"].items()
+        },
+        "treated glioma of another hospital, clearly visible": figures["glioma_tcia"],
+        **{
+            f"no brain MRI: {name.replace('_', ' ')}": found
+            for name, found in figures["not_brain_mri"].items()
+        },
+    }
+    rows = [
+        "| slices | n | called a tumour | confidently so | called glioma | refused |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in sets.items():
+        refused = found["verdicts"].get("unsupported", 0) / found["n"]
+        rows.append(
+            f"| {name} | {found['n']} | {found['tumour']:.1%} | {found['tumour_confident']:.1%} "
+            f"| {found['glioma']:.1%} | {refused:.1%} |"
         )
     return "\n".join(rows)
 
