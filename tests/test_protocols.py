@@ -162,6 +162,20 @@ def test_added_sets_never_leak_into_the_test_part() -> None:
     assert any(item.source == "figshare" for item in learned)
 
 
+def test_everything_trains_and_nothing_tests() -> None:
+    own = patients(40, source="kaggle")
+    own[7] = replace(own[7], doubt="seen twice")
+    added = [replace(item, source="figshare", name=f"added {item.name}") for item in own[::2]]
+    catalogue = Catalogue((*own, *added))
+    parts = partition(catalogue, split="everything")
+    assert (parts.test, parts.fold, parts.left_out, parts.doubted) == ((), 0, 0, 1)
+    learned = {(item.source, item.name) for item in (*parts.train, *parts.validation)}
+    assert learned == {(item.source, item.name) for item in catalogue.slices if not item.doubt}
+    check_groups({"train": parts.train, "validation": parts.validation})
+    with pytest.raises(DataError, match="everything has no test part"):
+        folds_of(catalogue, "everything")
+
+
 def test_doubted_labels_are_left_out_of_training_and_of_folds_test_parts() -> None:
     slices = [
         replace(

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         done = train(catalogue, parts, recipe, folder, paths, hardware, resume=bool(options.resume))
         if done is None:
             return 0
-        if options.no_test:
+        if not parts.test or options.no_test:
             console().print(f"weights: {done.weights_file}")
             return 0
         say(judge(done, parts, catalogue, done.path, progress=progress))

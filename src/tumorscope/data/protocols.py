@@ -22,13 +22,13 @@ class Protocol:
         name: What `--split` says.
         source: The data set it is for; empty for any.
         kind: `published`: the publisher's split, leaks and all; `folds`: one fold tests, the
-            others train, and no group stands in both.
+            others train, and no group stands in both; `all`: everything trains, nothing tests.
         explanation: What the protocol can and cannot show, in plain words.
     """
 
     name: str
     source: str
-    kind: Literal["published", "folds"]
+    kind: Literal["published", "folds", "all"]
     explanation: str
 
 
@@ -38,11 +38,11 @@ class Partition:
 
     Attributes:
         protocol: How it was split.
-        fold: The fold that tests; 0 for a published split.
+        fold: The fold that tests; 0 where there are none.
         classes: The classes of the parts, in the order of `CLASSES`.
         train: Slices to learn from; tumours of unknown kind last.
         validation: Slices to choose by; none of a group in `train`.
-        test: Slices to be judged on.
+        test: Slices to be judged on; none where everything trains.
         leaked: Test slices whose group stands in `train` or `validation` as well; 0 for folds.
         left_out: Training slices dropped because their group is in the test part: of published
             folds that know a patient under two numbers, of sets added to the protocol's own, or
@@ -110,6 +110,16 @@ PROTOCOLS: Final = {
             ),
         ),
         Protocol(
+            name="everything",
+            source="kaggle",
+            kind="all",
+            explanation=(
+                "Every slice of the Kaggle set and of the sets added to it is learned from, but "
+                "for doubted labels and what is held out, by group, to choose by. Nothing is left "
+                "to be judged on: how good such a network is, folds by the same recipe tell."
+            ),
+        ),
+        Protocol(
             name="published-split",
             source="",
             kind="published",
@@ -143,7 +153,7 @@ def partition(
     Args:
         catalogue: Slices that all have a group.
         split: A name in `PROTOCOLS`.
-        fold: The fold that tests, from 1; of no meaning for published splits.
+        fold: The fold that tests, from 1; of no meaning where there are no folds.
         validation_share: The share of the training part's slices that is held out, by group.
         seed: Which groups are held out, and how folds are drawn where the data has none.
 
@@ -162,9 +172,13 @@ def partition(
     added = [item for item in named if protocol.source not in ("", item.source)]
     if not own:
         raise DataError(f"{split} needs the {protocol.source} set, which --data does not hold")
-    if protocol.kind == "published":
+    test: list[Slice] = []
+    train: list[Slice] = []
+    if protocol.kind == "all":
+        fold, others = 0, own
+    elif protocol.kind == "published":
         fold = 0
-        others: list[Slice] = []
+        others = []
         test = [item for item in own if item.split == "test"]
         train = [item for item in own if item.split == "train"]
         if not test or not train:
@@ -174,7 +188,6 @@ def partition(
             )
     else:
         test, others = _fold_parts([item for item in own if not item.doubt], fold, seed)
-        train = []
         if not protocol.source:
             check_groups({"test": test, "train": others})
     # What may stand on both sides by its publisher's folds, or is added from other sets, goes.
@@ -213,9 +226,15 @@ def _any_tumours(catalogue: Catalogue, elsewhere: set[str]) -> list[Slice]:
 
 
 def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
-    """Return the folds that a protocol has on this data: `(0,)` for a published split."""
+    """Return the folds that a protocol has on this data: `(0,)` for a published split.
+
+    Raises:
+        DataError: The protocol is unknown, or nothing tests.
+    """
     if split not in PROTOCOLS:
         raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
+    if PROTOCOLS[split].kind == "all":
+        raise DataError(f"{split} has no test part; use 'tumorscope train --split {split}'")
     if PROTOCOLS[split].kind == "published":
         return (0,)
     source = PROTOCOLS[split].source

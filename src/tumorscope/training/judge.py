@@ -10,7 +10,7 @@ import numpy as np
 from tumorscope.data.catalogue import Catalogue, Skipped, slice_name
 from tumorscope.data.inputs import Inputs, read_inputs
 from tumorscope.data.protocols import PROTOCOLS, Partition
-from tumorscope.errors import ModelError
+from tumorscope.errors import DataError, ModelError
 from tumorscope.evaluation import Evaluation, Predictions, evaluate, write_evaluation
 from tumorscope.evaluation.localisation import Localisation, localise, pool_localisations
 from tumorscope.evaluation.predictions import pool
@@ -57,7 +57,10 @@ def judge(
 
     Raises:
         ModelError: The run has no weights yet, or does not know a class of the test part.
+        DataError: There is no test part.
     """
+    if not partition.test:
+        raise DataError(f"{partition.protocol.name} has no test part: there is nothing to judge on")
     trained = load_weights(run.weights_file)
     classes = trained.description.classes
     unknown = {item.label for item in partition.test} - set(classes)
