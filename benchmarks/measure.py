@@ -1,9 +1,12 @@
 """A recipe and a split come in; runs of it by seed, and a record of what came out, go out.
 
     python benchmarks/measure.py quick kaggle-official --seeds 0 1 2 --data DIR
+    python benchmarks/measure.py edge kaggle-patient --data KAGGLE BR35H HEALTHY --name pooled
 
 Each run is the whole command in a process of its own, from a cold start, timed. Runs that are
-finished already are not made again, so a stopped measurement goes on where it was.
+finished already are not made again, so a stopped measurement goes on where it was; so does one
+whose folds were trained one by one, by `tumorscope train --fold K --out RUNS/NAME/fold-K`. How
+long a run took is known only of one that was made in one go.
 """
 
 import argparse
@@ -19,7 +22,8 @@ import numpy as np
 from record import ROOT, write_record
 from tumorscope.data.inputs import read_inputs
 from tumorscope.data.protocols import PROTOCOLS
-from tumorscope.data.sources import read_data
+from tumorscope.data.sources import read_set
+from tumorscope.training.recipe import load_recipe
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.weights import load_weights
 
@@ -29,36 +33,35 @@ _FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "tumour_called_n
 def main() -> None:
     """Measure and write `results/RECIPE_SPLIT.json`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipe")
+    parser.add_argument("recipe", help="a bundled recipe or a .toml file")
     parser.add_argument("split", choices=sorted(PROTOCOLS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", nargs="+", required=True, metavar="DIR", help="data sets")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    parser.add_argument("--name", help="added to the record's name where sets or fields differ")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "measured")
     options = parser.parse_args()
     folds = PROTOCOLS[options.split].kind == "folds"
+    suffix = f"_{options.name}" if options.name else ""
+    name = f"{Path(options.recipe).stem}_{options.split}{suffix}"
     results = []
     for seed in options.seeds:
-        folder = options.runs / f"{options.recipe}_{options.split}_{seed}"
-        if not (folder / "seconds.json").is_file():
-            command = [sys.executable, "-m", "tumorscope.cli.main"]
-            command += ["crossval" if folds else "train"]
-            if folder.exists():
-                command += ["--resume", str(folder)]
-            else:
-                command += ["--recipe", options.recipe, "--split", options.split]
-                command += ["--seed", str(seed), "--data", options.data, "--out", str(folder)]
-            began = time.perf_counter()
-            subprocess.run(command, check=True)
-            seconds = round(time.perf_counter() - began, 1)
-            (folder / "seconds.json").write_text(json.dumps(seconds))
+        folder = options.runs / f"{name}_{seed}"
+        _make_run(folder, options, seed, folds=folds)
         results.append(_result(folder, seed, folds=folds))
     first = json.loads((folder / "evaluation.json").read_text())
+    runs = _runs(folder, folds=folds)
     accuracies = [result["accuracy"] for result in results]
+    overrides = "".join(f" --set {override}" for override in options.set)
     write_record(
-        f"{options.recipe}_{options.split}",
+        name,
         command=f"python benchmarks/measure.py {options.recipe} {options.split} --seeds "
-        f"{' '.join(map(str, options.seeds))} --data DIR",
+        f"{' '.join(map(str, options.seeds))} --data{' DIR' * len(options.data)}{overrides}"
+        + f" --name {options.name}"
+        * bool(suffix),
         figures={
+            "sets": [Path(path).name for path in RunFolder(runs[0]).data()["data"]],
+            "overrides": options.set,
             "mean_accuracy": round(statistics.mean(accuracies), 6),
             "accuracy_spread": round(max(accuracies) - min(accuracies), 6),
             "by_seed": results,
@@ -69,9 +72,37 @@ def main() -> None:
     )
 
 
+def _make_run(folder: Path, options: argparse.Namespace, seed: int, *, folds: bool) -> None:
+    """Make a run, or what is missing of it."""
+    new = not folder.exists()
+    if not (folder / "evaluation.json").is_file():
+        command = [sys.executable, "-m", "tumorscope.cli.main", "crossval" if folds else "train"]
+        if new:
+            command += ["--recipe", options.recipe, "--split", options.split, "--seed", str(seed)]
+            command += [word for path in options.data for word in ("--data", path)]
+            command += [word for field in options.set for word in ("--set", field)]
+            command += ["--out", str(folder)]
+        else:
+            command += ["--resume", str(folder)]
+        began = time.perf_counter()
+        subprocess.run(command, check=True)
+        seconds = round(time.perf_counter() - began, 1) if new else None
+        (folder / "seconds.json").write_text(json.dumps(seconds))
+    wanted = load_recipe(options.recipe, [*options.set, f"training.seed={seed}"])
+    for run in _runs(folder, folds=folds):
+        if RunFolder(run).recipe() != wanted:
+            raise SystemExit(f"{run} was made by another recipe: name another --name or --runs")
+
+
+def _runs(folder: Path, *, folds: bool) -> list[Path]:
+    """Return the folders of the runs: one a fold."""
+    return sorted(path.parent for path in folder.glob("fold-*/recipe.toml")) if folds else [folder]
+
+
 def _result(folder: Path, seed: int, *, folds: bool) -> dict[str, object]:
     evaluation = json.loads((folder / "evaluation.json").read_text())
-    runs = sorted(folder.glob("fold-*")) if folds else [folder]
+    runs = _runs(folder, folds=folds)
+    seconds = folder / "seconds.json"
     speeds = [row["images_per_second"] for run in runs for row in RunFolder(run).history()]
     return {
         "seed": seed,
@@ -88,18 +119,25 @@ def _result(folder: Path, seed: int, *, folds: bool) -> dict[str, object]:
         "leaked": evaluation["facts"]["test images whose patient or twin was learned from"],
         "training_accuracy": round(float(np.mean([_training_accuracy(run) for run in runs])), 6),
         "images_per_second": round(statistics.median(speeds), 1),
-        "seconds": json.loads((folder / "seconds.json").read_text()),
+        "seconds": json.loads(seconds.read_text()) if seconds.is_file() else None,
     }
 
 
 def _training_accuracy(folder: Path) -> float:
-    """Return the accuracy on the images that the run learned from, without augmentation."""
+    """Return the accuracy on the images that the run learned from, without augmentation.
+
+    Tumours of unknown kind have no class to be right about.
+    """
     run = RunFolder(folder)
     trained = load_weights(run.weights_file)
     data = run.data()
     learned = run.part("train")
-    catalogue = read_data([Path(path) for path in data["data"]])
-    slices = [item for item in catalogue.slices if (item.source, item.name) in learned]
+    slices = [
+        item
+        for path in data["data"]
+        for item in read_set(Path(path)).slices
+        if (item.source, item.name) in learned and item.label in data["classes"]
+    ]
     inputs = read_inputs(slices, size=trained.description.input_size)
     truth = np.array([data["classes"].index(item.label) for item in inputs.slices])
     return float((trained.logits(inputs.grey).argmax(axis=1) == truth).mean())
