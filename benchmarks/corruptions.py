@@ -23,6 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from measure import runs_in
 from record import write_record
 from tumorscope.classify import Classifier
 from tumorscope.cli.choices import data_paths
@@ -34,7 +35,6 @@ from tumorscope.evaluation import Predictions
 from tumorscope.evaluation.corruptions import KINDS, STRENGTHS, corrupt
 from tumorscope.files import write_bytes
 from tumorscope.images import prepare, read_slice
-from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.weights import load_weights
 
 _CONDITIONS = [None, *((kind, strength) for kind in KINDS for strength in STRENGTHS)]
@@ -111,8 +111,7 @@ def main() -> None:
 
 def read_runs(folder: Path) -> tuple[list[Judge], str, str]:
     """Return the network of each fold with its own test part, the split and the fingerprint."""
-    folders = sorted(path.parent for path in folder.glob("fold-*/best.safetensors"))
-    runs = [RunFolder(path) for path in folders or [folder]]
+    runs = runs_in(folder)
     facts = runs[0].data()
     found = {
         slice_name(item): item for path in facts["data"] for item in read_set(Path(path)).slices

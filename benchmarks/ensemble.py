@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from measure import runs_in
 from record import write_record
 from tumorscope.cli.show import console
 from tumorscope.errors import DataError
 from tumorscope.evaluation import Predictions, evaluate
 from tumorscope.evaluation.report import verdict
-from tumorscope.training.run_folder import RunFolder
 
 
 def main() -> None:
@@ -31,10 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     if len(options.runs) < 2:
         parser.error("an ensemble has two members or more")
-    firsts = [
-        RunFolder(min((file.parent for file in run.glob("fold-*/data.json")), default=run))
-        for run in options.runs
-    ]
+    firsts = [runs_in(run)[0] for run in options.runs]
     facts = [first.data() for first in firsts]
     splits = {fact["split"] for fact in facts}
     if len(splits) > 1:

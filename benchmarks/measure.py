@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from record import ROOT, write_record
 from tumorscope.data.inputs import read_inputs
 from tumorscope.data.protocols import PROTOCOLS
 from tumorscope.data.sources import read_set
+from tumorscope.files import write_text
 from tumorscope.training.recipe import load_recipe
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.weights import load_weights
@@ -41,16 +43,20 @@ def main() -> None:
     parser.add_argument("--name", help="added to the record's name where sets or fields differ")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "measured")
     options = parser.parse_args()
-    folds = PROTOCOLS[options.split].kind == "folds"
     suffix = f"_{options.name}" if options.name else ""
     name = f"{Path(options.recipe).stem}_{options.split}{suffix}"
     results = []
     for seed in options.seeds:
         folder = options.runs / f"{name}_{seed}"
-        _make_run(folder, options, seed, folds=folds)
-        results.append(_result(folder, seed, folds=folds))
+        make_run(
+            folder,
+            recipe=options.recipe,
+            overrides=[*options.set, f"training.seed={seed}"],
+            split=options.split,
+            data=options.data,
+        )
+        results.append(_result(folder, seed))
     first = json.loads((folder / "evaluation.json").read_text())
-    runs = _runs(folder, folds=folds)
     accuracies = [result["accuracy"] for result in results]
     overrides = "".join(f" --set {override}" for override in options.set)
     write_record(
@@ -60,7 +66,7 @@ def main() -> None:
         + f" --name {options.name}"
         * bool(suffix),
         figures={
-            "sets": [Path(path).name for path in RunFolder(runs[0]).data()["data"]],
+            "sets": [Path(path).name for path in runs_in(folder)[0].data()["data"]],
             "overrides": options.set,
             "mean_accuracy": round(statistics.mean(accuracies), 6),
             "accuracy_spread": round(max(accuracies) - min(accuracies), 6),
@@ -72,38 +78,57 @@ def main() -> None:
     )
 
 
-def _make_run(folder: Path, options: argparse.Namespace, seed: int, *, folds: bool) -> None:
-    """Make a run, or what is missing of it."""
+def make_run(
+    folder: Path,
+    *,
+    recipe: str,
+    overrides: Sequence[str],
+    split: str,
+    data: Sequence[str],
+    fold: int | None = None,
+) -> None:
+    """Make a run, or what is missing of it; `seconds.json` says how long it took in one go.
+
+    Args:
+        folder: The run's folder.
+        recipe: A bundled recipe or a TOML file.
+        overrides: Fields that differ, `section.field=value`.
+        split: The protocol.
+        data: The data sets.
+        fold: The fold that tests; None for all of them.
+    """
     new = not folder.exists()
     if not (folder / "evaluation.json").is_file():
-        command = [sys.executable, "-m", "tumorscope.cli.main", "crossval" if folds else "train"]
+        whole = PROTOCOLS[split].kind == "folds" and fold is None
+        command = [sys.executable, "-m", "tumorscope.cli.main", "crossval" if whole else "train"]
         if new:
-            command += ["--recipe", options.recipe, "--split", options.split, "--seed", str(seed)]
-            command += [word for path in options.data for word in ("--data", path)]
-            command += [word for field in options.set for word in ("--set", field)]
-            command += ["--out", str(folder)]
+            command += ["--recipe", recipe, "--split", split, "--out", str(folder)]
+            command += [word for path in data for word in ("--data", path)]
+            command += [word for field in overrides for word in ("--set", field)]
+            command += [] if fold is None else ["--fold", str(fold)]
         else:
             command += ["--resume", str(folder)]
         began = time.perf_counter()
         subprocess.run(command, check=True)
         seconds = round(time.perf_counter() - began, 1) if new else None
-        (folder / "seconds.json").write_text(json.dumps(seconds))
-    wanted = load_recipe(options.recipe, [*options.set, f"training.seed={seed}"])
-    for run in _runs(folder, folds=folds):
-        if RunFolder(run).recipe() != wanted:
-            raise SystemExit(f"{run} was made by another recipe: name another --name or --runs")
+        write_text(folder / "seconds.json", json.dumps(seconds))
+    wanted = load_recipe(recipe, overrides)
+    for run in runs_in(folder):
+        if run.recipe() != wanted:
+            raise SystemExit(f"{run.path} was made by another recipe: move it, or name another")
 
 
-def _runs(folder: Path, *, folds: bool) -> list[Path]:
-    """Return the folders of the runs: one a fold."""
-    return sorted(path.parent for path in folder.glob("fold-*/recipe.toml")) if folds else [folder]
+def runs_in(folder: Path) -> list[RunFolder]:
+    """Return the runs of all folds, or the only one."""
+    folders = sorted(file.parent for file in folder.glob("fold-*/recipe.toml"))
+    return [RunFolder(path) for path in folders or [folder]]
 
 
-def _result(folder: Path, seed: int, *, folds: bool) -> dict[str, object]:
+def _result(folder: Path, seed: int) -> dict[str, object]:
     evaluation = json.loads((folder / "evaluation.json").read_text())
-    runs = _runs(folder, folds=folds)
+    runs = runs_in(folder)
     seconds = folder / "seconds.json"
-    speeds = [row["images_per_second"] for run in runs for row in RunFolder(run).history()]
+    speeds = [row["images_per_second"] for run in runs for row in run.history()]
     return {
         "seed": seed,
         "n": evaluation["n"],
@@ -123,12 +148,11 @@ def _result(folder: Path, seed: int, *, folds: bool) -> dict[str, object]:
     }
 
 
-def _training_accuracy(folder: Path) -> float:
+def _training_accuracy(run: RunFolder) -> float:
     """Return the accuracy on the images that the run learned from, without augmentation.
 
     Tumours of unknown kind have no class to be right about.
     """
-    run = RunFolder(folder)
     trained = load_weights(run.weights_file)
     data = run.data()
     learned = run.part("train")
