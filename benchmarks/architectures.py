@@ -19,6 +19,7 @@ from pathlib import Path
 import onnx
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from measure import make_run
 from peers import MEASURE, entrant, in_onnx, latency_figures, write_peers
@@ -162,7 +163,7 @@ def time_networks(
 
 def draw(networks: dict[str, dict[str, object]], size: int) -> bytes:
     """Draw accuracy, with its interval, against latency as a PNG file."""
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.6, 5.0), layout="constrained")
     axes = figure.add_subplot()
     for name, found in networks.items():
         colour = _COLOURS[name.split("-")[0]]
@@ -173,9 +174,12 @@ def draw(networks: dict[str, dict[str, object]], size: int) -> bytes:
         axes.annotate(
             name, place, xytext=(6, 4), textcoords="offset points", color=colour, size=8.5
         )
-    axes.set_xscale("log", base=2)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.margins(x=0.18)
+    axes.xaxis.set_minor_locator(NullLocator())
+    times = [found["of_resnet18"] for found in networks.values()]
+    axes.set_xlim(min(times) / 1.5, max(times) * 4)  # Names stand to the right of the points.
     axes.set_xlabel(f"time of one image on a CPU, published ResNet-18 at {size} pixels = 1")
     axes.set_ylabel("accuracy in %, 95 % interval")
     axes.grid(color="#e3e6ea")
