@@ -93,7 +93,7 @@ def average(tables: Sequence[Predictions]) -> Predictions:
         if table.folds and [table.folds[row] for row in order] != list(first.folds):
             raise DataError("the runs were tested in different folds")
         total += table.probabilities[order]
-    return replace(first, probabilities=total / len(tables))
+    return replace(first, probabilities=total / len(tables), verdicts=())
 
 
 if __name__ == "__main__":

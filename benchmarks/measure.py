@@ -29,7 +29,14 @@ from tumorscope.training.recipe import load_recipe
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.weights import load_weights
 
-_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "tumour_called_no_tumour")
+_FIGURES = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "ece",
+    "surest_accuracy",
+    "tumour_called_no_tumour",
+)
 
 
 def main() -> None:
@@ -133,8 +140,9 @@ def _result(folder: Path, seed: int) -> dict[str, object]:
         "seed": seed,
         "n": evaluation["n"],
         "groups": evaluation["groups"],
-        **{name: evaluation[name] for name in _FIGURES},
-        "interval": {name: evaluation["interval"][name] for name in _FIGURES},
+        **{name: evaluation.get(name) for name in _FIGURES},
+        "interval": {name: evaluation["interval"].get(name) for name in _FIGURES},
+        "verdicts": evaluation.get("verdicts"),
         "by_slice": {name: evaluation["by_slice"][name] for name in ("n", "accuracy")},
         "by_patient": {name: evaluation["by_patient"][name] for name in ("n", "accuracy")},
         "by_fold": evaluation["by_fold"],
