@@ -12,7 +12,7 @@ import hashlib
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ _OPSET = 13
 _LEAD = 3
 """Calls before each timed one: in use a network finds the caches as it left them."""
 
-_MEASURE = "ResNet-18"
+MEASURE = "ResNet-18"
 """The network that the others are compared with."""
 
 _PUBLISHED = {"ResNet-18": 1.82e9, "EfficientNet-B0": 0.39e9, "MobileNetV2": 0.30e9}
@@ -74,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         entrants = [*write_peers(Path(name)), *_own(own, Path(name))]
         asks = {
-            PROCESSOR: {each.name: _in_onnx(each, options.threads) for each in entrants},
+            PROCESSOR: {each.name: in_onnx(each, options.threads) for each in entrants},
             OPENVINO: {each.name: _in_openvino(each, options.threads) for each in entrants},
         }
         seconds = {
@@ -88,7 +88,7 @@ def main() -> None:
             "input": list(each.shape),
             "multiply_adds": each.multiply_adds,
             **{
-                runtime: _figures(times[each.name], times[_MEASURE])
+                runtime: latency_figures(times[each.name], times[MEASURE])
                 for runtime, times in seconds.items()
             },
         }
@@ -167,8 +167,16 @@ def _convolution(
     return [convolution, nn.BatchNorm2d(wanted), nn.ReLU6()]
 
 
-def write_peers(folder: Path) -> Iterator[Entrant]:
-    """Build the three networks as published, for our classes, and write them as ONNX files."""
+def write_peers(
+    folder: Path, *, names: Collection[str] = tuple(_PUBLISHED), side: int = _SIDE
+) -> Iterator[Entrant]:
+    """Build networks as published, for our classes, and write them as ONNX files.
+
+    Args:
+        folder: Where the files go.
+        names: Which of the three.
+        side: Of their input in pixels.
+    """
     torch.manual_seed(0)
     efficient = EfficientNetBN("efficientnet-b0", pretrained=False, num_classes=len(CLASSES))
     efficient.set_swish(memory_efficient=False)
@@ -186,26 +194,27 @@ def write_peers(folder: Path) -> Iterator[Entrant]:
         "EfficientNet-B0": efficient,
         "MobileNetV2": MobileNetV2(len(CLASSES)),
     }
-    for name, network in networks.items():
-        path = folder / f"{name}.onnx"
-        _settle(network)
+    for name in names:
+        path, network = folder / f"{name}.onnx", networks[name]
+        _settle(network, side)
         with warnings.catch_warnings():
             # This exporter is deprecated, and the one that our files are made by.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             # Shapes that are constants of a network at one input size (EfficientNet's padding).
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
             warnings.filterwarnings("ignore", message="Constant folding")
-            example = torch.rand(1, 3, _SIDE, _SIDE)
+            example = torch.rand(1, 3, side, side)
             torch.onnx.export(network, (example,), path, opset_version=_OPSET, dynamo=False)
-        entrant = _entrant(name, path)
-        if abs(entrant.multiply_adds / _PUBLISHED[name] - 1) > 0.03:
+        peer = entrant(name, path)
+        published = _PUBLISHED[name] * (side / _SIDE) ** 2
+        if abs(peer.multiply_adds / published - 1) > 0.03:
             raise SystemExit(
-                f"{name}: {entrant.multiply_adds:,} multiply-adds, not the published network"
+                f"{name}: {peer.multiply_adds:,} multiply-adds, not the published network"
             )
-        yield entrant
+        yield peer
 
 
-def _settle(network: nn.Module) -> None:
+def _settle(network: nn.Module, side: int) -> None:
     """Give the batch norms the statistics of what comes in, and leave training mode.
 
     Without it values shrink from layer to layer, and tiny ones slow a processor down.
@@ -214,7 +223,7 @@ def _settle(network: nn.Module) -> None:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        network.train()(torch.randn(8, 3, _SIDE, _SIDE))
+        network.train()(torch.randn(8, 3, side, side))
     network.eval()
 
 
@@ -229,7 +238,7 @@ def _own(files: dict[str, Path], folder: Path) -> Iterator[Entrant]:
             file = folder / f"{label}.onnx".replace("/", "-")
             onnx.save(model, file)
             try:
-                yield _entrant(label, file)
+                yield entrant(label, file)
             except RuntimeError:  # What ONNX Runtime raises, and its kinds have no public home.
                 if wanted == side:
                     raise
@@ -247,7 +256,7 @@ def _make_input(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:
     model.graph.ClearField("value_info")
 
 
-def _entrant(name: str, path: Path) -> Entrant:
+def entrant(name: str, path: Path) -> Entrant:
     """Take an ONNX file as it is; its multiply-adds are counted in its simplified form."""
     simple = path.with_suffix(".simple.onnx")
     options = onnxruntime.SessionOptions()
@@ -287,7 +296,8 @@ def _image(entrant: Entrant) -> NDArray[np.float32]:
     return random.normal(size=entrant.shape).astype(np.float32)
 
 
-def _in_onnx(entrant: Entrant, threads: int) -> Callable[[], object]:
+def in_onnx(entrant: Entrant, threads: int) -> Callable[[], object]:
+    """Return a call that answers one image in ONNX Runtime."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Threads that spin after a call would take the cores from the next network's.
@@ -305,7 +315,8 @@ def _in_openvino(entrant: Entrant, threads: int) -> Callable[[], object]:
     return lambda: compiled(image)
 
 
-def _figures(times: NDArray[np.float64], measure: NDArray[np.float64]) -> dict[str, float]:
+def latency_figures(times: NDArray[np.float64], measure: NDArray[np.float64]) -> dict[str, float]:
+    """Return median and 95th percentile of seconds, and the ratio to those of `MEASURE`."""
     middle, slow = np.percentile(times, (50, 95)) * 1000
     ratio = float(np.median(times) / np.median(measure))
     return {
@@ -322,10 +333,10 @@ def _show(entrants: list[Entrant], seconds: dict[str, dict[str, NDArray[np.float
     for each in entrants:
         row = [each.name, str(each.shape[-1]), f"{each.multiply_adds / 1e6:,.0f}"]
         for times in seconds.values():
-            figures = _figures(times[each.name], times[_MEASURE])
+            figures = latency_figures(times[each.name], times[MEASURE])
             row += [f"{figures['median_ms']:.2f}", f"{figures['of_resnet18']:.2f}"]
         rows.append(row)
-    console().print(table(f"One image, ratio to {_MEASURE}", columns, rows))
+    console().print(table(f"One image, ratio to {MEASURE}", columns, rows))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def rebuild(text: str) -> str:
         "jetson": jetson_table,
         "leak": leak_table,
         "elsewhere": elsewhere_table,
+        "architectures": architectures_table,
     }
     for name, build in tables.items():
         start = _START.format(name)
@@ -204,6 +205,24 @@ def jetson_table() -> str:
             f"| {name} on a Nano, 224 px: estimate by the same rule; measured by others | "
             f"{known['estimate']['milliseconds']:.1f} ms; {measured['milliseconds']:.1f} ms "
             f"({measured['slices_a_second']:.0f} images/s) |"
+        )
+    return "\n".join(rows)
+
+
+def architectures_table() -> str:
+    """Return accuracy and cost of networks that were trained alike."""
+    figures = _read("architectures")["figures"]
+    rows = [
+        "| network | accuracy | 95 % interval | M weights | M multiply-adds | time of one image, "
+        "ResNet-18 as published = 1 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in figures["networks"].items():
+        low, high = found["interval"]["accuracy"]
+        rows.append(
+            f"| `{name}` | {found['accuracy']:.1%} | {low * 100:.1f} to {high * 100:.1f} % "
+            f"| {found['parameters'] / 1e6:.2f} | {found['multiply_adds'] / 1e6:,.0f} "
+            f"| {found['of_resnet18']:.2f} |"
         )
     return "\n".join(rows)
 
