@@ -158,7 +158,7 @@ class Fitting(lightning.LightningModule):
 
     def val_dataloader(self) -> "Batches":
         """Return the validation part in batches; every device sees all of it."""
-        return Batches(self, self._parts["validation"], 256, shuffle=False)
+        return Batches(self, self._parts["validation"], 16, shuffle=False)
 
     def on_train_epoch_start(self) -> None:
         """Draw this epoch's randomness from the seed, the epoch and the rank."""

@@ -64,7 +64,7 @@ class TrainedNetwork:
     network: nn.Module
     description: Description
 
-    def logits(self, grey: NDArray[np.uint8], *, batch_size: int = 128) -> NDArray[np.float32]:
+    def logits(self, grey: NDArray[np.uint8], *, batch_size: int = 16) -> NDArray[np.float32]:
         """Return logits `[N, classes]` of inputs `[N, S, S]`, grey values 0 to 255."""
         device = self._device()
         answers = []
@@ -78,7 +78,7 @@ class TrainedNetwork:
         return np.asarray(torch.cat(answers).numpy(), dtype=np.float32)
 
     def heatmaps(
-        self, grey: NDArray[np.uint8], chosen: NDArray[np.intp], *, batch_size: int = 128
+        self, grey: NDArray[np.uint8], chosen: NDArray[np.intp], *, batch_size: int = 16
     ) -> NDArray[np.float32] | None:
         """Return where the network sees a class.
 
@@ -102,7 +102,7 @@ class TrainedNetwork:
         return np.concatenate(answers) if answers else None
 
     def strangeness(
-        self, grey: NDArray[np.uint8], *, batch_size: int = 128
+        self, grey: NDArray[np.uint8], *, batch_size: int = 16
     ) -> NDArray[np.float32] | None:
         """Return how unlike the training pictures inputs `[N, S, S]` are, shape `[N]`.
 
