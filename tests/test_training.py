@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -487,12 +488,13 @@ def batches(
     processes: int = 1,
     epoch: int = 0,
     twins: int = 0,
+    per_patient: int = 0,
     added_share: float = 1.0,
 ) -> list[list[int]]:
     """The numbers of the slices that each batch holds, as one of several processes sees them.
 
     With twins so many neighbours show one slice, and an epoch one of them. The second half of the
-    slices is of an added set.
+    slices is of an added set. Twenty neighbours are of one patient.
     """
     module = SimpleNamespace(
         trainer=SimpleNamespace(world_size=processes),
@@ -503,13 +505,14 @@ def batches(
     numbers = torch.arange(count)
     clusters = numbers // twins if twins else numbers
     grey = torch.zeros(count, 1, 2, 2, dtype=torch.uint8)
-    part = Part(grey, numbers, clusters, numbers >= count // 2)
+    part = Part(grey, numbers, clusters, numbers // 20, numbers >= count // 2)
     found = Batches(
         cast(Fitting, module),
         part,
         size,
         shuffle=True,
         unique=bool(twins),
+        per_patient=per_patient,
         added_share=added_share,
     )
     assert len(found) == len(list(found))
@@ -569,3 +572,17 @@ def test_pictures_grow_in_steps_to_the_size(run: Run) -> None:
     # And a run takes it.
     done = run("grown", "input.size=64", "input.start=32", "training.epochs=2")
     assert [row["epoch"] for row in figures(done)] == ["1", "2"]
+
+
+@pytest.mark.parametrize(("twins", "most"), [(0, 7), (4, 2), (4, 9)])
+def test_an_epoch_shows_at_most_so_many_slices_of_a_patient(twins: int, most: int) -> None:
+    epochs = [
+        [n for each in batches(80, 1, epoch=epoch, twins=twins, per_patient=most) for n in each]
+        for epoch in range(12)
+    ]
+    for shown in epochs:
+        assert Counter(n // 20 for n in shown) == dict.fromkeys(
+            range(4), min(most, 5 if twins else 20)
+        )
+        assert not twins or len({n // twins for n in shown}) == len(shown)
+    assert len({n for shown in epochs for n in shown}) > 40

@@ -187,6 +187,7 @@ def _part(inputs: Inputs, partition: Partition) -> Part:
     # A slice without a known cluster is alone in its own.
     twins = [item.cluster or slice_name(item) for item in inputs.slices]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(twins))}
+    patients = {item.group: number for number, item in enumerate(inputs.slices)}
     # What is a twin of the protocol's own slices adds nothing.
     source = partition.protocol.source
     own = {name for name, item in zip(twins, inputs.slices, strict=True) if item.source == source}
@@ -194,6 +195,7 @@ def _part(inputs: Inputs, partition: Partition) -> Part:
         torch.from_numpy(inputs.grey)[:, None],
         torch.tensor(labels),
         torch.tensor([numbers[name] for name in twins]),
+        torch.tensor([patients[item.group] for item in inputs.slices]),
         torch.tensor([bool(source) and name not in own for name in twins]),
     )
     if inputs.outlines is not None and inputs.outlined is not None:

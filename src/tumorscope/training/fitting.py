@@ -35,6 +35,7 @@ class Part:
         grey: Grey values 0 to 255, uint8, shape `[N, 1, S, S]`.
         labels: Class numbers or `ANY`, int64, shape `[N]`.
         clusters: Numbers of sets of twins, int64, shape `[N]`.
+        groups: Numbers of patients, int64, shape `[N]`.
         added: Which slices come from sets added to the protocol's own, bool, shape `[N]`.
         outlines: Tumours, 0 to 255, uint8, shape `[N, 1, S, S]`; None where nobody asks.
         outlined: Which of the outlines are known to be true, bool, shape `[N]`.
@@ -43,6 +44,7 @@ class Part:
     grey: Tensor
     labels: Tensor
     clusters: Tensor
+    groups: Tensor
     added: Tensor
     outlines: Tensor | None = None
     outlined: Tensor | None = None
@@ -153,6 +155,7 @@ class Fitting(lightning.LightningModule):
             self.recipe.training.batch_size,
             shuffle=True,
             unique=self.recipe.training.sampling == "unique",
+            per_patient=self.recipe.training.per_patient,
             added_share=self.recipe.training.added_share,
         )
 
@@ -264,6 +267,8 @@ class Batches:
         shuffle: Whether the order is drawn anew each epoch; a last, smaller batch is then left
             out (it holds other pictures each epoch) unless it is the only one.
         unique: Whether an epoch shows one picture, drawn anew, of each set of twins.
+        per_patient: Of so many slices of a patient an epoch shows all, of more so many, drawn anew;
+            0: all of them.
         added_share: The share of the slices of added sets that an epoch shows, drawn anew.
     """
 
@@ -275,10 +280,11 @@ class Batches:
         *,
         shuffle: bool,
         unique: bool = False,
+        per_patient: int = 0,
         added_share: float = 1.0,
     ) -> None:
         self._module, self._part, self._size, self._shuffle = module, part, size, shuffle
-        self._unique, self._added_share = unique, added_share
+        self._unique, self._per_patient, self._added_share = unique, per_patient, added_share
         self._count = len(self._chosen(torch.arange(len(part))))
 
     def __len__(self) -> int:
@@ -305,7 +311,9 @@ class Batches:
     def _chosen(self, order: Tensor) -> Tensor:
         """Return what an epoch shows of the numbers in `order`, in that order."""
         if self._unique:
-            order = _first_of_each(self._part.clusters, order)
+            order = _first_of_each(self._part.clusters, order, 1)
+        if self._per_patient:
+            order = _first_of_each(self._part.groups, order, self._per_patient)
         if self._added_share < 1.0:
             added = self._part.added[order]
             shown = int(added.sum() * self._added_share)
@@ -313,10 +321,13 @@ class Batches:
         return order
 
 
-def _first_of_each(clusters: Tensor, order: Tensor) -> Tensor:
-    """Return the numbers in `order` less those whose cluster stood there before."""
-    _, first = np.unique(clusters[order].cpu().numpy(), return_index=True)
-    return order[np.sort(first)]
+def _first_of_each(sets: Tensor, order: Tensor, count: int) -> Tensor:
+    """Return the numbers in `order` less those of whose set `count` stood there before."""
+    numbers = sets[order].numpy()
+    together = np.argsort(numbers, kind="stable")
+    _, starts, sizes = np.unique(numbers[together], return_index=True, return_counts=True)
+    place = np.arange(len(numbers)) - np.repeat(starts, sizes)
+    return order[np.sort(together[place < count])]
 
 
 def _class_weights(labels: Tensor, recipe: Recipe) -> Tensor | None:

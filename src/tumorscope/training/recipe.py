@@ -139,6 +139,8 @@ class TrainingRecipe(_Section):
         monitor: What the best epoch is chosen by.
         sampling: `slices`: an epoch shows every picture once; `unique`: one picture, drawn anew,
             of each set of twins.
+        per_patient: The most slices of one patient (or group) that an epoch shows, drawn anew; 0:
+            all.
         added_share: The share of the slices of sets added to the protocol's own that an epoch
             shows, drawn anew.
         averaging: Decay, a step, of the moving average of the weights that is judged and kept
@@ -153,6 +155,7 @@ class TrainingRecipe(_Section):
     validation_share: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     monitor: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
     sampling: Literal["slices", "unique"] = "slices"
+    per_patient: Annotated[int, Field(ge=0)] = 0
     added_share: Share = 1.0
     averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     early_stopping: Annotated[int, Field(ge=0)] = 0
