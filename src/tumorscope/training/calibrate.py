@@ -28,6 +28,7 @@ def calibrate(
     validation: NDArray[np.uint8],
     labels: NDArray[np.int64],
     groups: Sequence[str],
+    own: NDArray[np.bool_],
 ) -> TrainedNetwork:
     """Fit the temperature, what is confident and, where the network can tell, what is strange.
 
@@ -37,6 +38,8 @@ def calibrate(
         validation: Inputs that it did not learn from, at least one.
         labels: True classes' numbers of the latter.
         groups: Their patients.
+        own: Which of them are of the protocol's own set, at least one: on these temperature and
+            threshold are fitted. Added sets are easier to tell and would flatter both.
 
     Returns:
         The network with a complete description.
@@ -49,10 +52,12 @@ def calibrate(
                 torch.from_numpy(_features(trained.network, validation))
             )
         strange = round(_MARGIN * float(np.quantile(found.numpy(), _TYPICAL)), 4)
-    temperature = fit_temperature(trained.logits(validation), labels)
+    judged, truth = validation[own], labels[own]
+    temperature = fit_temperature(trained.logits(judged), truth)
     description = replace(trained.description, temperature=temperature, strange=strange)
     scaled = replace(trained, description=description)
-    confident, holds = confident_threshold(scaled.probabilities(validation), labels, groups)
+    patients = [group for group, counts in zip(groups, own, strict=True) if counts]
+    confident, holds = confident_threshold(scaled.probabilities(judged), truth, patients)
     description = replace(description, confident=round(confident, 6), risk=RISK if holds else None)
     return replace(trained, description=description)
 

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from numpy.typing import NDArray
 
 from tumorscope.classes import ANY_TUMOUR
 from tumorscope.data.catalogue import slice_name
@@ -158,6 +159,7 @@ def fit(
         validation=validation.grey,
         labels=np.array([partition.classes.index(item.label) for item in validation.slices]),
         groups=[item.group for item in validation.slices],
+        own=_own(validation, partition),
     )
     save_weights(run.weights_file, calibrated)
     return run
@@ -202,6 +204,12 @@ def _part(inputs: Inputs, partition: Partition) -> Part:
         part.outlines = torch.from_numpy(inputs.outlines)[:, None]
         part.outlined = torch.from_numpy(inputs.outlined)
     return part
+
+
+def _own(inputs: Inputs, partition: Partition) -> NDArray[np.bool_]:
+    """Tell which slices are of the set that the protocol is for; all, if it is for none of them."""
+    own = np.array([item.source == partition.protocol.source for item in inputs.slices])
+    return own if own.any() else ~own
 
 
 def _trainer(
