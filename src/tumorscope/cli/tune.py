@@ -152,7 +152,7 @@ def _say(outcome: Outcome, recipe: Recipe, folder: SearchFolder) -> None:
         columns.append("matters")
         rows[0].append("")
         for row in rows[1:]:
-            row.append(f"{shares[row[0]]:.0%}")
+            row.append(f"{shares.get(row[0], 0.0):.0%}")
     out.print(table("The best trials", columns, rows))
     out.print(f"trials: {folder.table_file}, {folder.picture_file}")
     out.print(f"judge the best: tumorscope crossval --recipe {folder.best_file}")

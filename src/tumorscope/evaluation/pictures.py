@@ -345,8 +345,12 @@ def search_picture(
     history.xaxis.set_major_locator(MaxNLocator(integer=True))
     if monitor == "validation_accuracy":
         _in_percent(history.yaxis, decimals=None)
-    if history.get_legend_handles_labels()[0]:
-        history.legend(frameon=False, fontsize=9.5, labelcolor=_INK)
+    scores = [score for _, score, state in trials if state in {"done", "pruned"}]
+    if scores and monitor == "validation_loss" and max(scores) > 10 * min(scores) > 0:
+        history.set_yscale("log")  # one that went wrong would press the others flat
+    if scores:
+        place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 0.98), "ncols": 3}
+        history.legend(frameon=False, fontsize=9.5, labelcolor=_INK, **place)
     _style(history)
     shares.set_title("what the score depends on", size=11, color=_INK, loc="left")
     _style(shares)

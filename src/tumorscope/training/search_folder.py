@@ -116,8 +116,8 @@ class SearchFolder:
         if self.path.exists() and any(self.path.iterdir()):
             raise ModelError(f"{self.path}: not empty; go on with it by --resume, or name another")
 
-    def begin(self, plan: Plan) -> None:
-        """Note what was asked for; the recipe comes last."""
+    def note(self, plan: Plan) -> None:
+        """Write down what was asked for; the recipe comes last."""
         facts = {
             "data": [str(path.resolve()) for path in plan.paths],
             "split": plan.split,
@@ -172,6 +172,7 @@ class SearchFolder:
         Raises:
             ModelError: One does already.
         """
+        self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / "lock")
         try:
             lock.acquire(timeout=0)

@@ -1,9 +1,10 @@
 """A plan and a partition come in; recipes are tried one after another, and the best goes out.
 
 Optuna draws the recipes (tree-structured Parzen estimator, Bergstra et al. 2011, of all fields
-together) and prunes those whose best epoch so far is worse than the median at that epoch. The
-study is a database that several processes may share. Every trial is a run folder; one that was cut
-short goes on from its last whole epoch as another trial of the same values.
+together) and, from a third of the epochs on, prunes those whose best epoch so far is worse than the
+median of the others at that epoch. The study is a database that several processes may share. Every
+trial is a run folder; one that was cut short goes on from its last whole epoch as another trial of
+the same values.
 """
 
 import functools
@@ -123,9 +124,8 @@ def tune(
         if not resume:
             folder.check_free()
         study = _open(plan, folder, origin)
-        if not resume:
-            folder.begin(plan)
         with folder.alone():
+            folder.note(plan)
             _take_up(study, plan)
             outcome = _note(study, plan, folder)
             while _finished(outcome) < plan.trials and time.monotonic() < end:
@@ -143,7 +143,8 @@ def _open(plan: Plan, folder: SearchFolder, origin: Origin) -> optuna.Study:
     """Open the study, or begin it with the recipe as it stands as the first trial."""
     url = folder.url(plan)
     sqlite = make_url(url).get_backend_name() == "sqlite"
-    folder.path.mkdir(parents=True, exist_ok=True)
+    if not plan.storage:
+        folder.path.mkdir(parents=True, exist_ok=True)
     try:
         storage = optuna.storages.RDBStorage(
             url, {"connect_args": {"timeout": _SQLITE_PATIENCE}} if sqlite else None
@@ -156,7 +157,7 @@ def _open(plan: Plan, folder: SearchFolder, origin: Origin) -> optuna.Study:
         load_if_exists=True,
         direction="minimize" if lower_is_better(plan.recipe) else "maximize",
         pruner=optuna.pruners.MedianPruner(
-            n_startup_trials=5, n_warmup_steps=math.ceil(plan.recipe.training.epochs / 4)
+            n_startup_trials=5, n_warmup_steps=math.ceil(plan.recipe.training.epochs / 3)
         ),
     )
     about = {
