@@ -336,10 +336,10 @@ def search_picture(
         if drawn:
             history.plot(*zip(*drawn, strict=True), marker, color=colour, markersize=5, label=state)
             if state == "done":
-                numbers, scores = zip(*drawn, strict=True)
+                numbers, ended = zip(*drawn, strict=True)
                 best = np.minimum if monitor == "validation_loss" else np.maximum
                 style: dict[str, Any] = {"where": "post", "color": CLASS_COLOURS["glioma"]}
-                history.step(numbers, best.accumulate(scores), label="best so far", **style)
+                history.step(numbers, best.accumulate(ended), label="best so far", **style)
     history.set_title(monitor.replace("_", " "), size=11, color=_INK, loc="left")
     history.set_xlabel("trial")
     history.xaxis.set_major_locator(MaxNLocator(integer=True))
