@@ -13,7 +13,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -53,6 +53,9 @@ _ABOUT: Final = "about"
 
 _SQLITE_PATIENCE: Final = 60.0
 """Seconds to wait while another process writes to the same file."""
+
+_PAUSES: Final = (0.5, 2.0)
+"""Seconds between tries to connect."""
 
 
 class Audience(Listener, Protocol):
@@ -141,16 +144,9 @@ def tune(
 
 def _open(plan: Plan, folder: SearchFolder, origin: Origin) -> optuna.Study:
     """Open the study, or begin it with the recipe as it stands as the first trial."""
-    url = folder.url(plan)
-    sqlite = make_url(url).get_backend_name() == "sqlite"
     if not plan.storage:
         folder.path.mkdir(parents=True, exist_ok=True)
-    try:
-        storage = optuna.storages.RDBStorage(
-            url, {"connect_args": {"timeout": _SQLITE_PATIENCE}} if sqlite else None
-        )
-    except (ImportError, RuntimeError) as error:  # no driver; made by another version of Optuna
-        raise ModelError(f"storage {without_password(url)}: {error}") from None
+    storage = _connect(folder.url(plan))
     study = optuna.create_study(
         storage=storage,
         study_name=plan.study,
@@ -180,6 +176,24 @@ def _open(plan: Plan, folder: SearchFolder, origin: Origin) -> optuna.Study:
             "another name with --study"
         )
     return study
+
+
+def _connect(url: str) -> optuna.storages.RDBStorage:
+    """Connect to a database.
+
+    Optuna makes its tables without a lock: of processes that begin together all but one fail at
+    first.
+    """
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    arguments = {"connect_args": {"timeout": _SQLITE_PATIENCE}} if sqlite else None
+    try:
+        for pause in _PAUSES:
+            with suppress(SQLAlchemyError):
+                return optuna.storages.RDBStorage(url, arguments)
+            time.sleep(pause)
+        return optuna.storages.RDBStorage(url, arguments)
+    except (ImportError, RuntimeError) as error:  # no driver; made by another version of Optuna
+        raise ModelError(f"storage {without_password(url)}: {error}") from None
 
 
 def _take_up(study: optuna.Study, plan: Plan) -> None:
