@@ -35,7 +35,8 @@ def test_every_file_of_the_package_is_in_the_wheel(unpacked: Path) -> None:
     assert missing == []
     package = unpacked / "tumorscope"
     assert (package / "py.typed").is_file()
-    for pattern in ("training/recipes/*.toml", "*/templates/*.html", "data/manifests/*.csv"):
+    tables = ("training/recipes/*.toml", "training/searches/*.toml", "data/manifests/*.csv")
+    for pattern in (*tables, "*/templates/*.html"):
         assert list(package.glob(pattern)), pattern
     assert list(package.glob("weights/*.onnx"))
     assert sum(path.stat().st_size for path in package.rglob("*") if path.is_file()) < 20e6

@@ -27,7 +27,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None) ->
     )
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+def add_recipe_arguments(parser: argparse.ArgumentParser, *, several_devices: bool = True) -> None:
     """Add `--recipe`, `--set`, `--seed` and what the machine may use."""
     parser.add_argument(
         "--recipe",
@@ -43,6 +43,8 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, help="short for --set training.seed=N")
     parser.add_argument("--accelerator", choices=("auto", "cpu", "gpu"), default="auto")
+    if not several_devices:
+        return
     parser.add_argument("--devices", type=int, default=1, help="devices a machine (default: 1)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
 

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     runs = []
     for fold in folds_of(catalogue, plan.split):
         runs.append(RunFolder(plan.folder / f"fold-{max(fold, 1)}"))
-        with resumable(runs[0], f"tumorscope crossval --resume {plan.folder}"):
+        with resumable(runs[0].recipe_file, f"tumorscope crossval --resume {plan.folder}"):
             _run_fold(runs[-1], catalogue, fold, plan)
     if not is_first_process():
         return 0

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "train": "train a network from a recipe",
     "evaluate": "judge a trained network on a test split",
     "crossval": "train and judge on every fold, and pool the answers",
+    "tune": "search for a better recipe on a fold's training part",
     "export": "turn a run into one checked model file",
     "audit": "find copies, leaks and shortcuts in a data set",
     "download": "fetch the public data sets",

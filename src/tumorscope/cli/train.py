@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -57,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     hardware = Hardware(
         accelerator=options.accelerator, devices=options.devices, nodes=options.nodes
     )
-    with resumable(RunFolder(folder), f"tumorscope train --resume {folder}"):
+    with resumable(RunFolder(folder).recipe_file, f"tumorscope train --resume {folder}"):
         done = train(catalogue, parts, recipe, folder, paths, hardware, resume=bool(options.resume))
         if done is None:
             return 0
@@ -69,21 +70,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def resumable(run: RunFolder, command: str) -> Iterator[None]:
+def resumable(recipe_file: Path, command: str) -> Iterator[None]:
     """Say how to go on after Ctrl-C or a full disk, once there is something to go on with.
 
     Args:
-        run: What is trained; it is there from the moment that its recipe is.
+        recipe_file: What is done is there from the moment that its recipe is.
         command: What goes on with it.
     """
     try:
         yield
     except KeyboardInterrupt:
-        if not run.recipe_file.is_file():
+        if not recipe_file.is_file():
             raise
         raise KeyboardInterrupt(f"stopped; go on with: {command}") from None
     except OSError as error:
-        if run.recipe_file.is_file():
+        if recipe_file.is_file():
             error.add_note(f"make room or mend it, then go on with: {command}")
         raise
 
@@ -180,7 +181,7 @@ class Bars:
         self._live = Live(console=out, transient=True, auto_refresh=False)
         self._began = 0.0
 
-    def __enter__(self) -> "Bars":
+    def __enter__(self) -> Self:
         if self._out.is_terminal:
             self._live.start()
         return self

@@ -316,6 +316,54 @@ def curves_picture(history: Sequence[HistoryRow]) -> bytes:
     return _png(figure)
 
 
+def search_picture(
+    trials: Sequence[tuple[int, float, str]], *, monitor: str, importances: Mapping[str, float]
+) -> bytes:
+    """Draw the scores of a search's trials, the best so far, and which fields mattered.
+
+    Args:
+        trials: Number, score and state of each; only those `done` and `pruned` are drawn.
+        monitor: `validation_accuracy` or `validation_loss`, which is better when lower.
+        importances: Share of the scores' differences that each field explains; may be empty.
+
+    Returns:
+        A PNG file.
+    """
+    figure = Figure(figsize=(10.5, 3.6))
+    history, shares = figure.subplots(1, 2, gridspec_kw={"width_ratios": (3, 2)})
+    ended = [trial for trial in trials if math.isfinite(trial[1])]
+    for state, colour, marker in (("pruned", "#aab1b9", "x"), ("done", "#56b4e9", "o")):
+        drawn = [(number, score) for number, score, said in ended if said == state]
+        if drawn:
+            history.plot(*zip(*drawn, strict=True), marker, color=colour, markersize=5, label=state)
+    if drawn:  # those done
+        numbers, scores = zip(*drawn, strict=True)
+        best = (np.minimum if monitor == "validation_loss" else np.maximum).accumulate(scores)
+        history.step(numbers, best, where="post", color="#d55e00", label="best so far")
+        if monitor == "validation_loss" and max(scores) > 10 * best[-1] > 0:
+            history.set_yscale("log")  # one that went wrong would press the others flat
+            history.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.02, 0.98), "ncols": 3}
+        history.legend(frameon=False, labelcolor=_INK, handlelength=1, columnspacing=1, **place)
+    history.set_title(monitor.replace("_", " "), size=11, color=_INK, loc="left")
+    history.set_xlabel("trial")
+    history.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if monitor == "validation_accuracy":
+        _in_percent(history.yaxis, decimals=None)
+    shares.set_title("what the score depends on", size=11, color=_INK, loc="left")
+    if importances:
+        names = list(importances)[::-1]
+        shares.barh(names, [importances[name] for name in names], color="#8fbcdb")
+        _in_percent(shares.xaxis)
+    else:
+        shares.text(0.5, 0.5, "too few trials to say", ha="center", color=_QUIET)
+        shares.set(xticks=[], yticks=[])
+    _style(history)
+    _style(shares)
+    figure.subplots_adjust(left=0.06, right=0.99, wspace=0.65)
+    return _png(figure)
+
+
 def _number(row: HistoryRow, name: str) -> float:
     value = row.get(name)
     return math.nan if value is None else float(value)

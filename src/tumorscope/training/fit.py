@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +73,7 @@ def fit(
     resume: bool = False,
     progress: Progress = silent,
     listener: Listener | None = None,
+    read: Callable[..., Inputs] = read_inputs,
 ) -> RunFolder | None:
     """Train a network.
 
@@ -85,6 +86,7 @@ def fit(
         resume: Go on from the run's last whole epoch.
         progress: Shows how far the reading is.
         listener: Is told about batches and epochs.
+        read: Reads and prepares slices; another one may remember them from run to run.
 
     Returns:
         The run folder, on the first of several processes; None on the others.
@@ -103,10 +105,10 @@ def fit(
     keep_freed_memory()
     size = recipe.input.size
     drawn = recipe.loss.outline > 0
-    train = read_inputs(
+    train = read(
         partition.train, size=size, outlines=drawn, progress=progress, label="reading training"
     )
-    validation = read_inputs(
+    validation = read(
         partition.validation, size=size, progress=progress, label="reading validation"
     )
     if train.outlines is not None and not train.outlines.any():

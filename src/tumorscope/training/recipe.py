@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -194,7 +194,12 @@ class Recipe(_Section):
 
 def bundled_recipes() -> tuple[str, ...]:
     """Return the names of the recipes in the package."""
-    folder = resources.files("tumorscope.training") / "recipes"
+    return bundled("recipes")
+
+
+def bundled(kind: Literal["recipes", "searches"]) -> tuple[str, ...]:
+    """Return the names of the TOML files of a kind in the package."""
+    folder = resources.files("tumorscope.training") / kind
     return tuple(sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml")))
 
 
@@ -212,24 +217,62 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: There is no such recipe, it is no TOML, or a field is unknown or out of its
             range; the message names the field.
     """
-    values = _read(name)
+    values = read_toml(name, "recipes")
     for override in overrides:
         _set(values, override)
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise RecipeError(_explain(str(name), error)) from None
+    return _checked(values, f"recipe {name}")
 
 
-def _read(name: str | Path) -> dict[str, Any]:
+def vary(recipe: Recipe, values: Mapping[str, Any], *, named: str) -> Recipe:
+    """Return a recipe with other values in some fields.
+
+    Args:
+        recipe: The recipe as it stands.
+        values: The new ones by field, as in `optimizer.learning_rate`.
+        named: What a message begins with: where the values come from.
+
+    Returns:
+        The checked recipe.
+
+    Raises:
+        RecipeError: There is no such field, or its value is out of range; the message names it.
+    """
+    changed = recipe.model_dump()
+    for field, value in values.items():
+        try:
+            _put(changed, field, value)
+        except RecipeError as error:
+            raise RecipeError(f"{named}: {error}") from None
+    return _checked(changed, named)
+
+
+def value_of(recipe: Recipe, field: str) -> Any:
+    """Return what stands in a field, as in `optimizer.learning_rate`."""
+    value: Any = recipe
+    for part in field.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def read_toml(name: str | Path, kind: Literal["recipes", "searches"]) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Args:
+        name: A file of the package by its name, or the path of one.
+        kind: Of which kind the package's is.
+
+    Raises:
+        RecipeError: There is no such file, or it is no TOML.
+    """
     path = Path(name)
-    if str(name) in bundled_recipes():
-        content = (resources.files("tumorscope.training") / "recipes" / f"{name}.toml").read_bytes()
+    known = bundled(kind)
+    if str(name) in known:
+        content = (resources.files("tumorscope.training") / kind / f"{name}.toml").read_bytes()
     elif path.suffix == ".toml" and path.is_file():
         content = path.read_bytes()
     else:
-        known = ", ".join(bundled_recipes())
-        raise RecipeError(f"no recipe '{name}': give a .toml file or one of {known}")
+        what = {"recipes": "recipe", "searches": "search"}[kind]
+        raise RecipeError(f"no {what} '{name}': give a .toml file or one of {', '.join(known)}")
     try:
         return tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -244,26 +287,40 @@ def _set(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *sections, last = field.strip().split(".")
+    try:
+        _put(values, field.strip(), value)
+    except RecipeError as error:
+        raise RecipeError(f"--set {override}: {error}") from None
+
+
+def _put(values: dict[str, Any], field: str, value: Any) -> None:
+    *sections, last = field.split(".")
     for section in sections:
         inner = values.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise RecipeError(f"--set {override}: '{section}' is a field, not a section")
+            raise RecipeError(f"'{section}' is a field, not a section")
         values = inner
     values[last] = value
 
 
-def _explain(name: str, error: ValidationError) -> str:
+def _checked(values: dict[str, Any], named: str) -> Recipe:
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_explain(named, error)) from None
+
+
+def _explain(named: str, error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(field, _fields(Recipe), n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"recipe {name}: there is no field '{field}'{hint}"
+        return f"{named}: there is no field '{field}'{hint}"
     if not field:
-        return f"recipe {name}: {first['ctx']['error']}"
+        return f"{named}: {first['ctx']['error']}"
     message = first["msg"][0].lower() + first["msg"][1:]
-    return f"recipe {name}: {field} is {first['input']!r}: {message}"
+    return f"{named}: {field} is {first['input']!r}: {message}"
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> list[str]:
