@@ -82,6 +82,27 @@ def test_window_of_the_file_is_used(tmp_path: Path) -> None:
     assert np.abs(shown - (DEEP - 500.0) * 255 / 2000)[inside].max() < 2
 
 
+def test_a_window_is_shown_from_its_black_to_its_white_wherever_the_pixels_end(
+    tmp_path: Path,
+) -> None:
+    inner = GREY.clip(20, 200)
+    window = {"WindowCenter": 1757, "WindowWidth": 3315}
+    path = write_dicom(tmp_path / "a.dcm", inner.astype(np.uint16) * 13 + 100, **window)
+    assert np.abs(grey(path) - inner).max() <= 1
+
+
+def test_a_byte_picture_in_a_wider_type_comes_back_as_it_was(tmp_path: Path) -> None:
+    wide = GREY.astype(np.uint16) * 13 + 100
+    shown = grey(write_dicom(tmp_path / "a.dcm", wide))
+    assert np.array_equal(shown, GREY - GREY.min())
+    rescaled = write_dicom(tmp_path / "b.dcm", wide, RescaleSlope=2, RescaleIntercept=-50)
+    assert np.array_equal(grey(rescaled), shown)
+    # More values than a byte has are laid over its range.
+    wide[0, 0] += 1
+    shown = grey(write_dicom(tmp_path / "c.dcm", wide))
+    assert (shown.min(), shown.max()) == (0, 255)
+
+
 @pytest.mark.parametrize(
     "window",
     [

@@ -111,6 +111,9 @@ COMPRESSIONS: Final = (*_LOSSLESS_JPEG, *_DECODERS)
 _SEEN_SHARE: Final = 0.6
 """A window that leaves less of the head between its black and its white hides too much."""
 
+_BEYOND: Final = 1e12
+"""Beyond every pixel's value."""
+
 
 def is_dicom(path: File) -> bool:
     """Tell whether a file begins as DICOM files do."""
@@ -408,7 +411,7 @@ def _shown(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.uint8]:
         values = np.where(padding, inner.max() if inverted else inner.min(), values)
     windowed = _windowed(dataset, values)
     if windowed is not None:
-        grey = to_grey(windowed)
+        grey = windowed
     elif pixels.dtype == np.uint8 and np.array_equal(values, pixels):
         grey = pixels
     else:
@@ -426,9 +429,9 @@ def _padding(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.bool_]:
     return (pixels >= low) & (pixels <= high)
 
 
-def _windowed(dataset: "Dataset", values: NDArray[Any]) -> NDArray[Any] | None:
-    """Return the values behind the file's own window or table; None when it has no sensible one."""
-    from pydicom.pixels.processing import apply_voi_lut  # noqa: PLC0415
+def _windowed(dataset: "Dataset", values: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """Return grey values by the file's own window or table; None when it has no sensible one."""
+    from pydicom.pixels.processing import apply_voi_lut, apply_windowing  # noqa: PLC0415
 
     if not dataset.get("VOILUTSequence") and not (
         "WindowCenter" in dataset and "WindowWidth" in dataset
@@ -441,4 +444,11 @@ def _windowed(dataset: "Dataset", values: NDArray[Any]) -> NDArray[Any] | None:
     low, high = np.percentile(values, (1, 99))
     head = values > low + 0.12 * (high - low)
     inside = (shown > shown.min()) & (shown < shown.max())
-    return shown if head.any() and inside[head].mean() >= _SEEN_SHARE else None
+    if not head.any() or inside[head].mean() < _SEEN_SHARE:
+        return None
+    if dataset.get("VOILUTSequence"):
+        return to_grey(shown)
+    # From what the window shows black to what it shows white, whether or not a pixel is.
+    black, white = apply_windowing(np.array([-_BEYOND, _BEYOND]), dataset)
+    grey = np.rint((shown - black) * (255.0 / (white - black)))
+    return np.asarray(grey, dtype=np.uint8)

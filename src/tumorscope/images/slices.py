@@ -41,6 +41,12 @@ _OUTLYING: Final = 0.5
 _MOST_OBLONG: Final = 20
 """Pixels that are longer than this in relation to their width are a mistake in the file."""
 
+_BYTE: Final = 255
+"""The largest grey value."""
+
+_WHOLE: Final = 2.0**31
+"""Whole numbers up to this are looked at as possible grey values in other units."""
+
 _LARGEST: Final = 1e30
 """Larger numbers are cut to this."""
 
@@ -136,6 +142,8 @@ def check_size(path: str, height: int, width: int) -> None:
 def to_grey(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Lay 0 to 255 over the range of the values, far outliers left aside.
 
+    What is an 8-bit picture in other units comes back as that picture, from its darkest pixel on.
+
     Args:
         values: Any numbers, shape `[height, width]`; those that are not finite become 0.
 
@@ -149,6 +157,11 @@ def to_grey(values: NDArray[Any]) -> NDArray[np.uint8]:
     if not known.size:
         return np.zeros(real.shape, dtype=np.uint8)
     low, high = known.min(), known.max()
+    steps = _steps(known - low)
+    if steps is not None:
+        grey = np.zeros(real.shape, dtype=np.uint8)
+        grey[finite] = steps
+        return grey
     inner_low, inner_high = np.percentile(known, _INNER_RANGE)
     if 0 < inner_high - inner_low < _OUTLYING * (high - low):
         low, high = inner_low, inner_high
@@ -156,6 +169,17 @@ def to_grey(values: NDArray[Any]) -> NDArray[np.uint8]:
         return np.zeros(real.shape, dtype=np.uint8)
     levels = np.where(finite, np.clip((real - low) * (255.0 / (high - low)), 0, 255), 0)
     return np.rint(levels).astype(np.uint8)
+
+
+def _steps(above: NDArray[np.float64]) -> NDArray[np.uint8] | None:
+    """Return how many steps, all of one size, values lie above the lowest; None if too many."""
+    whole = np.unique(above)
+    if whole[-1] > _WHOLE or len(whole) > _BYTE + 1 or (whole != np.rint(whole)).any():
+        return None
+    step = int(np.gcd.reduce(whole.astype(np.int64)))
+    if not step or not _BYTE // 2 < whole[-1] // step <= _BYTE:
+        return None
+    return np.asarray(above / step).astype(np.uint8)
 
 
 def square_shape(
