@@ -1,5 +1,6 @@
 """Recipes: the bundled ones, a user's own, overrides, and what a mistake is answered with."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -44,6 +45,15 @@ def test_what_a_run_notes_is_the_same_recipe_again(tmp_path: Path, name: str) ->
     noted = write(tmp_path, recipe.to_toml())
     assert load_recipe(noted) == recipe
     assert tomllib.loads(recipe.to_toml()) == recipe.model_dump()
+
+
+def test_every_recipe_and_every_field_stands_in_the_pages() -> None:
+    page = Path(__file__).parents[1] / "docs" / "training.md"
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    told = dict(rows)
+    assert set(bundled_recipes()) - {"demo"} <= told.keys()
+    for section, fields in Recipe().model_dump(exclude={"name"}).items():
+        assert set(fields) <= set(re.findall(r"`(\w+)`", told[section])), section
 
 
 def test_a_recipe_may_leave_out_everything(tmp_path: Path) -> None:
