@@ -32,7 +32,7 @@ from tumorscope.training.trials import Outcome, outcome_of, write_outcome
 from tumorscope.training.tune import SilentAudience, _Reporter, tune
 
 ROOT = Path(__file__).parents[1]
-EPOCHS = 4
+EPOCHS = 3
 SPACE = """
 [optimizer.learning_rate]
 low = 1e-4
@@ -463,7 +463,9 @@ def test_what_cannot_be_searched_is_refused_and_leaves_nothing(
     message: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("tumorscope.training.tune._PAUSES", (0.01, 0.01))
     assert main(words(tmp_path / "a", *more)) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert message in said

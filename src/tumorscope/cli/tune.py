@@ -23,7 +23,7 @@ from tumorscope.training.trials import Outcome, Trial
 from tumorscope.training.tune import tune
 
 _TRIALS = 50
-_SHOWN = 4
+_SHOWN = 3
 """How many of the best trials stand side by side on a screen."""
 
 
