@@ -140,6 +140,8 @@ def open_model(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 4  # What goes wrong is told in one line below.
+    # Batches have many sizes: plans of the memory of each would add up, and gain nothing.
+    options.enable_mem_pattern = False
     # Spinning threads would take the cores from those that decode the next pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
