@@ -1,12 +1,11 @@
 """The records in `results/` come in; the tables of the pages, built anew from them, go out."""
 
 import argparse
-import json
 import sys
-from pathlib import Path
-from typing import Any
 
-from record import RESULTS, ROOT
+import card
+from card import read as _read
+from record import ROOT
 from tumorscope.files import write_text
 
 _START, _END = "<!-- table:{} -->", "<!-- /table -->"
@@ -24,7 +23,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     stale = 0
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", ROOT / "MODEL_CARD.md", *sorted((ROOT / "docs").glob("*.md"))):
         before = page.read_text(encoding="utf-8")
         after = rebuild(before)
         stale += before != after
@@ -44,6 +43,14 @@ def rebuild(text: str) -> str:
         "leak": leak_table,
         "elsewhere": elsewhere_table,
         "architectures": architectures_table,
+        "card-data": card.data_table,
+        "card-figures": card.figures_table,
+        "card-official": card.official_table,
+        "card-classes": card.classes_table,
+        "card-planes": card.planes_table,
+        "card-verdicts": card.verdicts_table,
+        "card-mistakes": card.mistakes_table,
+        "corruptions": card.corruptions_table,
     }
     for name, build in tables.items():
         start = _START.format(name)
@@ -225,11 +232,6 @@ def architectures_table() -> str:
             f"| {found['of_resnet18']:.2f} |"
         )
     return "\n".join(rows)
-
-
-def _read(name: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(Path(RESULTS / f"{name}.json").read_text())
-    return record
 
 
 if __name__ == "__main__":

@@ -1,0 +1,184 @@
+"""The records in `results/` come in; the tables of the model card go out."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from record import RESULTS
+from tumorscope.classify import Classifier
+
+_FOLDS = ("kaggle-patient", "figshare-patient")
+_NAMES = {
+    "glioma": "glioma",
+    "meningioma": "meningioma",
+    "notumor": "no tumour",
+    "pituitary": "pituitary tumour",
+}
+
+
+def data_table() -> str:
+    """Return how many slices the bundled network learned from, as its file says."""
+    facts = Classifier.load().facts
+    counts = facts.data["counts"]
+    rows = [["class", "to learn from", "held out, for calibration"]]
+    for label in sorted({*counts["train"], *counts["validation"]}):
+        name = _NAMES.get(label, "a tumour of unknown kind")
+        parts = (counts[part].get(label, 0) for part in ("train", "validation"))
+        rows.append([name, *(f"{count:,}" for count in parts)])
+    return table(rows)
+
+
+def figures_table() -> str:
+    """Return accuracy, calibration and localisation over the folds by patient."""
+    found = {split: read(f"edge_{split}")["figures"]["by_seed"][0] for split in _FOLDS}
+    shares = {
+        "accuracy": "accuracy",
+        "balanced accuracy": "balanced_accuracy",
+        "macro F1": "macro_f1",
+        "expected calibration error": "ece",
+        "accuracy of the surest 90 %": "surest_accuracy",
+        "tumour called no tumour": "tumour_called_no_tumour",
+    }
+    rows = [["measure", *(f"`{split}`" for split in _FOLDS)]]
+    sizes = [f"{each['n']:,}, {each['groups']:,}" for each in found.values()]
+    rows.append(["test images, patients", *sizes])
+    for title, name in shares.items():
+        rows.append([title, *(_share(each, name) for each in found.values())])
+    for title, level in {"slice (copies count once)": "by_slice", "patient": "by_patient"}.items():
+        each_level = [each[level] for each in found.values()]
+        rows.append(
+            [f"accuracy by {title}"]
+            + [f"{level['accuracy']:.1%} of {level['n']:,}" for level in each_level]
+        )
+    places = [each["localisation"] for each in found.values()]
+    for title, name in {
+        "heatmap's peak inside the outline": "peak_inside",
+        "overlap with the outline (Dice)": "dice",
+    }.items():
+        rows.append([title, *(_share(place, name) for place in places)])
+    return table(rows)
+
+
+def official_table() -> str:
+    """Return what the recipe reaches on Kaggle's own split, and the mean of several networks."""
+    official, ensemble = read("edge_kaggle-official"), read("ensemble_figshare-patient")
+    figures, mean = official["figures"], ensemble["figures"]
+    low, high = mean["interval"]["accuracy"]
+    worst = min(each["accuracy"] for each in figures["by_seed"])
+    return table(
+        [
+            ["measure", "figure"],
+            [
+                "`kaggle-official` (leaks; `sampling` = `slices`)",
+                f"{figures['mean_accuracy']:.2%}, mean of {len(official['seeds'])} seeds; "
+                f"worst {worst:.2%}",
+            ],
+            [
+                f"`figshare-patient`, mean of {len(mean['members'])} networks a fold",
+                f"{mean['accuracy']:.1%} ({low * 100:.1f} to {high * 100:.1f} %)",
+            ],
+        ]
+    )
+
+
+def classes_table() -> str:
+    """Return sensitivity and the like class by class."""
+    found = read("edge_kaggle-patient")["figures"]["by_seed"][0]
+    measures = ("sensitivity", "specificity", "precision", "f1", "roc_auc")
+    rows = [["class", "test images", "sensitivity", "specificity", "precision", "F1", "ROC AUC"]]
+    for label, figures in found["per_class"].items():
+        rows.append(
+            [_NAMES[label], f"{figures['n']:,}"] + [_share(figures, name) for name in measures]
+        )
+    return table(rows)
+
+
+def planes_table() -> str:
+    """Return accuracy plane by plane."""
+    figures = read("planes")["figures"]
+    (planes,) = figures["runs"].values()
+    rows = [["plane", "test images", "patients", "accuracy"]]
+    for plane, found in planes.items():
+        low, high = found["interval"]
+        share = f"{found['accuracy']:.1%} ({low * 100:.1f} to {high * 100:.1f} %)"
+        rows.append([plane, f"{found['n']:,}", str(found["groups"]), share])
+    alike, seen = figures["of_these_told_alike"], figures["told_by_eye"]
+    return f"{table(rows)}\n\nOf {seen} slices told by eye, {alike} were told alike."
+
+
+def verdicts_table() -> str:
+    """Return share and accuracy of each verdict."""
+    rows = [["verdict", *(f"`{split}`: share, accuracy" for split in _FOLDS)]]
+    found = [read(f"edge_{split}")["figures"]["by_seed"][0]["verdicts"] for split in _FOLDS]
+    for verdict in ("confident", "uncertain", "unsupported"):
+        cells = []
+        for each in found:
+            one = each.get(verdict)
+            cells.append(f"{one['share']:.1%}, {one['accuracy']:.1%}" if one else "none")
+        rows.append([verdict, *cells])
+    return table(rows)
+
+
+def corruptions_table() -> str:
+    """Return the share of accuracy that is kept fault by fault."""
+    figures = read("corruptions_edge")["figures"]
+    rows = [["fault", "of the clean accuracy, mean of five strengths", "at the strongest"]]
+    for kind, kept in figures["kept"].items():
+        strongest = figures["accuracy"][kind][-1] / figures["clean"]
+        rows.append([kind, f"{kept:.1%}", f"{strongest:.1%}"])
+    low, high = figures["mean_kept_interval"]
+    mean = f"{figures['mean_kept']:.1%} ({low * 100:.1f} to {high * 100:.1f} %)"
+    rows.append(["mean", mean, ""])
+    return table(rows)
+
+
+def mistakes_table() -> str:
+    """Return the slices and patients that most wrong answers come from."""
+    with (RESULTS / "mistakes_kaggle-patient.csv").open(newline="") as file:
+        wrong = list(csv.DictReader(file))
+    groups = Counter((row["group"], row["label"]) for row in wrong)
+    rows = [["group", "class", "wrong answers", "called", "the surest of them"]]
+    for (group, label), count in groups.most_common(12):
+        own = [row for row in wrong if (row["group"], row["label"]) == (group, label)]
+        called = Counter(row["said"] for row in own).most_common()
+        first = own[0]
+        rows.append(
+            [
+                group,
+                _NAMES[label],
+                str(count),
+                ", ".join(f"{_NAMES[said]} {times}" for said, times in called),
+                f"`{first['file'].rsplit('/', 1)[-1]}` ({float(first['probability']):.2f})",
+            ]
+        )
+    share = sum(count for _, count in groups.most_common(12)) / len(wrong)
+    lead = (
+        f"{len(wrong)} test images of `kaggle-patient` are sorted wrong, of {len(groups)} groups; "
+        f"{share:.0%} of them are of these twelve:"
+    )
+    return f"{lead}\n\n{table(rows)}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown; the first row is its head."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return a record."""
+    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return record
+
+
+def _share(figures: dict[str, Any], name: str) -> str:
+    value, ends = figures[name], figures["interval"].get(name)
+    if value is None:
+        return ""
+    digits = 2 if name in ("ece", "tumour_called_no_tumour") else 1
+    text = f"{value * 100:.{digits}f} %"
+    if ends is not None:
+        text += f" ({ends[0] * 100:.{digits}f} to {ends[1] * 100:.{digits}f})"
+    return text
