@@ -69,6 +69,7 @@ def accuracy_table() -> str:
     ]
     for recipe, split in (
         *(("quick", name) for name in _PROTOCOLS),
+        *(("edge", name) for name in _PROTOCOLS if name != "sartaj-official"),
         ("student", "sartaj-official"),
     ):
         record = _read(f"{recipe}_{split}")
@@ -93,7 +94,7 @@ def leak_table() -> str:
         "| recipe | Kaggle's own split | by patient | test images with their patient in training |",
         "|---|---|---|---|",
     ]
-    for recipe in ("quick",):
+    for recipe in ("quick", "edge"):
         leaky, apart = (_read(f"{recipe}_{name}") for name in ("kaggle-official", "kaggle-patient"))
         first = leaky["figures"]["by_seed"][0]
         shares = [record["figures"]["mean_accuracy"] for record in (leaky, apart)]
