@@ -15,7 +15,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +125,7 @@ def read_runs(folder: Path) -> tuple[list[Judge], str, str]:
                 classes=trained.description.classes,
                 size=trained.description.input_size,
                 # Larger batches outgrow the caches: twice the time on a CPU.
-                ask=partial(trained.logits, batch_size=8),
+                ask=trained.logits,
                 slices=tuple(
                     replace(found[name], group=group)
                     for name, group in zip(tested.names, tested.groups, strict=True)

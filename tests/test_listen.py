@@ -492,8 +492,9 @@ def test_storescu_sends_a_series(tmp_path: Path, model: Path) -> None:
         pytest.skip("storescu is not installed (Debian: dcmtk)")
     images = series(tmp_path / "in")
     with listening(tmp_path, model) as running:
-        command = [storescu, "-aec", "TUMORSCOPE", "+sd", "127.0.0.1", str(running.port)]
-        subprocess.run([*command, str(tmp_path / "in")], check=True, timeout=30)
+        # Both DCMTK's and pynetdicom's take this.
+        command = [storescu, "-aec", "TUMORSCOPE", "127.0.0.1", str(running.port)]
+        subprocess.run([*command, *(tmp_path / "in").iterdir()], check=True, timeout=30)
         wait_for(lambda: len(written(tmp_path / "out")) == 2)
         assert running.stop() == 0
     assert referred(tmp_path / "out") == {image.SOPInstanceUID for image in images}

@@ -31,6 +31,10 @@ class Protocol:
     kind: Literal["published", "folds", "all"]
     explanation: str
 
+    def owns(self, item: Slice) -> bool:
+        """Tell whether a slice is of the set that this is for, not of one added to it."""
+        return self.source in ("", item.source)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
@@ -168,8 +172,8 @@ def partition(
         raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[split]
     named = [item for item in catalogue.slices if item.label != ANY_TUMOUR]
-    own = [item for item in named if protocol.source in ("", item.source)]
-    added = [item for item in named if protocol.source not in ("", item.source)]
+    own = [item for item in named if protocol.owns(item)]
+    added = [item for item in named if not protocol.owns(item)]
     if not own:
         raise DataError(f"{split} needs the {protocol.source} set, which --data does not hold")
     test: list[Slice] = []
@@ -237,11 +241,10 @@ def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
         raise DataError(f"{split} has no test part; use 'tumorscope train --split {split}'")
     if PROTOCOLS[split].kind == "published":
         return (0,)
-    source = PROTOCOLS[split].source
     own = [
         item
         for item in catalogue.slices
-        if source in ("", item.source) and not item.doubt and item.label != ANY_TUMOUR
+        if PROTOCOLS[split].owns(item) and not item.doubt and item.label != ANY_TUMOUR
     ]
     return tuple(sorted({item.fold for item in own})) if _are_given(own) else _DRAWN
 

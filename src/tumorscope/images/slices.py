@@ -173,11 +173,11 @@ def to_grey(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _steps(above: NDArray[np.float64]) -> NDArray[np.uint8] | None:
     """Return how many steps, all of one size, values lie above the lowest; None if too many."""
-    whole = np.unique(above)
-    if whole[-1] > _WHOLE or len(whole) > _BYTE + 1 or (whole != np.rint(whole)).any():
+    largest = above.max()
+    if largest > _WHOLE or (above != np.rint(above)).any():
         return None
-    step = int(np.gcd.reduce(whole.astype(np.int64)))
-    if not step or not _BYTE // 2 < whole[-1] // step <= _BYTE:
+    step = int(np.gcd.reduce(above.astype(np.int64)))
+    if not step or not _BYTE // 2 < largest // step <= _BYTE:
         return None
     return np.asarray(above / step).astype(np.uint8)
 

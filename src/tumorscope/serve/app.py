@@ -3,11 +3,11 @@
 import asyncio
 import hmac
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -25,7 +25,7 @@ from tumorscope.serve import schema
 from tumorscope.serve.guard import Guard
 from tumorscope.serve.limits import Door, Limits, RefusedRequestError
 from tumorscope.serve.meters import Meters
-from tumorscope.serve.service import Service
+from tumorscope.serve.service import BATCH_SIZE, Service
 from tumorscope.serve.uploads import read_files
 from tumorscope.serve.views import Wanted
 
@@ -35,6 +35,8 @@ LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 """What a service that only this machine can reach is called."""
 
 _RETRY_AFTER: Final = "1"
+
+_Judge: TypeAlias = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +101,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        for classifier in classifiers.values():  # The first run of a network is slow.
+        # The first run of a network is slow, and one of a full batch takes all the memory it needs.
+        for classifier in classifiers.values():
             side = classifier.facts.input_size
-            classifier.probabilities(np.zeros((1, side, side), dtype=np.uint8))
+            nothing = np.zeros((BATCH_SIZE, side, side), dtype=np.uint8)
+            classifier.probabilities(nothing, batch_size=BATCH_SIZE)
         yield
         service.close()
 
@@ -131,7 +135,14 @@ def create_app(
 def _operations(service: Service, door: Door) -> APIRouter:
     """Return what judges files."""
     router = APIRouter(prefix="/v1/classify", tags=["classify"])
-    seconds = door.limits.seconds
+
+    async def answer(request: Request, what: Asked, judge: _Judge) -> Response:
+        with door.enter() as ticket:
+            files = await read_files(request, ticket, door.limits)
+            async with _in_time(door.limits.seconds):
+                return await _json(
+                    await judge(files, model=what.model, choice=what.choice, wanted=what.wanted)
+                )
 
     @router.post(
         "",
@@ -141,14 +152,7 @@ def _operations(service: Service, door: Door) -> APIRouter:
     )
     async def classify(request: Request, what: Annotated[Asked, Depends(asked)]) -> Response:
         """Judge files slice by slice; a file that cannot be read has its error in its place."""
-        with door.enter() as ticket:
-            files = await read_files(request, ticket, door.limits)
-            async with _in_time(seconds):
-                return await _json(
-                    await service.slices(
-                        files, model=what.model, choice=what.choice, wanted=what.wanted
-                    )
-                )
+        return await answer(request, what, service.slices)
 
     @router.post(
         "/volume",
@@ -158,14 +162,7 @@ def _operations(service: Service, door: Door) -> APIRouter:
     )
     async def classify_volume(request: Request, what: Annotated[Asked, Depends(asked)]) -> Response:
         """Judge volumes and DICOM series as wholes: one answer each, with its slices' answers."""
-        with door.enter() as ticket:
-            files = await read_files(request, ticket, door.limits)
-            async with _in_time(seconds):
-                return await _json(
-                    await service.volumes(
-                        files, model=what.model, choice=what.choice, wanted=what.wanted
-                    )
-                )
+        return await answer(request, what, service.volumes)
 
     return router
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias
 
-import numpy as np
-
 from tumorscope.classify import Classifier, Prediction
 from tumorscope.classify.classifier import Prepared
 
@@ -42,11 +40,6 @@ class Batcher:
         self.being_read = 0
         """Files whose slices will come soon; the service counts them."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
-        # A full batch of nothing: what memory the network needs it takes now, and the first answer
-        # comes as soon as the others.
-        side = classifier.facts.input_size
-        nothing = np.zeros((batch_size, side, side), dtype=np.uint8)
-        self._thread.submit(classifier.probabilities, nothing, batch_size=batch_size)
 
     async def judge(self, slice_: Prepared) -> Prediction:
         """Return the model's answer to a slice."""

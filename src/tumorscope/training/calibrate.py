@@ -18,8 +18,6 @@ _TYPICAL: Final = 0.99
 _MARGIN: Final = 1.3
 """How much stranger a slice of a patient may be than those: validation holds few patients."""
 
-_STEP: Final = 128
-
 
 def calibrate(
     trained: TrainedNetwork,
@@ -46,12 +44,12 @@ def calibrate(
     """
     strange = None
     if isinstance(trained.network, LiteNet):
-        trained.network.typicality.learn(_features(trained.network, train))
         with torch.inference_mode():
-            found = trained.network.typicality(
-                torch.from_numpy(_features(trained.network, validation))
-            )
-        strange = round(_MARGIN * float(np.quantile(found.numpy(), _TYPICAL)), 4)
+            features = [trained.network.typical_features(part) for part in trained.batches(train)]
+        trained.network.typicality.learn(torch.cat(features).cpu().numpy())
+        found = trained.strangeness(validation)
+        assert found is not None
+        strange = round(_MARGIN * float(np.quantile(found, _TYPICAL)), 4)
     judged, truth = validation[own], labels[own]
     temperature = fit_temperature(trained.logits(judged), truth)
     description = replace(trained.description, temperature=temperature, strange=strange)
@@ -60,13 +58,3 @@ def calibrate(
     confident, holds = confident_threshold(scaled.probabilities(judged), truth, patients)
     description = replace(description, confident=round(confident, 6), risk=RISK if holds else None)
     return replace(trained, description=description)
-
-
-def _features(network: LiteNet, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return what the network judges typicality by, `[N, width]`."""
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(grey), _STEP):
-            inputs = torch.from_numpy(grey[start : start + _STEP])[:, None].float()
-            parts.append(network.typical_features(inputs).numpy())
-    return np.concatenate(parts)

@@ -193,14 +193,14 @@ def _part(inputs: Inputs, partition: Partition) -> Part:
     numbers = {name: number for number, name in enumerate(dict.fromkeys(twins))}
     patients = {item.group: number for number, item in enumerate(inputs.slices)}
     # What is a twin of the protocol's own slices adds nothing.
-    source = partition.protocol.source
-    own = {name for name, item in zip(twins, inputs.slices, strict=True) if item.source == source}
+    owns = partition.protocol.owns
+    own = {name for name, item in zip(twins, inputs.slices, strict=True) if owns(item)}
     part = Part(
         torch.from_numpy(inputs.grey)[:, None],
         torch.tensor(labels),
         torch.tensor([numbers[name] for name in twins]),
         torch.tensor([patients[item.group] for item in inputs.slices]),
-        torch.tensor([bool(source) and name not in own for name in twins]),
+        torch.tensor([name not in own for name in twins]),
     )
     if inputs.outlines is not None and inputs.outlined is not None:
         part.outlines = torch.from_numpy(inputs.outlines)[:, None]
@@ -210,7 +210,7 @@ def _part(inputs: Inputs, partition: Partition) -> Part:
 
 def _own(inputs: Inputs, partition: Partition) -> NDArray[np.bool_]:
     """Tell which slices are of the set that the protocol is for; all, if it is for none of them."""
-    own = np.array([item.source == partition.protocol.source for item in inputs.slices])
+    own = np.array([partition.protocol.owns(item) for item in inputs.slices])
     return own if own.any() else ~own
 
 

@@ -1,18 +1,18 @@
 """Trained weights go out to one safetensors file, and a network that predicts comes back in."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
-from tumorscope.classify.results import Verdict
 from tumorscope.errors import ModelError
 from tumorscope.evaluation.calibration import CONFIDENT
 from tumorscope.files import write_bytes
@@ -22,7 +22,13 @@ from tumorscope.training.litenet import LiteNet
 from tumorscope.training.network import MappedNetwork
 from tumorscope.training.recipe import NetworkRecipe
 
+if TYPE_CHECKING:
+    from tumorscope.classify.results import Verdict
+
 _FORMAT = "tumorscope-1"
+
+_BATCH: Final = 16
+"""Inputs judged at once; more are no faster on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,63 +70,57 @@ class TrainedNetwork:
     network: nn.Module
     description: Description
 
-    def logits(self, grey: NDArray[np.uint8], *, batch_size: int = 16) -> NDArray[np.float32]:
+    def logits(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return logits `[N, classes]` of inputs `[N, S, S]`, grey values 0 to 255."""
-        device = self._device()
-        answers = []
         with torch.inference_mode():
-            for start in range(0, len(grey), batch_size):
-                part = torch.from_numpy(grey[start : start + batch_size])[:, None]
-                inputs = part.to(device).float().to(memory_format=torch.channels_last)
-                answers.append(self.network(inputs).float().cpu())
-        if not answers:
-            return np.empty((0, len(self.description.classes)), dtype=np.float32)
-        return np.asarray(torch.cat(answers).numpy(), dtype=np.float32)
+            answers = [self.network(inputs).float().cpu().numpy() for inputs in self.batches(grey)]
+        nothing = np.empty((0, len(self.description.classes)), dtype=np.float32)
+        return np.concatenate([nothing, *answers])
 
     def heatmaps(
-        self, grey: NDArray[np.uint8], chosen: NDArray[np.intp], *, batch_size: int = 16
+        self, grey: NDArray[np.uint8], chosen: NDArray[np.intp]
     ) -> NDArray[np.float32] | None:
         """Return where the network sees a class.
 
         Args:
             grey: Inputs `[N, S, S]`, grey values 0 to 255.
             chosen: Number of the class for each input, shape `[N]`.
-            batch_size: Inputs that are judged at once.
 
         Returns:
-            Class maps `[N, h, w]`; None where the network has none.
+            Class maps `[N, h, w]`; None where the network has none, or nothing is asked.
         """
         if not isinstance(self.network, MappedNetwork):
             return None
-        answers = []
+        answers: list[NDArray[np.float32]] = []
         with torch.inference_mode():
-            for start in range(0, len(grey), batch_size):
-                end = start + batch_size
-                inputs = torch.from_numpy(grey[start:end])[:, None].to(self._device()).float()
+            for inputs in self.batches(grey):
                 maps = self.network.forward_with_maps(inputs)[1].float().cpu().numpy()
-                answers.append(maps[np.arange(len(maps)), chosen[start:end]])
+                begin = _BATCH * len(answers)
+                answers.append(maps[np.arange(len(maps)), chosen[begin : begin + len(maps)]])
         return np.concatenate(answers) if answers else None
 
-    def strangeness(
-        self, grey: NDArray[np.uint8], *, batch_size: int = 16
-    ) -> NDArray[np.float32] | None:
+    def strangeness(self, grey: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """Return how unlike the training pictures inputs `[N, S, S]` are, shape `[N]`.
 
         None where the network cannot tell.
         """
         if not isinstance(self.network, LiteNet):
             return None
-        answers = [np.empty(0, dtype=np.float32)]
+        ask = self.network.forward_with_limits
         with torch.inference_mode():
-            for start in range(0, len(grey), batch_size):
-                part = torch.from_numpy(grey[start : start + batch_size])[:, None]
-                inputs = part.to(self._device()).float()
-                answers.append(self.network.forward_with_limits(inputs)[2].float().cpu().numpy())
-        return np.concatenate(answers)
+            answers = [ask(inputs)[2].float().cpu().numpy() for inputs in self.batches(grey)]
+        return np.concatenate([np.empty(0, dtype=np.float32), *answers])
+
+    def batches(self, grey: NDArray[np.uint8]) -> Iterator[Tensor]:
+        """Yield inputs `[N, S, S]` a few at a time, as the network takes them: `[n, 1, S, S]`."""
+        device = next(self.network.parameters()).device
+        for start in range(0, len(grey), _BATCH):
+            part = torch.from_numpy(grey[start : start + _BATCH])[:, None].to(device)
+            yield part.float().to(memory_format=torch.channels_last)
 
     def verdicts(
         self, grey: NDArray[np.uint8], probabilities: NDArray[np.float64]
-    ) -> tuple[Verdict, ...]:
+    ) -> "tuple[Verdict, ...]":
         """Return the verdicts on inputs `[N, S, S]` with these probabilities, `[N, classes]`."""
         sure = probabilities.max(axis=1) >= self.description.confident
         strange = np.zeros(len(grey), dtype=bool)
@@ -131,9 +131,6 @@ class TrainedNetwork:
             "unsupported" if odd else "confident" if high else "uncertain"
             for odd, high in zip(strange, sure, strict=True)
         )
-
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device
 
     def probabilities(self, grey: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return calibrated probabilities `[N, classes]` of inputs `[N, S, S]`, 0 to 255."""
