@@ -494,8 +494,8 @@ def batches(
 ) -> list[list[int]]:
     """The numbers of the slices that each batch holds, as one of several processes sees them.
 
-    With twins so many neighbours show one slice, and an epoch as many as `sampling` says. The second
-    half of the slices is of an added set. Twenty neighbours are of one patient.
+    With twins so many neighbours show one slice, and an epoch as many as `sampling` says. The
+    second half of the slices is of an added set. Twenty neighbours are of one patient.
     """
     module = SimpleNamespace(
         trainer=SimpleNamespace(world_size=processes),
