@@ -26,28 +26,39 @@ def true_logits(seed: int = 0, count: int = 20_000) -> tuple[np.ndarray, np.ndar
     return logits, labels
 
 
+def alone(count: int) -> list[str]:
+    """As many patients as there are slices."""
+    return [str(number) for number in range(count)]
+
+
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
 def test_the_temperature_that_spoiled_the_logits_is_found(temperature: float) -> None:
     logits, labels = true_logits()
-    assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.03)
+    found = fit_temperature(logits * temperature, labels, alone(len(labels)))
+    assert found == pytest.approx(temperature, rel=0.03)
 
 
 def test_log_probabilities_do_as_well_as_logits() -> None:
     logits, labels = true_logits(count=500)
-    assert fit_temperature(log_softmax(logits, axis=1), labels) == pytest.approx(
-        fit_temperature(logits, labels), rel=1e-4
+    patients = alone(len(labels))
+    assert fit_temperature(log_softmax(logits, axis=1), labels, patients) == pytest.approx(
+        fit_temperature(logits, labels, patients), rel=1e-4
     )
 
 
 def test_two_images_worked_out_by_hand() -> None:
     # Three of four right at logit difference 2: sigmoid(2 / T) must be 3 / 4, so T = 2 / ln 3.
     logits = np.array([[2.0, 0.0]] * 4)
-    found = fit_temperature(logits, np.array([0, 0, 0, 1]))
+    found = fit_temperature(logits, np.array([0, 0, 0, 1]), list("abcd"))
     assert found == pytest.approx(2 / np.log(3), rel=1e-4)
+    # Two patients, one of them right in two slices and the other in two of three: 5 / 6.
+    logits = np.array([[2.0, 0.0]] * 5)
+    found = fit_temperature(logits, np.array([0, 0, 0, 0, 1]), list("aabbb"))
+    assert found == pytest.approx(2 / np.log(5), rel=1e-4)
 
 
 def test_answers_all_right_give_the_lower_bound() -> None:
-    assert fit_temperature(np.eye(4), np.arange(4)) == pytest.approx(0.05, rel=1e-3)
+    assert fit_temperature(np.eye(4), np.arange(4), list("abcd")) == pytest.approx(0.05, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +73,12 @@ def test_what_cannot_be_fitted_is_refused(
     logits: np.ndarray, labels: np.ndarray, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        fit_temperature(logits, labels)
+        fit_temperature(logits, labels, alone(len(logits)))
+
+
+def test_each_image_needs_its_patient() -> None:
+    with pytest.raises(DataError, match="the patient of each image, not 3"):
+        fit_temperature(np.eye(4), np.arange(4), list("abc"))
 
 
 @settings(max_examples=40, deadline=None)

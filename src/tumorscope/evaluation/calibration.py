@@ -79,17 +79,21 @@ def reliability(
         )
 
 
-def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+def fit_temperature(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], groups: Sequence[str]
+) -> float:
     """Find the temperature that makes a network's probabilities fit how often it is right.
 
     Minimises the mean negative log-likelihood of `softmax(logits / temperature)` (Guo et al.,
-    On Calibration of Modern Neural Networks, ICML 2017) between 0.05 and 20. The function of
+    On Calibration of Modern Neural Networks, ICML 2017) between 0.05 and 20, each patient counting
+    once: a few of them have most of the slices, and not the hard ones. The function of
     1 / temperature is convex, so a bounded scalar search finds the minimum. Fit it on validation
     images, never on the test part.
 
     Args:
         logits: Logits or log-probabilities, shape `[N, C]`.
         labels: True classes as column numbers, shape `[N]`.
+        groups: The patient of each slice, length N.
 
     Returns:
         The temperature: above 1 the network was too sure, below 1 not sure enough. When every
@@ -103,13 +107,18 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
             "a temperature needs logits of shape [N, C] and N labels for at least one image, "
             f"not {logits.shape} and {labels.shape}"
         )
+    if len(groups) != len(logits):
+        raise DataError(f"a temperature needs the patient of each image, not {len(groups)}")
     if not np.isfinite(logits).all():
         raise DataError("a temperature needs finite logits: the network's answers are not")
     values = logits.astype(np.float64)
-    rows = np.arange(len(labels))
+    rows, weights = np.arange(len(labels)), _patient_weights(groups) / len(set(groups))
 
     def loss(logarithm: float) -> float:
-        return -float(log_softmax(values / np.exp(logarithm), axis=1)[rows, labels].mean())
+        return (
+            -float(log_softmax(values / np.exp(logarithm), axis=1)[rows, labels] @ weights)
+            / patients
+        )
 
     low, high = np.log(_TEMPERATURES)
     found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
@@ -135,9 +144,8 @@ def confident_threshold(
     Returns:
         The threshold, and whether it holds the promise.
     """
-    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
-    patients = int(numbers.max()) + 1
-    weights = 1.0 / np.bincount(numbers)[numbers]
+    weights = _patient_weights(groups)
+    patients = len(set(groups))
     top = probabilities.max(axis=1).astype(np.float64)
     wrong = probabilities.argmax(axis=1) != labels
     allowed = RISK * (patients + 1) - 1.0
@@ -149,6 +157,12 @@ def confident_threshold(
             break
         threshold = float(np.nextafter(value, 2.0))
     return threshold, True
+
+
+def _patient_weights(groups: Sequence[str]) -> NDArray[np.float64]:
+    """Return a weight for each slice, shape `[N]`; those of one patient add up to 1."""
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+    return np.asarray(1.0 / np.bincount(numbers)[numbers])
 
 
 def apply_temperature(

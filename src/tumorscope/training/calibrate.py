@@ -51,10 +51,10 @@ def calibrate(
         assert found is not None
         strange = round(_MARGIN * float(np.quantile(found, _TYPICAL)), 4)
     judged, truth = validation[own], labels[own]
-    temperature = fit_temperature(trained.logits(judged), truth)
+    patients = [group for group, counts in zip(groups, own, strict=True) if counts]
+    temperature = fit_temperature(trained.logits(judged), truth, patients)
     description = replace(trained.description, temperature=temperature, strange=strange)
     scaled = replace(trained, description=description)
-    patients = [group for group, counts in zip(groups, own, strict=True) if counts]
     confident, holds = confident_threshold(scaled.probabilities(judged), truth, patients)
     description = replace(description, confident=round(confident, 6), risk=RISK if holds else None)
     return replace(trained, description=description)
