@@ -115,10 +115,7 @@ def fit_temperature(
     rows, weights = np.arange(len(labels)), _patient_weights(groups) / len(set(groups))
 
     def loss(logarithm: float) -> float:
-        return (
-            -float(log_softmax(values / np.exp(logarithm), axis=1)[rows, labels] @ weights)
-            / patients
-        )
+        return -float(log_softmax(values / np.exp(logarithm), axis=1)[rows, labels] @ weights)
 
     low, high = np.log(_TEMPERATURES)
     found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
