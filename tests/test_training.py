@@ -343,6 +343,15 @@ def test_the_best_epoch_is_kept_not_the_last(run: Run) -> None:
     assert all(torch.equal(kept[name], state[name]) for name in kept)
 
 
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(run: Run) -> None:
+    wanted = ("training.monitor=validation_loss", "optimizer.learning_rate=0.05")
+    done = run("a", *wanted, "training.keep=last")
+    assert int(np.argmin(column(done, "validation_loss"))) < 2
+    last = torch.load(done.last_checkpoint, weights_only=True)["state_dict"]
+    kept = weights(done)
+    assert all(torch.equal(kept[name], last[f"network.{name}"]) for name in kept)
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

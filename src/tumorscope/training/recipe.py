@@ -140,6 +140,8 @@ class TrainingRecipe(_Section):
         precision: `bf16` or `fp16` (mixed) or `fp32`.
         validation_share: Share of the training part that is held out, by group.
         monitor: What the best epoch is chosen by.
+        keep: Which epoch's weights are the result: the `best`, or the `last`, which the end of a
+            `one-cycle` or `cosine` schedule favours and a few odd validation patients cannot move.
         sampling: Of each set of twins an epoch shows all pictures (`slices`), one (`unique`), or
             as many as the square root of their number (`root`), drawn anew.
         per_patient: The most slices of one patient (or group) that an epoch shows, drawn anew; 0:
@@ -157,6 +159,7 @@ class TrainingRecipe(_Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     validation_share: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     monitor: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
+    keep: Literal["best", "last"] = "best"
     sampling: Sampling = "slices"
     per_patient: Annotated[int, Field(ge=0)] = 0
     added_share: Share = 1.0
