@@ -124,7 +124,6 @@ def read_runs(folder: Path) -> tuple[list[Judge], str, str]:
             Judge(
                 classes=trained.description.classes,
                 size=trained.description.input_size,
-                # Larger batches outgrow the caches: twice the time on a CPU.
                 ask=trained.logits,
                 slices=tuple(
                     replace(found[name], group=group)

@@ -1,7 +1,8 @@
 """A finished run comes in; `results/formats.json` tells how its exported formats compare with it.
 
-Every format is made, and the file and the trained network answer all images of the run's test
-part. Formats whose runtime is not installed are left out.
+Every format is made, and the file and the trained network answer all official test images of the
+Kaggle set, whether the run learned from them or not. Formats whose runtime is not installed are
+left out.
 """
 
 import argparse
@@ -13,9 +14,10 @@ from typing import Final
 import onnx
 
 from record import write_record
+from tumorscope.data.sources import read_set
 from tumorscope.errors import MissingExtraError
 from tumorscope.export import FORMATS, export_run, newest_opset, verify
-from tumorscope.export.samples import find_slices, read_sample
+from tumorscope.export.samples import read_sample
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.weights import load_weights
 
@@ -37,8 +39,13 @@ def main() -> int:
     options = parser.parse_args()
     run = RunFolder(options.run)
     trained = load_weights(run.weights_file)
-    slices = find_slices(run, options.data)["test"]
-    sample = read_sample(slices, trained.description, origin="the run's test slices")
+    slices = [
+        item
+        for path in options.data or [Path(path) for path in run.data()["data"]]
+        for item in read_set(path).slices
+        if (item.source, item.split) == ("kaggle", "test")
+    ]
+    sample = read_sample(slices, trained.description, origin="official test images")
     figures: dict[str, object] = {"opset_newest": newest_opset()}
     good = True
     with tempfile.TemporaryDirectory() as folder:

@@ -17,8 +17,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from tumorscope.classes import ANY_TUMOUR
 from tumorscope.cli import export as command
 from tumorscope.cli import main as cli
+from tumorscope.data.sources import read_data
 from tumorscope.errors import DataError, MissingExtraError, ModelError
 from tumorscope.export import (
     FORMATS,
@@ -31,6 +33,7 @@ from tumorscope.export import (
 from tumorscope.export.onnx_file import build_onnx
 from tumorscope.export.quantization import quantize
 from tumorscope.export.runtimes import open_model
+from tumorscope.export.samples import read_sample
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.weights import TrainedNetwork, load_weights
 
@@ -162,6 +165,14 @@ def test_quantised_answers_stay_near(network: TrainedNetwork, tmp_path: Path) ->
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (said,) = session.run(["probabilities"], {"grey": grey[:, None].astype(np.float32)})
     assert np.abs(said - network.probabilities(grey)).mean() < 0.03
+
+
+def test_tumours_of_unknown_kind_are_no_sample(network: TrainedNetwork, phantoms: Path) -> None:
+    first, second, *others = read_data([phantoms]).slices
+    unnamed = replace(first, label=ANY_TUMOUR)
+    sample = read_sample([unnamed, second, *others[:3]], network.description, origin="phantoms")
+    assert len(sample.grey) == len(sample.labels) == 4
+    assert sample.labels[0] == network.description.classes.index(second.label)
 
 
 def test_eight_bits_with_a_fixed_batch(trained: Path, tmp_path: Path) -> None:

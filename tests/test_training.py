@@ -37,7 +37,7 @@ from tumorscope.training.fitting import (
     _optimizer,
     _schedule,
 )
-from tumorscope.training.recipe import OptimizerRecipe, load_recipe
+from tumorscope.training.recipe import OptimizerRecipe, Sampling, load_recipe
 from tumorscope.training.run_folder import Origin, RunFolder
 from tumorscope.training.weights import load_weights
 
@@ -343,6 +343,15 @@ def test_the_best_epoch_is_kept_not_the_last(run: Run) -> None:
     assert all(torch.equal(kept[name], state[name]) for name in kept)
 
 
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(run: Run) -> None:
+    wanted = ("training.monitor=validation_loss", "optimizer.learning_rate=0.05")
+    done = run("a", *wanted, "training.keep=last")
+    assert int(np.argmin(column(done, "validation_loss"))) < 2
+    last = torch.load(done.last_checkpoint, weights_only=True)["state_dict"]
+    kept = weights(done)
+    assert all(torch.equal(kept[name], last[f"network.{name}"]) for name in kept)
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -488,13 +497,14 @@ def batches(
     processes: int = 1,
     epoch: int = 0,
     twins: int = 0,
+    sampling: Sampling = "unique",
     per_patient: int = 0,
     added_share: float = 1.0,
 ) -> list[list[int]]:
     """The numbers of the slices that each batch holds, as one of several processes sees them.
 
-    With twins so many neighbours show one slice, and an epoch one of them. The second half of the
-    slices is of an added set. Twenty neighbours are of one patient.
+    With twins so many neighbours show one slice, and an epoch as many as `sampling` says. The
+    second half of the slices is of an added set. Twenty neighbours are of one patient.
     """
     module = SimpleNamespace(
         trainer=SimpleNamespace(world_size=processes),
@@ -511,7 +521,7 @@ def batches(
         part,
         size,
         shuffle=True,
-        unique=bool(twins),
+        sampling=sampling if twins else "slices",
         per_patient=per_patient,
         added_share=added_share,
     )
@@ -546,6 +556,15 @@ def test_an_epoch_of_unique_slices_shows_one_twin_of_each_set_and_not_always_the
     shown = [[number for batch in each for number in batch] for each in epochs]
     assert all(len({number // 4 for number in each}) == len(each) == 8 for each in shown)
     assert {number for each in shown for number in each} > set(range(10))
+
+
+@pytest.mark.parametrize(("twins", "shown"), [(2, 1), (4, 2), (8, 2), (10, 3)])
+def test_an_epoch_may_show_the_square_root_of_each_set_of_twins(twins: int, shown: int) -> None:
+    numbers = [n for each in batches(80, 1, twins=twins, sampling="root") for n in each]
+    assert len(set(numbers)) == len(numbers)
+    sets = Counter(number // twins for number in numbers)
+    assert len(sets) == 80 // twins
+    assert set(sets.values()) == {shown}
 
 
 @pytest.mark.parametrize("twins", [0, 4])

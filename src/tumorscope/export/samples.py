@@ -80,12 +80,14 @@ def read_sample(
     """Read slices as a sample.
 
     Args:
-        slices: What to read; those that cannot be read are left out.
+        slices: What to read; those that cannot be read, or of which only "a tumour" is known, are
+            left out.
         description: Of the network that will be asked.
         origin: What they are, in plain words.
         limit: Take only so many, spread evenly over the slices.
         progress: Shows how far the reading is.
     """
+    slices = [item for item in slices if item.label in description.classes]
     if limit is not None and limit < len(slices):
         chosen = np.linspace(0, len(slices) - 1, limit).round().astype(int)
         slices = [slices[number] for number in chosen]

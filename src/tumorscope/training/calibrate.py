@@ -13,10 +13,7 @@ from tumorscope.training.litenet import LiteNet
 from tumorscope.training.weights import TrainedNetwork
 
 _TYPICAL: Final = 0.99
-"""The share of validation slices that are surely of the kind that was learned from."""
-
-_MARGIN: Final = 1.3
-"""How much stranger a slice of a patient may be than those: validation holds few patients."""
+"""The share of validation slices that are taken to be of the kind that was learned from."""
 
 
 def calibrate(
@@ -49,7 +46,7 @@ def calibrate(
         trained.network.typicality.learn(torch.cat(features).cpu().numpy())
         found = trained.strangeness(validation)
         assert found is not None
-        strange = round(_MARGIN * float(np.quantile(found, _TYPICAL)), 4)
+        strange = round(float(np.quantile(found, _TYPICAL)), 4)
     judged, truth = validation[own], labels[own]
     patients = [group for group, counts in zip(groups, own, strict=True) if counts]
     temperature = fit_temperature(trained.logits(judged), truth, patients)

@@ -1,4 +1,4 @@
-"""A partition and a recipe come in; a run folder with the best epoch's weights goes out."""
+"""A partition and a recipe come in; a run folder with the kept epoch's weights goes out."""
 
 import threading
 import warnings
@@ -139,7 +139,8 @@ def fit(
     _run(trainer, module, checkpoint)
     if not trainer.is_global_zero:
         return None
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    kept = run.last_checkpoint if recipe.training.keep == "last" else best.best_model_path
+    state = torch.load(kept, map_location="cpu", weights_only=True)
     prefix = "average.module." if recipe.training.averaging else "network."
     weights = {
         name.removeprefix(prefix): value

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tumorscope.classes import CLASSES
 from tumorscope.training.augmentation import Augmentation
 from tumorscope.training.losses import any_tumour_loss, outline_loss
-from tumorscope.training.recipe import OptimizerRecipe, Recipe
+from tumorscope.training.recipe import OptimizerRecipe, Recipe, Sampling
 
 HistoryRow = dict[str, float]
 """One epoch: `epoch`, losses and accuracies of training and validation, `learning_rate` and
@@ -154,7 +154,7 @@ class Fitting(lightning.LightningModule):
             self._parts["train"],
             self.recipe.training.batch_size,
             shuffle=True,
-            unique=self.recipe.training.sampling == "unique",
+            sampling=self.recipe.training.sampling,
             per_patient=self.recipe.training.per_patient,
             added_share=self.recipe.training.added_share,
         )
@@ -266,7 +266,7 @@ class Batches:
         size: Pictures a batch.
         shuffle: Whether the order is drawn anew each epoch; a last, smaller batch is then left
             out (it holds other pictures each epoch) unless it is the only one.
-        unique: Whether an epoch shows one picture, drawn anew, of each set of twins.
+        sampling: How many pictures of each set of twins an epoch shows, drawn anew: see the recipe.
         per_patient: Of so many slices of a patient an epoch shows all, of more so many, drawn anew;
             0: all of them.
         added_share: The share of the slices of added sets that an epoch shows, drawn anew.
@@ -279,12 +279,12 @@ class Batches:
         size: int,
         *,
         shuffle: bool,
-        unique: bool = False,
+        sampling: Sampling = "slices",
         per_patient: int = 0,
         added_share: float = 1.0,
     ) -> None:
         self._module, self._part, self._size, self._shuffle = module, part, size, shuffle
-        self._unique, self._per_patient, self._added_share = unique, per_patient, added_share
+        self._sampling, self._per_patient, self._added_share = sampling, per_patient, added_share
         self._count = len(self._chosen(torch.arange(len(part))))
 
     def __len__(self) -> int:
@@ -310,8 +310,11 @@ class Batches:
 
     def _chosen(self, order: Tensor) -> Tensor:
         """Return what an epoch shows of the numbers in `order`, in that order."""
-        if self._unique:
+        if self._sampling == "unique":
             order = _first_of_each(self._part.clusters, order, 1)
+        elif self._sampling == "root":
+            twins = self._part.clusters.bincount()
+            order = _first_of_each(self._part.clusters, order, twins.sqrt().int())
         if self._per_patient:
             order = _first_of_each(self._part.groups, order, self._per_patient)
         if self._added_share < 1.0:
@@ -321,13 +324,17 @@ class Batches:
         return order
 
 
-def _first_of_each(sets: Tensor, order: Tensor, count: int) -> Tensor:
-    """Return the numbers in `order` less those of whose set `count` stood there before."""
+def _first_of_each(sets: Tensor, order: Tensor, count: int | Tensor) -> Tensor:
+    """Return the numbers in `order` less those of whose set `count` stood there before.
+
+    A tensor of counts has one for each set.
+    """
     numbers = sets[order].numpy()
     together = np.argsort(numbers, kind="stable")
     _, starts, sizes = np.unique(numbers[together], return_index=True, return_counts=True)
     place = np.arange(len(numbers)) - np.repeat(starts, sizes)
-    return order[np.sort(together[place < count])]
+    wanted = count if isinstance(count, int) else count[numbers[together]].numpy()
+    return order[np.sort(together[place < wanted])]
 
 
 def _class_weights(labels: Tensor, recipe: Recipe) -> Tensor | None:

@@ -38,8 +38,8 @@ _PYRAMID: Final = {2: 40, 4: 112, 5: 192}
 _WIDTH: Final = 96
 """Width of the pyramid's maps."""
 
-_TYPICAL: Final = 4
-"""The stage whose mean features tell whether a picture is of the kind that was learned from."""
+_TYPICAL: Final = (4, 5)
+"""The stages whose mean features tell whether a picture is of the kind that was learned from."""
 
 _RARE: Final = -3.0
 """The map's bias at first: few places show a tumour."""
@@ -73,7 +73,7 @@ class LiteNet(MappedNetwork):
         nn.init.constant_(self.outline.bias, _RARE)  # type: ignore[arg-type]
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(_TOP + _WIDTH, classes)
-        self.typicality = Typicality(_PYRAMID[_TYPICAL])
+        self.typicality = Typicality(sum(_PYRAMID[stage] for stage in _TYPICAL))
         for module in self._fixed():
             module.requires_grad_(requires_grad=False)
 
@@ -93,12 +93,12 @@ class LiteNet(MappedNetwork):
         """Return logits, class maps and how unlike the training pictures each one is, `[N]`."""
         kept = self.trunk_maps(grey)
         logits, outline = self._judge(kept)
-        strangeness: Tensor = self.typicality(kept[1].mean(dim=(2, 3)))
+        strangeness: Tensor = self.typicality(_typical_features(kept))
         return logits, self._class_maps(outline), strangeness
 
     def typical_features(self, grey: Tensor) -> Tensor:
         """Return the features that `typicality` is learned from, `[N, width]`."""
-        return self.trunk_maps(grey)[1].mean(dim=(2, 3))
+        return _typical_features(self.trunk_maps(grey))
 
     def _class_maps(self, outline: Tensor) -> Tensor:
         shown = outline.sigmoid()
@@ -196,6 +196,12 @@ class Bottleneck(nn.Module):
         """Return maps `[N, width, h/stride, w/stride]` of maps `[N, channels, h, w]`."""
         changed: Tensor = self.layers(maps)
         return maps + changed if self.adds else changed
+
+
+def _typical_features(kept: Sequence[Tensor]) -> Tensor:
+    """Return the mean features of the stages that tell what is typical, `[N, width]`."""
+    chosen = [maps for stage, maps in zip(_PYRAMID, kept, strict=True) if stage in _TYPICAL]
+    return torch.cat([maps.mean(dim=(2, 3)) for maps in chosen], dim=1)
 
 
 class DepthwiseConvolution(nn.Conv2d):

@@ -34,6 +34,9 @@ NetworkName = Literal[
 ]
 
 
+Sampling = Literal["slices", "unique", "root"]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
@@ -137,8 +140,10 @@ class TrainingRecipe(_Section):
         precision: `bf16` or `fp16` (mixed) or `fp32`.
         validation_share: Share of the training part that is held out, by group.
         monitor: What the best epoch is chosen by.
-        sampling: `slices`: an epoch shows every picture once; `unique`: one picture, drawn anew,
-            of each set of twins.
+        keep: Which epoch's weights are the result: the `best`, or the `last`, which the end of a
+            `one-cycle` or `cosine` schedule favours and a few odd validation patients cannot move.
+        sampling: Of each set of twins an epoch shows all pictures (`slices`), one (`unique`), or
+            as many as the square root of their number (`root`), drawn anew.
         per_patient: The most slices of one patient (or group) that an epoch shows, drawn anew; 0:
             all.
         added_share: The share of the slices of sets added to the protocol's own that an epoch
@@ -154,7 +159,8 @@ class TrainingRecipe(_Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     validation_share: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     monitor: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
-    sampling: Literal["slices", "unique"] = "slices"
+    keep: Literal["best", "last"] = "best"
+    sampling: Sampling = "slices"
     per_patient: Annotated[int, Field(ge=0)] = 0
     added_share: Share = 1.0
     averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
