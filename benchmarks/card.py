@@ -61,28 +61,6 @@ def figures_table() -> str:
     return table(rows)
 
 
-def official_table() -> str:
-    """Return what the recipe reaches on Kaggle's own split, and the mean of several networks."""
-    official, ensemble = read("edge_kaggle-official"), read("ensemble_figshare-patient")
-    figures, mean = official["figures"], ensemble["figures"]
-    low, high = mean["interval"]["accuracy"]
-    worst = min(each["accuracy"] for each in figures["by_seed"])
-    return table(
-        [
-            ["measure", "figure"],
-            [
-                "`kaggle-official` (leaks; `sampling` = `slices`)",
-                f"{figures['mean_accuracy']:.2%}, mean of {len(official['seeds'])} seeds; "
-                f"worst {worst:.2%}",
-            ],
-            [
-                f"`figshare-patient`, mean of {len(mean['members'])} networks a fold",
-                f"{mean['accuracy']:.1%} ({low * 100:.1f} to {high * 100:.1f} %)",
-            ],
-        ]
-    )
-
-
 def classes_table() -> str:
     """Return sensitivity and the like class by class."""
     found = read("edge_kaggle-patient")["figures"]["by_seed"][0]
