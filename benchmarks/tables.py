@@ -62,6 +62,7 @@ def accuracy_table() -> str:
     ]
     for recipe, split in (
         *(("quick", name) for name in _PROTOCOLS),
+        ("edge", "figshare-patient"),
         ("student", "sartaj-official"),
     ):
         record = _read(f"{recipe}_{split}")
