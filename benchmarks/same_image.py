@@ -3,9 +3,9 @@
     python benchmarks/same_image.py [--model M] [--pictures DIR]
 
 writes `results/same_image.json`. Forty phantoms, and up to 200 JPEG files of the folder, are saved
-from JPEG as PNG, DICOM (8 and 16 bits, with and without a window, three compressions) and NIfTI;
-each copy is compared with the JPEG file. So is one more JPEG (quality 95) made of it: that loses
-something again, and so is no longer quite the same image.
+from JPEG as PNG, DICOM (8 and 16 bits, with and without a window, three compressions) and NIfTI,
+and as JPEG once more at the best quality; each copy is compared with the JPEG file. So is one more
+JPEG of quality 95: that loses more, and so is no longer quite the same image.
 """
 
 import argparse
@@ -107,6 +107,7 @@ def save(content: bytes, folder: Path) -> list[str]:
     window = {"WindowCenter": 1757, "WindowWidth": 3315}
     contents = {
         "grey.png": picture(grey, "PNG"),
+        "best.jpg": picture(grey, "JPEG", quality=100),
         "again.jpg": picture(grey, "JPEG", quality=95),
         "bytes.dcm": dicom(grey),
         "range.dcm": dicom(deep),

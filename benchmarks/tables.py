@@ -9,6 +9,7 @@ from record import ROOT
 from tumorscope.files import write_text
 
 _START, _END = "<!-- table:{} -->", "<!-- /table -->"
+_EDGE = ("kaggle-patient", "figshare-patient")
 _PROTOCOLS = {
     "kaggle-official": "`kaggle-official`: Kaggle's own split",
     "kaggle-patient": "`kaggle-patient`: five folds by patient",
@@ -68,7 +69,7 @@ def accuracy_table() -> str:
     ]
     for recipe, split in (
         *(("quick", name) for name in _PROTOCOLS),
-        *(("edge", name) for name in ("kaggle-patient", "figshare-patient")),
+        *(("edge", name) for name in _EDGE),
         ("student", "sartaj-official"),
     ):
         record = _read(f"{recipe}_{split}")

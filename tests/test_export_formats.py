@@ -17,9 +17,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from tumorscope.classes import ANY_TUMOUR
+from tumorscope.classes import ANY_TUMOUR, CLASSES
+from tumorscope.classify import DEFAULT_MODEL
+from tumorscope.classify.model_file import find_model
 from tumorscope.cli import export as command
 from tumorscope.cli import main as cli
+from tumorscope.data.phantoms import draw_phantom
 from tumorscope.data.sources import read_data
 from tumorscope.errors import DataError, MissingExtraError, ModelError
 from tumorscope.export import (
@@ -30,10 +33,14 @@ from tumorscope.export import (
     tensorrt_engine,
     verify,
 )
+from tumorscope.export.half import halve
 from tumorscope.export.onnx_file import build_onnx
 from tumorscope.export.quantization import quantize
-from tumorscope.export.runtimes import open_model
+from tumorscope.export.runtimes import open_model, to_inputs
 from tumorscope.export.samples import read_sample
+from tumorscope.export.served import INPUT_NAME
+from tumorscope.images import prepare
+from tumorscope.training.litenet import LiteNet
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.weights import TrainedNetwork, load_weights
 
@@ -111,6 +118,28 @@ def test_half_precision_keeps_its_ports(trained: Path, tmp_path: Path) -> None:
     assert weights
     assert {item.data_type for item in weights} == {TensorProto.FLOAT16}
     assert [item.key for item in model.metadata_props] == ["tumorscope"]
+
+
+def test_half_precision_spares_what_is_delicate() -> None:
+    model = onnx.load(find_model(DEFAULT_MODEL))
+    half = halve(model, delicate=LiteNet.delicate[16])
+    types = {item.name: item.data_type for item in half.graph.initializer}
+    convolutions = [node for node in half.graph.node if node.op_type == "Conv"]
+    early = {f"/{name}/" for name in ("stem", "stages.0", "stages.1", "stages.2")}
+    for node in convolutions:
+        spared = any(name in node.name for name in early)
+        assert (types[node.input[1]] == TensorProto.FLOAT) == spared, node.name
+    assert half.ByteSize() < 0.55 * model.ByteSize()
+    phantoms = [
+        draw_phantom(label, plane="axial", patient_seed=1, slice_number=2).image
+        for label in CLASSES
+    ]
+    inputs = to_inputs(np.stack([prepare(image, 160) for image in phantoms]))
+    answers = [
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, {INPUT_NAME: inputs})[0]
+        for each in (model, half)
+    ]
+    assert np.abs(answers[0] - answers[1]).max() < 1e-2
 
 
 def test_eight_bits_for_each_channel(trained: Path, tmp_path: Path) -> None:

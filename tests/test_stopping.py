@@ -190,3 +190,27 @@ def test_a_reader_that_has_gone_is_no_error(phantoms: Path) -> None:
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait(PATIENCE) == 1
+
+
+def test_ctrl_c_in_the_midst_of_a_finalizer_stops_all_the_same() -> None:
+    code = """
+import signal, sys, time
+from tumorscope.cli import info, main
+
+class Held:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def run(options):
+    held = Held()
+    del held
+    time.sleep(30)
+
+info.run = run
+sys.exit(main.main(["info", "somewhere"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == [
+        "tumorscope: stopped; finished files are whole, nothing else was left"
+    ]

@@ -1,13 +1,15 @@
 """The `tumorscope` command: finds the subcommand, runs it, turns errors into one clear line."""
 
+import _thread
 import argparse
 import errno
 import importlib
 import os
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
-from typing import Final, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, cast
 
 from tumorscope import RESEARCH_USE_ONLY, __version__
 from tumorscope.errors import MissingExtraError, TumorscopeError
@@ -35,6 +37,9 @@ STATUS_FAILED: Final = 1
 STATUS_USAGE: Final = 2
 _STATUS_INTERRUPTED: Final = 130
 
+_SOON: Final = 0.05
+"""Seconds until a finalizer has ended."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -47,11 +52,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         input, a full disk, 130 stopped with Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda lost: _press_again(lost, before)
     try:
         return _main(words)
     except KeyboardInterrupt as stop:  # even while the command is still being imported
         _complain(str(stop) or "stopped; finished files are whole, nothing else was left")
         return _STATUS_INTERRUPTED
+    finally:
+        sys.unraisablehook = before
+
+
+def _press_again(lost: Any, otherwise: Callable[[Any], object]) -> None:
+    """Let a Ctrl-C take effect that Python has dropped because a finalizer was running."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        threading.Timer(_SOON, _thread.interrupt_main).start()
+    else:
+        otherwise(lost)
 
 
 def _main(words: list[str]) -> int:

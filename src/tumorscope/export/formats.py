@@ -214,16 +214,20 @@ def _write_onnx(order: Order, path: Path) -> None:
 
 
 def _write_half(order: Order, path: Path) -> None:
-    save_onnx(halve(order.model), order.metadata, path)
+    save_onnx(halve(order.model, delicate=_delicate(order, 16)), order.metadata, path)
 
 
 def _write_int8(order: Order, path: Path) -> None:
     images = order.sample("train", CALIBRATION_IMAGES)
     model = build_onnx(order.trained, opset=order.opset)
-    network = order.trained.network
-    delicate = network.delicate if isinstance(network, MappedNetwork) else ()
-    quantized = quantize(model, images.grey, batch=order.batch, delicate=delicate)
+    quantized = quantize(model, images.grey, batch=order.batch, delicate=_delicate(order, 8))
     save_onnx(quantized, order.metadata, path)
+
+
+def _delicate(order: Order, bits: int) -> tuple[str, ...]:
+    """Return the names of the network's modules that stay in float32 when it gets fewer bits."""
+    network = order.trained.network
+    return network.delicate.get(bits, ()) if isinstance(network, MappedNetwork) else ()
 
 
 def _write_torchscript(order: Order, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,6 +92,15 @@ def save_onnx(model: onnx.ModelProto, metadata: dict[str, Any], path: Path) -> P
     with whole_file(path) as temporary:
         onnx.save(model, temporary)
     return path
+
+
+def nodes_of(model: onnx.ModelProto, modules: Sequence[str]) -> list[str]:
+    """Return the names of the nodes that some of a network's modules became."""
+    return [
+        node.name
+        for node in model.graph.node
+        if any(f"/{module}/" in node.name for module in modules)
+    ]
 
 
 def newest_opset() -> int:

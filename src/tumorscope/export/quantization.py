@@ -19,6 +19,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from tumorscope.export.onnx_file import nodes_of
 from tumorscope.export.runtimes import to_inputs
 from tumorscope.export.served import INPUT_NAME
 
@@ -53,11 +54,7 @@ def quantize(
         delicate: Names of the network's modules that stay in float.
         batch: The number of images a call that the result is fixed to, or None.
     """
-    in_float = [
-        node.name
-        for node in model.graph.node
-        if "heatmap" in node.output or any(f"/{name}/" in node.name for name in delicate)
-    ]
+    drawing = [node.name for node in model.graph.node if "heatmap" in node.output]
     # The calibration tells on standard output what it does.
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
@@ -71,7 +68,7 @@ def quantize(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=_OPERATORS,
-            nodes_to_exclude=in_float,
+            nodes_to_exclude=[*drawing, *nodes_of(model, delicate)],
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={"CalibPercentile": _PERCENTILE},
         )

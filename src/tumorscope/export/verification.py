@@ -94,7 +94,7 @@ class Verification:
         if tolerance.probability is not None and self.largest_difference > tolerance.probability:
             raise ModelError(
                 f"{name}: a probability differs from the trained network's by "
-                f"{self.largest_difference:.2g}, and {tolerance.probability:g} is allowed"
+                f"{self.largest_difference:.3g}, and {tolerance.probability:g} is allowed"
             )
         lost = self.network_accuracy - self.accuracy
         if tolerance.accuracy is not None and lost > tolerance.accuracy:

@@ -9,6 +9,7 @@ class is told from the whole picture's features and from those where the tumour 
 """
 
 from collections.abc import Iterator, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -56,7 +57,9 @@ class LiteNet(MappedNetwork):
         frozen: So many of the trunk's first stages (and what comes before) do not learn.
     """
 
-    delicate = ("stem", "stages.0")
+    delicate = MappingProxyType(
+        {8: ("stem", "stages.0"), 16: ("stem", "stages.0", "stages.1", "stages.2")}
+    )
 
     def __init__(self, classes: int = 4, dropout: float = 0.0, *, frozen: int = 0) -> None:
         super().__init__()
@@ -130,8 +133,9 @@ class LiteNet(MappedNetwork):
         ):
             joined = smooth(nn.functional.interpolate(joined, scale_factor=2.0) + lateral(finer))
         outline = self.outline(joined)
-        weights = outline.flatten(2).softmax(dim=2)
-        there = (joined.flatten(2) * weights).sum(dim=2)
+        # A softmax over all places, without the reshaping that would slow exported files down.
+        weights = (outline - outline.amax(dim=(2, 3), keepdim=True)).exp()
+        there = (joined * weights).sum(dim=(2, 3)) / weights.sum(dim=(2, 3))
         whole = self.top(kept[2]).mean(dim=(2, 3))
         logits: Tensor = self.linear(self.dropout(torch.cat([whole, there], dim=1)))
         return logits, outline

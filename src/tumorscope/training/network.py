@@ -5,7 +5,8 @@
 `PlainNet` is the network of the student project that this one started from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import torch
@@ -24,10 +25,10 @@ class MappedNetwork(nn.Module):
     """A network that shows where it saw each class.
 
     Attributes:
-        delicate: Names of the modules that lose too much when they compute in 8 bits.
+        delicate: Names of the modules that lose too much when they compute in so many bits.
     """
 
-    delicate: tuple[str, ...] = ()
+    delicate: Mapping[int, tuple[str, ...]] = MappingProxyType({})
 
     def forward_with_maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits `[N, classes]` and class maps `[N, classes, h, w]`."""
