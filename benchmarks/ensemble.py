@@ -2,12 +2,16 @@
 
     python benchmarks/ensemble.py RUN RUN [RUN …]
 
-writes `results/ensemble_SPLIT.json`. Each RUN is what `crossval` (or, of a published split,
-`train`) left. The probabilities of a test image are averaged; no network of a run with folds has
-learned from a patient that it answers for, so neither has the ensemble.
+writes `results/ensemble_SPLIT.json`, where SPLIT is that of the first. Each RUN is what `crossval`
+(or, of a published split, `train`) left. The probabilities of a test image are averaged; no network
+of a run with folds has learned from a patient that it answers for, so neither has the ensemble.
+
+A further RUN may be of other folds: there the network answers whose test part holds the image's
+patient, and of its classes those count that the first run knows.
 """
 
 import argparse
+import csv
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,9 +22,14 @@ import numpy as np
 from measure import runs_in
 from record import write_record
 from tumorscope.cli.show import console
+from tumorscope.data.catalogue import slice_name
+from tumorscope.data.inputs import read_inputs
+from tumorscope.data.sources import read_set
 from tumorscope.errors import DataError
 from tumorscope.evaluation import Predictions, evaluate
 from tumorscope.evaluation.report import verdict
+from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.weights import load_weights
 
 
 def main() -> None:
@@ -33,11 +42,13 @@ def main() -> None:
         parser.error("an ensemble has two members or more")
     firsts = [runs_in(run)[0] for run in options.runs]
     facts = [first.data() for first in firsts]
-    splits = {fact["split"] for fact in facts}
-    if len(splits) > 1:
-        raise DataError(f"the runs are of several splits: {', '.join(sorted(splits))}")
     split = facts[0]["split"]
-    tables = [Predictions.load(run / "predictions.csv") for run in options.runs]
+    tables = [Predictions.load(options.runs[0] / "predictions.csv")]
+    for run, fact in zip(options.runs[1:], facts[1:], strict=True):
+        if fact["split"] == split:
+            tables.append(Predictions.load(run / "predictions.csv"))
+        else:
+            tables.append(ask(run, tables[0], facts[0]["data"]))
     evaluation = evaluate(
         average(tables),
         title=f"{len(tables)} runs on {split}, mean of their answers",
@@ -47,6 +58,7 @@ def main() -> None:
         {
             "recipe": first.recipe().model_dump(),
             "seed": first.recipe().training.seed,
+            "split": fact["split"],
             "sets": [Path(path).name for path in fact["data"]],
             "data_fingerprint": fact["fingerprint"],
             "accuracy": round(float((table.truth == table.said).mean()), 6),
@@ -73,6 +85,38 @@ def main() -> None:
         n=len(tables[0]),
         data_fingerprint=facts[0]["fingerprint"],
     )
+
+
+def ask(run: Path, table: Predictions, data: Sequence[str]) -> Predictions:
+    """Return what a run of other folds answers to the images of a table.
+
+    Raises:
+        DataError: No fold of the run tests an image's patient, or it does not know a class.
+    """
+    slices = {slice_name(item): item for path in data for item in read_set(Path(path)).slices}
+    probabilities = np.zeros_like(table.probabilities)
+    answered = np.zeros(len(table), dtype=np.bool_)
+    for fold in runs_in(run):
+        tested = groups_of(fold, "test") - groups_of(fold, "train") - groups_of(fold, "validation")
+        rows = [row for row, group in enumerate(table.groups) if group in tested]
+        trained = load_weights(fold.weights_file)
+        known = trained.description.classes
+        if not set(table.classes) <= set(known):
+            raise DataError(f"{run} does not know all of {', '.join(table.classes)}")
+        size = trained.description.input_size
+        inputs = read_inputs([slices[table.names[row]] for row in rows], size=size)
+        answers = trained.probabilities(inputs.grey)[:, [known.index(c) for c in table.classes]]
+        probabilities[rows] = answers / answers.sum(axis=1, keepdims=True)
+        answered[rows] = True
+    if not answered.all():
+        raise DataError(f"{run} tests no patient like {table.names[int(answered.argmin())]}'s")
+    return replace(table, probabilities=probabilities, verdicts=())
+
+
+def groups_of(run: RunFolder, part: str) -> set[str]:
+    """Return the groups of a part of the data that a run was made from."""
+    with run.slices_file.open(newline="", encoding="utf-8") as file:
+        return {row["group"] for row in csv.DictReader(file) if row["part"] == part}
 
 
 def average(tables: Sequence[Predictions]) -> Predictions:
