@@ -30,7 +30,12 @@ from tumorscope.export.served import ServedNetwork
 from tumorscope.training.architectures import build_network
 from tumorscope.training.recipe import NetworkRecipe
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.weights import Description, TrainedNetwork, load_weights
+from tumorscope.training.weights import (
+    Description,
+    TrainedNetwork,
+    load_weights,
+    save_weights,
+)
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 
@@ -132,6 +137,33 @@ def test_the_file_answers_as_the_network(file: Path, network: TrainedNetwork, co
     # The class map says what the logit is made of: its mean is the logit without the bias.
     bias = network.network.linear.bias.detach().numpy()
     np.testing.assert_allclose(heatmap.mean(axis=(2, 3)) + bias, network.logits(grey), atol=1e-3)
+
+
+@pytest.mark.parametrize("recipe", [NetworkRecipe(), NetworkRecipe(name="litenet")])
+def test_a_missed_tumour_has_its_price(tmp_path: Path, recipe: NetworkRecipe) -> None:
+    plain = fresh(recipe)
+    priced = replace(plain, description=replace(plain.description, miss_cost=4.0))
+    save_weights(tmp_path / "priced.safetensors", priced)
+    priced = load_weights(tmp_path / "priced.safetensors")
+    grey = pictures(6, side=64)
+    before, after = plain.probabilities(grey), priced.probabilities(grey)
+    np.testing.assert_allclose(after.sum(axis=1), 1)
+    # Against every tumour "no tumour" is a quarter as likely as it was; tumours keep their ratios.
+    np.testing.assert_allclose(
+        after[:, [2]] / after, before[:, [2]] / before * [1 / 4, 1 / 4, 1, 1 / 4]
+    )
+    onnx.save(build_onnx(priced), tmp_path / "priced.onnx")
+    probabilities, logits = ask(tmp_path / "priced.onnx", grey)[:2]
+    np.testing.assert_allclose(probabilities, after, atol=1e-5)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), after, atol=1e-5)
+
+
+def test_a_price_changes_nothing_where_every_picture_has_a_tumour() -> None:
+    description = Description(
+        network={}, classes=("glioma", "meningioma", "pituitary"), input_size=32, miss_cost=4.0
+    )
+    assert description.offsets == (0, 0, 0)
 
 
 def test_a_fixed_batch_stands_in_the_file(trained: Path, tmp_path: Path, file: Path) -> None:

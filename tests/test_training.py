@@ -129,6 +129,18 @@ def column(run: RunFolder, name: str) -> list[float]:
     return [row[name] for row in run.history()]
 
 
+# What is decided
+
+
+def test_what_a_missed_tumour_costs_is_decided_after_training(run: Run) -> None:
+    plain, dear = run("plain"), run("dear", "decision.miss_cost=9")
+    one, other = weights(plain), weights(dear)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    described = [load_weights(each.weights_file).description for each in (plain, dear)]
+    assert described[0].temperature == described[1].temperature
+    assert [each.miss_cost for each in described] == [1, 9]
+
+
 # Seeds
 
 

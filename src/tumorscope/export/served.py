@@ -24,7 +24,8 @@ class ServedNetwork(nn.Module):
     """Grey values `[N, 1, S, S]` (0 to 255, float32) come in; a tuple goes out.
 
     The tuple holds probabilities `[N, C]`, logits `[N, C]` divided by the calibration temperature
-    (Guo et al. 2017, https://arxiv.org/abs/1706.04599), and class maps `[N, C, h, w]`: the last
+    (Guo et al. 2017, https://arxiv.org/abs/1706.04599) with the price of a missed tumour taken off
+    "no tumour", and class maps `[N, C, h, w]`: the last
     linear layer applied at every place of the last feature maps (Zhou et al. 2016,
     https://arxiv.org/abs/1512.04150), or the network's own tumour map. A network whose head is
     anything but a linear layer over mean feature maps has no class maps, and the tuple two
@@ -41,6 +42,9 @@ class ServedNetwork(nn.Module):
         _use_plain_swish(network)
         self.input_size = trained.description.input_size
         self.scale = 1.0 / trained.description.temperature
+        self.offsets: Tensor | None
+        offsets = torch.tensor([trained.description.offsets])
+        self.register_buffer("offsets", offsets if offsets.any() else None, persistent=False)
         self.network = network
         self.head = (
             None if isinstance(network, MappedNetwork) else _find_head(network, self.example())
@@ -63,17 +67,21 @@ class ServedNetwork(nn.Module):
         """Return probabilities, calibrated logits and, where there are any, class maps."""
         if isinstance(self.network, LiteNet):
             logits, *others = self.network.forward_with_limits(grey)
-            calibrated = logits * self.scale
+            calibrated = self._calibrate(logits)
             return calibrated.softmax(dim=1), calibrated, *others
         if isinstance(self.network, MappedNetwork):
             logits, maps = self.network.forward_with_maps(grey)
         elif self.head is not None:
             logits, maps = _logits_and_maps(self.network, self.head, grey)
         else:
-            calibrated = self.network(grey) * self.scale
+            calibrated = self._calibrate(self.network(grey))
             return calibrated.softmax(dim=1), calibrated
-        calibrated = logits * self.scale
+        calibrated = self._calibrate(logits)
         return calibrated.softmax(dim=1), calibrated, maps
+
+    def _calibrate(self, logits: Tensor) -> Tensor:
+        scaled = logits * self.scale
+        return scaled if self.offsets is None else scaled + self.offsets
 
 
 class _Head(nn.Module):

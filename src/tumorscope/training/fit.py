@@ -154,6 +154,7 @@ def fit(
             network=recipe.network.model_dump(),
             classes=partition.classes,
             input_size=size,
+            miss_cost=recipe.decision.miss_cost,
         ),
     )
     calibrated = calibrate(

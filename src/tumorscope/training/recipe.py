@@ -168,6 +168,18 @@ class TrainingRecipe(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
+class DecisionRecipe(_Section):
+    """What is decided on the network's probabilities.
+
+    Attributes:
+        miss_cost: So many false alarms a missed tumour is worth: "no tumour" is the answer only
+            where it is so many times as probable as the likeliest tumour (Elkan 2001, "The
+            foundations of cost-sensitive learning", IJCAI).
+    """
+
+    miss_cost: Annotated[float, Field(ge=1.0, le=100.0)] = 1.0
+
+
 class Recipe(_Section):
     """Everything that a training run depends on besides the data."""
 
@@ -178,6 +190,7 @@ class Recipe(_Section):
     loss: LossRecipe = LossRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
     training: TrainingRecipe = TrainingRecipe()
+    decision: DecisionRecipe = DecisionRecipe()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -1,6 +1,7 @@
 """Trained weights go out to one safetensors file, and a network that predicts comes back in."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from tumorscope.errors import ModelError
 from tumorscope.evaluation.calibration import CONFIDENT
+from tumorscope.evaluation.metrics import NO_TUMOUR
 from tumorscope.files import write_bytes
 from tumorscope.images import PREPARATION_VERSION
 from tumorscope.training.architectures import build_network
@@ -41,6 +43,7 @@ class Description:
         input_size: Side of the input in pixels.
         preparation: Version of the preparation it was trained with.
         temperature: What logits are divided by before the softmax (Guo et al. 2017).
+        miss_cost: Then the odds of "no tumour" are divided by this; see `DecisionRecipe`.
         strange: A picture whose strangeness is above this is of no kind that was learned from;
             None where the network cannot tell.
         confident: The top probability from which an answer is called confident.
@@ -53,9 +56,16 @@ class Description:
     input_size: int
     preparation: int = PREPARATION_VERSION
     temperature: float = 1.0
+    miss_cost: float = 1.0
     strange: float | None = None
     confident: float = CONFIDENT
     risk: float | None = None
+
+    @property
+    def offsets(self) -> tuple[float, ...]:
+        """What is added to the logits after the temperature, class by class."""
+        toll = math.log(self.miss_cost)
+        return tuple(-toll if name == NO_TUMOUR else 0.0 for name in self.classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +143,9 @@ class TrainedNetwork:
         )
 
     def probabilities(self, grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return calibrated probabilities `[N, classes]` of inputs `[N, S, S]`, 0 to 255."""
+        """Return the probabilities that decide, `[N, classes]`, of inputs `[N, S, S]`, 0 to 255."""
         logits = self.logits(grey).astype(np.float64) / self.description.temperature
+        logits += self.description.offsets
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
