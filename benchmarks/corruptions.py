@@ -124,7 +124,7 @@ def read_runs(folder: Path) -> tuple[list[Judge], str, str]:
             Judge(
                 classes=trained.description.classes,
                 size=trained.description.input_size,
-                ask=trained.logits,
+                ask=trained.probabilities,
                 slices=tuple(
                     replace(found[name], group=group)
                     for name, group in zip(tested.names, tested.groups, strict=True)

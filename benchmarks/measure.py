@@ -172,7 +172,7 @@ def _training_accuracy(run: RunFolder) -> float:
     ]
     inputs = read_inputs(slices, size=trained.description.input_size)
     truth = np.array([data["classes"].index(item.label) for item in inputs.slices])
-    return float((trained.logits(inputs.grey).argmax(axis=1) == truth).mean())
+    return float((trained.probabilities(inputs.grey).argmax(axis=1) == truth).mean())
 
 
 if __name__ == "__main__":
