@@ -42,6 +42,7 @@ def rebuild(text: str) -> str:
         "jetson": jetson_table,
         "protocols": protocols_table,
         "leak": leak_table,
+        "remember": remember_table,
         "elsewhere": elsewhere_table,
         "architectures": architectures_table,
         "card-data": card.data_table,
@@ -122,6 +123,23 @@ def leak_table() -> str:
             f"| `{recipe}` | {shares[0]:.1%} | {shares[1]:.1%} "
             f"| {first['leaked']:,} of {first['n']:,}; by patient 0 |"
         )
+    return "\n".join(rows)
+
+
+def remember_table() -> str:
+    """Return what the bundled model's network reaches by remembering, and on new patients."""
+    trained = {
+        "to remember (`edge`, milder)": "edge_kaggle-official_mild",
+        "to generalise (`edge`, sets added)": "edge_kaggle-patient",
+    }
+    rows = ["| trained | test | test images | sorted right |", "|---|---|---|---|"]
+    for how, name in trained.items():
+        record = _read(name)
+        count, seeds = record["n"], len(record["seeds"])
+        mean = f" (mean of {seeds} seeds)" if seeds > 1 else ""
+        test = "Kaggle's own" if "official" in name else "by patient"
+        share = record["figures"]["mean_accuracy"]
+        rows.append(f"| {how} | {test} | {count:,} | {share:.1%}{mean} |")
     return "\n".join(rows)
 
 
