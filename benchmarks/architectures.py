@@ -98,6 +98,8 @@ def main() -> None:
     write_bytes(options.plot, draw(networks, size))
     facts = runs[options.networks[0]][0].data()
     changes = "".join(f" --set {field}" for field in options.set)
+    if options.networks != list(NETWORKS):
+        changes += f" --networks {' '.join(options.networks)}"
     write_record(
         "architectures",
         command="python benchmarks/architectures.py --data" + " DIR" * len(options.data)
