@@ -58,6 +58,11 @@ def figures_table() -> str:
         "overlap with the outline (Dice)": "dice",
     }.items():
         rows.append([title, *(_share(place, name) for place in places)])
+    ensemble = read("ensemble_figshare-patient")["figures"]
+    rows.append(
+        [f"accuracy of the mean of {len(ensemble['members'])} networks"]
+        + ["", _share(ensemble, "accuracy")]
+    )
     return table(rows)
 
 
