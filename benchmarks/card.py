@@ -59,10 +59,8 @@ def figures_table() -> str:
     }.items():
         rows.append([title, *(_share(place, name) for place in places)])
     ensemble = read("ensemble_figshare-patient")["figures"]
-    rows.append(
-        [f"accuracy of the mean of {len(ensemble['members'])} networks"]
-        + ["", _share(ensemble, "accuracy")]
-    )
+    title = f"accuracy of the mean of {len(ensemble['members'])} networks"
+    rows.append([title, "", _share(ensemble, "accuracy")])
     return table(rows)
 
 
