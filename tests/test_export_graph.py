@@ -26,6 +26,7 @@ from tumorscope.export import (
     unsupported_operators,
 )
 from tumorscope.export.onnx_file import build_onnx
+from tumorscope.export.quantization import quantize
 from tumorscope.export.served import ServedNetwork
 from tumorscope.training.architectures import build_network
 from tumorscope.training.recipe import NetworkRecipe
@@ -157,6 +158,17 @@ def test_a_missed_tumour_has_its_price(tmp_path: Path, recipe: NetworkRecipe) ->
     np.testing.assert_allclose(probabilities, after, atol=1e-5)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), after, atol=1e-5)
+
+
+def test_the_price_of_a_missed_tumour_is_exact_in_8_bits(tmp_path: Path) -> None:
+    plain, grey = fresh(NetworkRecipe(name="litenet")), pictures(8, side=64)
+    priced = replace(plain, description=replace(plain.description, miss_cost=4.0))
+    logits = []
+    for name, trained in (("plain", plain), ("priced", priced)):
+        onnx.save(quantize(build_onnx(trained), grey), tmp_path / f"{name}.onnx")
+        logits.append(ask(tmp_path / f"{name}.onnx", grey)[1])
+    toll = [[0, 0, np.log(4), 0]] * len(grey)
+    np.testing.assert_allclose(logits[0] - logits[1], toll, atol=1e-5)
 
 
 def test_a_price_changes_nothing_where_every_picture_has_a_tumour() -> None:

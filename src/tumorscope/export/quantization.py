@@ -54,7 +54,8 @@ def quantize(
         delicate: Names of the network's modules that stay in float.
         batch: The number of images a call that the result is fixed to, or None.
     """
-    drawing = [node.name for node in model.graph.node if "heatmap" in node.output]
+    # What is drawn and what is decided stay in float.
+    last = [node.name for node in model.graph.node if {"heatmap", "logits"} & {*node.output}]
     # The calibration tells on standard output what it does.
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
@@ -68,7 +69,7 @@ def quantize(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=_OPERATORS,
-            nodes_to_exclude=[*drawing, *nodes_of(model, delicate)],
+            nodes_to_exclude=[*last, *nodes_of(model, delicate)],
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={"CalibPercentile": _PERCENTILE},
         )
