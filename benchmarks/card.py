@@ -1,12 +1,11 @@
 """The records in `results/` come in; the tables of the model card go out."""
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from record import RESULTS
+from record import RESULTS, read_record
 from tumorscope.classify import Classifier
 
 _FOLDS = ("kaggle-patient", "figshare-patient")
@@ -32,7 +31,7 @@ def data_table() -> str:
 
 def figures_table() -> str:
     """Return accuracy, calibration and localisation over the folds by patient."""
-    found = {split: read(f"edge_{split}")["figures"]["by_seed"][0] for split in _FOLDS}
+    found = {split: read_record(f"edge_{split}")["figures"]["by_seed"][0] for split in _FOLDS}
     shares = {
         "accuracy": "accuracy",
         "balanced accuracy": "balanced_accuracy",
@@ -58,7 +57,7 @@ def figures_table() -> str:
         "overlap with the outline (Dice)": "dice",
     }.items():
         rows.append([title, *(_share(place, name) for place in places)])
-    ensemble = read("ensemble_figshare-patient")["figures"]
+    ensemble = read_record("ensemble_figshare-patient")["figures"]
     title = f"accuracy of the mean of {len(ensemble['members'])} networks"
     rows.append([title, "", _share(ensemble, "accuracy")])
     return table(rows)
@@ -66,7 +65,7 @@ def figures_table() -> str:
 
 def classes_table() -> str:
     """Return sensitivity and the like class by class."""
-    found = read("edge_kaggle-patient")["figures"]["by_seed"][0]
+    found = read_record("edge_kaggle-patient")["figures"]["by_seed"][0]
     measures = ("sensitivity", "specificity", "precision", "f1", "roc_auc")
     rows = [["class", "test images", "sensitivity", "specificity", "precision", "F1", "ROC AUC"]]
     for label, figures in found["per_class"].items():
@@ -78,12 +77,11 @@ def classes_table() -> str:
 
 def planes_table() -> str:
     """Return accuracy plane by plane."""
-    figures = read("planes")["figures"]
+    figures = read_record("planes")["figures"]
     (planes,) = figures["runs"].values()
     rows = [["plane", "test images", "patients", "accuracy"]]
     for plane, found in planes.items():
-        low, high = found["interval"]
-        share = f"{found['accuracy']:.1%} ({low * 100:.1f} to {high * 100:.1f} %)"
+        share = f"{found['accuracy']:.1%} ({between(found['interval'])})"
         rows.append([plane, f"{found['n']:,}", str(found["groups"]), share])
     alike, seen = figures["of_these_told_alike"], figures["told_by_eye"]
     return f"{table(rows)}\n\nOf {seen} slices told by eye, {alike} were told alike."
@@ -92,7 +90,7 @@ def planes_table() -> str:
 def verdicts_table() -> str:
     """Return share and accuracy of each verdict."""
     rows = [["verdict", *(f"`{split}`: share, accuracy" for split in _FOLDS)]]
-    found = [read(f"edge_{split}")["figures"]["by_seed"][0]["verdicts"] for split in _FOLDS]
+    found = [read_record(f"edge_{split}")["figures"]["by_seed"][0]["verdicts"] for split in _FOLDS]
     for verdict in ("confident", "uncertain", "unsupported"):
         cells = []
         for each in found:
@@ -104,13 +102,12 @@ def verdicts_table() -> str:
 
 def corruptions_table() -> str:
     """Return the share of accuracy that is kept fault by fault."""
-    figures = read("corruptions_edge")["figures"]
+    figures = read_record("corruptions_edge")["figures"]
     rows = [["fault", "of the clean accuracy, mean of five strengths", "at the strongest"]]
     for kind, kept in figures["kept"].items():
         strongest = figures["accuracy"][kind][-1] / figures["clean"]
         rows.append([kind, f"{kept:.1%}", f"{strongest:.1%}"])
-    low, high = figures["mean_kept_interval"]
-    mean = f"{figures['mean_kept']:.1%} ({low * 100:.1f} to {high * 100:.1f} %)"
+    mean = f"{figures['mean_kept']:.1%} ({between(figures['mean_kept_interval'])})"
     rows.append(["mean", mean, ""])
     return table(rows)
 
@@ -120,8 +117,9 @@ def mistakes_table() -> str:
     with (RESULTS / "mistakes_kaggle-patient.csv").open(newline="") as file:
         wrong = list(csv.DictReader(file))
     groups = Counter((row["group"], row["label"]) for row in wrong)
+    worst = groups.most_common(12)
     rows = [["group", "class", "wrong answers", "called", "the surest of them"]]
-    for (group, label), count in groups.most_common(12):
+    for (group, label), count in worst:
         own = [row for row in wrong if (row["group"], row["label"]) == (group, label)]
         called = Counter(row["said"] for row in own).most_common()
         first = own[0]
@@ -134,7 +132,7 @@ def mistakes_table() -> str:
                 f"`{first['file'].rsplit('/', 1)[-1]}` ({float(first['probability']):.2f})",
             ]
         )
-    share = sum(count for _, count in groups.most_common(12)) / len(wrong)
+    share = sum(count for _, count in worst) / len(wrong)
     lead = (
         f"{len(wrong)} test images of `kaggle-patient` are sorted wrong, of {len(groups)} groups; "
         f"{share:.0%} of them are of these twelve:"
@@ -148,10 +146,10 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
-def read(name: str) -> dict[str, Any]:
-    """Return a record."""
-    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
-    return record
+def between(ends: Sequence[float]) -> str:
+    """Return the ends of an interval of shares in percent: `92.6 to 96.0 %`."""
+    low, high = ends
+    return f"{low * 100:.1f} to {high * 100:.1f} %"
 
 
 def _share(figures: dict[str, Any], name: str) -> str:

@@ -13,6 +13,7 @@ patient, and of its classes those count that the first run knows.
 import argparse
 import csv
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,8 @@ def ask(run: Path, table: Predictions, data: Sequence[str]) -> Predictions:
     probabilities = np.zeros_like(table.probabilities)
     answered = np.zeros(len(table), dtype=np.bool_)
     for fold in runs_in(run):
-        tested = groups_of(fold, "test") - groups_of(fold, "train") - groups_of(fold, "validation")
+        groups = groups_by_part(fold)
+        tested = groups["test"] - groups["train"] - groups["validation"]
         rows = [row for row, group in enumerate(table.groups) if group in tested]
         trained = load_weights(fold.weights_file)
         known = trained.description.classes
@@ -113,10 +115,13 @@ def ask(run: Path, table: Predictions, data: Sequence[str]) -> Predictions:
     return replace(table, probabilities=probabilities, verdicts=())
 
 
-def groups_of(run: RunFolder, part: str) -> set[str]:
-    """Return the groups of a part of the data that a run was made from."""
+def groups_by_part(run: RunFolder) -> dict[str, set[str]]:
+    """Return the groups of each part of the data that a run was made from."""
+    groups: dict[str, set[str]] = defaultdict(set)
     with run.slices_file.open(newline="", encoding="utf-8") as file:
-        return {row["group"] for row in csv.DictReader(file) if row["part"] == part}
+        for row in csv.DictReader(file):
+            groups[row["part"]].add(row["group"])
+    return groups
 
 
 def average(tables: Sequence[Predictions]) -> Predictions:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tumorscope.files import write_text
 from tumorscope.machine import processor
@@ -50,6 +51,12 @@ def write_record(
     path = RESULTS / f"{name}.json"
     write_text(path, json.dumps(record, indent=2) + "\n")
     return path
+
+
+def read_record(name: str) -> dict[str, Any]:
+    """Return what `write_record` wrote under a name."""
+    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return record
 
 
 def machine() -> dict[str, object]:

@@ -4,8 +4,8 @@ import argparse
 import sys
 
 import card
-from card import read as _read
-from record import ROOT
+from card import between, table
+from record import ROOT, read_record
 from tumorscope.files import write_text
 
 _START, _END = "<!-- table:{} -->", "<!-- /table -->"
@@ -75,18 +75,17 @@ def accuracy_table() -> str:
         ("edge", "figshare-patient", ""),
         ("student", "sartaj-official", ""),
     ):
-        record = _read("_".join(filter(None, (recipe, split, changed))))
+        record = read_record("_".join(filter(None, (recipe, split, changed))))
         first = record["figures"]["by_seed"][0]
         seeds = len(record["seeds"])
         note = f" (mean of {seeds} seeds)" if seeds > 1 else ""
-        low, high = first["interval"]["accuracy"]
         missed = first["tumour_called_no_tumour"]
         kind = ", milder" if changed else ""
         kind += ", sets added" if len(record["figures"].get("sets", [])) > 1 else ""
         rows.append(
             f"| `{recipe}`{kind} | {_PROTOCOLS[split]} | {record['n']:,} | {first['groups']:,} "
             f"| **{record['figures']['mean_accuracy']:.1%}**{note} "
-            f"| {low * 100:.1f} to {high * 100:.1f} % "
+            f"| {between(first['interval']['accuracy'])} "
             f"| {'' if missed is None else f'{missed:.1%}'} "
             f"| {first['training_accuracy']:.1%} | {first['leaked']:,} |"
         )
@@ -95,18 +94,14 @@ def accuracy_table() -> str:
 
 def protocols_table() -> str:
     """Return how large the test parts are, and how much of them was seen in training."""
-    rows = [
-        "| `--split` | folds | test images | different slices | groups | images whose patient or "
-        "twin was learned from |",
-        "|---|---|---|---|---|---|",
-    ]
+    counted = ["folds", "test images", "different slices", "groups"]
+    rows = [["`--split`", *counted, "images whose patient or twin was learned from"]]
     for split in _PROTOCOLS:
-        first = _read(f"quick_{split}")["figures"]["by_seed"][0]
-        rows.append(
-            f"| `{split}` | {len(first['by_fold']) or 'none'} | {first['n']:,} "
-            f"| {first['by_slice']['n']:,} | {first['groups']:,} | {first['leaked']:,} |"
-        )
-    return "\n".join(rows)
+        first = read_record(f"quick_{split}")["figures"]["by_seed"][0]
+        counts = (first["n"], first["by_slice"]["n"], first["groups"], first["leaked"])
+        folds = str(len(first["by_fold"]) or "none")
+        rows.append([f"`{split}`", folds, *(f"{count:,}" for count in counts)])
+    return table(rows)
 
 
 def leak_table() -> str:
@@ -116,7 +111,9 @@ def leak_table() -> str:
         "|---|---|---|---|",
     ]
     for recipe in ("quick",):
-        leaky, apart = (_read(f"{recipe}_{name}") for name in ("kaggle-official", "kaggle-patient"))
+        leaky, apart = (
+            read_record(f"{recipe}_{name}") for name in ("kaggle-official", "kaggle-patient")
+        )
         first = leaky["figures"]["by_seed"][0]
         shares = [record["figures"]["mean_accuracy"] for record in (leaky, apart)]
         rows.append(
@@ -132,20 +129,20 @@ def remember_table() -> str:
         "to remember (`edge`, milder)": "edge_kaggle-official_mild",
         "to generalise (`edge`, sets added)": "edge_kaggle-patient",
     }
-    rows = ["| trained | test | test images | sorted right |", "|---|---|---|---|"]
+    rows = [["trained", "test", "test images", "sorted right"]]
     for how, name in trained.items():
-        record = _read(name)
+        record = read_record(name)
         count, seeds = record["n"], len(record["seeds"])
         mean = f" (mean of {seeds} seeds)" if seeds > 1 else ""
         test = "Kaggle's own" if "official" in name else "by patient"
         share = record["figures"]["mean_accuracy"]
-        rows.append(f"| {how} | {test} | {count:,} | {share:.1%}{mean} |")
-    return "\n".join(rows)
+        rows.append([how, test, f"{count:,}", f"{share:.1%}{mean}"])
+    return table(rows)
 
 
 def elsewhere_table() -> str:
     """Return what the bundled model makes of scans that nothing was trained on."""
-    figures = _read("elsewhere_edge")["figures"]
+    figures = read_record("elsewhere_edge")["figures"]
     sets = {
         "healthy child, T1, DICOM series": figures["healthy_dicom"],
         **{
@@ -173,8 +170,8 @@ def elsewhere_table() -> str:
 
 def speed_table() -> str:
     """Return what the audit and the training cost."""
-    audit, throughput = _read("audit")["figures"], _read("throughput")["figures"]
-    quick = _read("quick_kaggle-official")["figures"]["by_seed"]
+    audit, throughput = read_record("audit")["figures"], read_record("throughput")["figures"]
+    quick = read_record("quick_kaggle-official")["figures"]["by_seed"]
     slowest = max(result["seconds"] for result in quick) / 60
     return "\n".join(
         (
@@ -186,7 +183,7 @@ def speed_table() -> str:
             f"{throughput['share_of_bare_loop']:.0%} |",
             f"| peak memory of training at 224 px, batch 64 | "
             f"{throughput['peak_memory_gib_224']:.1f} GiB |",
-            f"| `audit` of {_read('audit')['n']:,} images | {audit['seconds']:.0f} s, "
+            f"| `audit` of {read_record('audit')['n']:,} images | {audit['seconds']:.0f} s, "
             f"{audit['peak_memory_mib']:.0f} MiB |",
             f"| twin pairs that the audit finds | {audit['recall']:.1%} |",
             f"| reported pairs that join two patients | {audit['share']:.2%} |",
@@ -196,7 +193,7 @@ def speed_table() -> str:
 
 def audit_table() -> str:
     """Return what the audit finds of the twins that are known, and what it reports wrongly."""
-    record = _read("audit")
+    record = read_record("audit")
     found = record["figures"]
     rows = {
         "pictures, different slices among them": f"{record['n']:,}, {found['unique_slices']:,}",
@@ -215,7 +212,7 @@ def audit_table() -> str:
 
 def altered_table() -> str:
     """Return the share of altered copies that the audit finds, by alteration."""
-    shares = _read("audit")["figures"]["altered_copies_found"]
+    shares = read_record("audit")["figures"]["altered_copies_found"]
     rows = {name: f"{share:.0%}" for name, share in shares.items()}
     return _two_columns("alteration", "found", rows)
 
@@ -227,7 +224,7 @@ def _two_columns(first: str, second: str, rows: dict[str, str]) -> str:
 
 def jetson_table() -> str:
     """Return what the bundle for the Jetson takes, estimates marked as such."""
-    record = _read("jetson")
+    record = read_record("jetson")
     figures, runner = record["figures"], record["figures"]["runner"]
     rows = [
         "| what | figure |",
@@ -257,16 +254,15 @@ def jetson_table() -> str:
 
 def architectures_table() -> str:
     """Return accuracy and cost of networks that were trained alike."""
-    figures = _read("architectures")["figures"]
+    figures = read_record("architectures")["figures"]
     rows = [
         "| network | accuracy | 95 % interval | M weights | M multiply-adds | time of one image, "
         "ResNet-18 as published = 1 |",
         "|---|---|---|---|---|---|",
     ]
     for name, found in figures["networks"].items():
-        low, high = found["interval"]["accuracy"]
         rows.append(
-            f"| `{name}` | {found['accuracy']:.1%} | {low * 100:.1f} to {high * 100:.1f} % "
+            f"| `{name}` | {found['accuracy']:.1%} | {between(found['interval']['accuracy'])} "
             f"| {found['parameters'] / 1e6:.2f} | {found['multiply_adds'] / 1e6:,.0f} "
             f"| {found['of_resnet18']:.2f} |"
         )
