@@ -63,11 +63,9 @@ def rebuild(text: str) -> str:
 
 def accuracy_table() -> str:
     """Return the accuracies of the recipes on the protocols."""
-    rows = [
-        "| recipe | test | test images | groups | accuracy | 95 % interval | tumour called no "
-        "tumour | on its training images | test images with patient or twin in training |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    measured = ["accuracy", "95 % interval", "tumour called no tumour", "on its training images"]
+    leaked = "test images with patient or twin in training"
+    rows = [["recipe", "test", "test images", "groups", *measured, leaked]]
     for recipe, split, changed in (
         *(("quick", name, "") for name in _PROTOCOLS),
         ("edge", "kaggle-official", "mild"),
@@ -83,13 +81,19 @@ def accuracy_table() -> str:
         kind = ", milder" if changed else ""
         kind += ", sets added" if len(record["figures"].get("sets", [])) > 1 else ""
         rows.append(
-            f"| `{recipe}`{kind} | {_PROTOCOLS[split]} | {record['n']:,} | {first['groups']:,} "
-            f"| **{record['figures']['mean_accuracy']:.1%}**{note} "
-            f"| {between(first['interval']['accuracy'])} "
-            f"| {'' if missed is None else f'{missed:.1%}'} "
-            f"| {first['training_accuracy']:.1%} | {first['leaked']:,} |"
+            [
+                f"`{recipe}`{kind}",
+                _PROTOCOLS[split],
+                f"{record['n']:,}",
+                f"{first['groups']:,}",
+                f"**{record['figures']['mean_accuracy']:.1%}**{note}",
+                between(first["interval"]["accuracy"]),
+                "" if missed is None else f"{missed:.1%}",
+                f"{first['training_accuracy']:.1%}",
+                f"{first['leaked']:,}",
+            ]
         )
-    return "\n".join(rows)
+    return table(rows)
 
 
 def protocols_table() -> str:
@@ -106,21 +110,17 @@ def protocols_table() -> str:
 
 def leak_table() -> str:
     """Return what one recipe reaches on Kaggle's own split and by patient."""
-    rows = [
-        "| recipe | Kaggle's own split | by patient | test images with their patient in training |",
-        "|---|---|---|---|",
-    ]
-    for recipe in ("quick",):
-        leaky, apart = (
-            read_record(f"{recipe}_{name}") for name in ("kaggle-official", "kaggle-patient")
-        )
-        first = leaky["figures"]["by_seed"][0]
-        shares = [record["figures"]["mean_accuracy"] for record in (leaky, apart)]
-        rows.append(
-            f"| `{recipe}` | {shares[0]:.1%} | {shares[1]:.1%} "
-            f"| {first['leaked']:,} of {first['n']:,}; by patient 0 |"
-        )
-    return "\n".join(rows)
+    head = ["recipe", "Kaggle's own split", "by patient"]
+    leaky, apart = (read_record(f"quick_{name}") for name in ("kaggle-official", "kaggle-patient"))
+    first = leaky["figures"]["by_seed"][0]
+    shares = [f"{record['figures']['mean_accuracy']:.1%}" for record in (leaky, apart)]
+    leaked = f"{first['leaked']:,} of {first['n']:,}; by patient 0"
+    return table(
+        [
+            [*head, "test images with their patient in training"],
+            ["`quick`", *shares, leaked],
+        ]
+    )
 
 
 def remember_table() -> str:
@@ -155,17 +155,12 @@ def elsewhere_table() -> str:
             for name, found in figures["not_brain_mri"].items()
         },
     }
-    rows = [
-        "| slices | n | called a tumour | confidently so | called glioma | refused |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = [["slices", "n", "called a tumour", "confidently so", "called glioma", "refused"]]
     for name, found in sets.items():
         refused = found["verdicts"].get("unsupported", 0) / found["n"]
-        rows.append(
-            f"| {name} | {found['n']} | {found['tumour']:.1%} | {found['tumour_confident']:.1%} "
-            f"| {found['glioma']:.1%} | {refused:.1%} |"
-        )
-    return "\n".join(rows)
+        shares = (found["tumour"], found["tumour_confident"], found["glioma"], refused)
+        rows.append([name, str(found["n"]), *(f"{share:.1%}" for share in shares)])
+    return table(rows)
 
 
 def speed_table() -> str:
@@ -173,22 +168,22 @@ def speed_table() -> str:
     audit, throughput = read_record("audit")["figures"], read_record("throughput")["figures"]
     quick = read_record("quick_kaggle-official")["figures"]["by_seed"]
     slowest = max(result["seconds"] for result in quick) / 60
-    return "\n".join(
-        (
-            "| what | figure |",
-            "|---|---|",
-            f"| `train --recipe quick` on Kaggle's 5,700 training images, whole command, slowest "
-            f"of {len(quick)} | {slowest:.1f} minutes |",
-            f"| images/s of `train` as a share of the bare step loop | "
-            f"{throughput['share_of_bare_loop']:.0%} |",
-            f"| peak memory of training at 224 px, batch 64 | "
-            f"{throughput['peak_memory_gib_224']:.1f} GiB |",
-            f"| `audit` of {read_record('audit')['n']:,} images | {audit['seconds']:.0f} s, "
-            f"{audit['peak_memory_mib']:.0f} MiB |",
-            f"| twin pairs that the audit finds | {audit['recall']:.1%} |",
-            f"| reported pairs that join two patients | {audit['share']:.2%} |",
-        )
-    )
+    rows = {
+        "`train --recipe quick` on Kaggle's 5,700 training images, whole command, slowest of "
+        f"{len(quick)}": f"{slowest:.1f} minutes",
+        "images/s of `train` as a share of the bare step loop": (
+            f"{throughput['share_of_bare_loop']:.0%}"
+        ),
+        "peak memory of training at 224 px, batch 64": (
+            f"{throughput['peak_memory_gib_224']:.1f} GiB"
+        ),
+        f"`audit` of {read_record('audit')['n']:,} images": (
+            f"{audit['seconds']:.0f} s, {audit['peak_memory_mib']:.0f} MiB"
+        ),
+        "twin pairs that the audit finds": f"{audit['recall']:.1%}",
+        "reported pairs that join two patients": f"{audit['share']:.2%}",
+    }
+    return table([("what", "figure"), *rows.items()])
 
 
 def audit_table() -> str:
@@ -207,66 +202,62 @@ def audit_table() -> str:
             f"{found['pairs_of_neighbouring_slices']:,}"
         ),
     }
-    return _two_columns("", "count", rows)
+    return table([("", "count"), *rows.items()])
 
 
 def altered_table() -> str:
     """Return the share of altered copies that the audit finds, by alteration."""
     shares = read_record("audit")["figures"]["altered_copies_found"]
     rows = {name: f"{share:.0%}" for name, share in shares.items()}
-    return _two_columns("alteration", "found", rows)
-
-
-def _two_columns(first: str, second: str, rows: dict[str, str]) -> str:
-    lines = [f"| {name} | {value} |" for name, value in rows.items()]
-    return "\n".join([f"| {first} | {second} |", "|---|---|", *lines])
+    return table([("alteration", "found"), *rows.items()])
 
 
 def jetson_table() -> str:
     """Return what the bundle for the Jetson takes, estimates marked as such."""
     record = read_record("jetson")
     figures, runner = record["figures"], record["figures"]["runner"]
-    rows = [
-        "| what | figure |",
-        "|---|---|",
-        f"| bundle of `{figures['model']}` | {figures['bundle']['jetson-nano'] / 1e6:.1f} MB |",
-        f"| same label as `tumorscope predict`, official test images | "
-        f"{runner['same_label_as_predict']:,} of {runner['images']:,} |",
-        f"| largest difference of a probability | {runner['largest_difference']:.1g} |",
-        f"| same label in 16 bits, simulated on a processor | "
-        f"{figures['sixteen_bits']['label_agreement']:.2%} |",
-        f"| peak memory of the runner on a PC | {runner['peak_memory_mb']:.0f} MB |",
-    ]
+    rows = {
+        f"bundle of `{figures['model']}`": f"{figures['bundle']['jetson-nano'] / 1e6:.1f} MB",
+        "same label as `tumorscope predict`, official test images": (
+            f"{runner['same_label_as_predict']:,} of {runner['images']:,}"
+        ),
+        "largest difference of a probability": f"{runner['largest_difference']:.1g}",
+        "same label in 16 bits, simulated on a processor": (
+            f"{figures['sixteen_bits']['label_agreement']:.2%}"
+        ),
+        "peak memory of the runner on a PC": f"{runner['peak_memory_mb']:.0f} MB",
+    }
     for target, cost in figures["estimate"].items():
-        rows.append(
-            f"| **estimate** for a slice, `{target}` | {cost['milliseconds']:.1f} ms "
-            f"({cost['gigaflop']:.2f} GFLOP, {cost['kernels']} kernels) |"
+        rows[f"**estimate** for a slice, `{target}`"] = (
+            f"{cost['milliseconds']:.1f} ms "
+            f"({cost['gigaflop']:.2f} GFLOP, {cost['kernels']} kernels)"
         )
     for name, known in figures["known_networks_on_a_nano"].items():
         measured = known["measured_by_others"]
-        rows.append(
-            f"| {name} on a Nano, 224 px: estimate by the same rule; measured by others | "
+        rows[f"{name} on a Nano, 224 px: estimate by the same rule; measured by others"] = (
             f"{known['estimate']['milliseconds']:.1f} ms; {measured['milliseconds']:.1f} ms "
-            f"({measured['slices_a_second']:.0f} images/s) |"
+            f"({measured['slices_a_second']:.0f} images/s)"
         )
-    return "\n".join(rows)
+    return table([("what", "figure"), *rows.items()])
 
 
 def architectures_table() -> str:
     """Return accuracy and cost of networks that were trained alike."""
     figures = read_record("architectures")["figures"]
-    rows = [
-        "| network | accuracy | 95 % interval | M weights | M multiply-adds | time of one image, "
-        "ResNet-18 as published = 1 |",
-        "|---|---|---|---|---|---|",
-    ]
+    size = ["M weights", "M multiply-adds", "time of one image, ResNet-18 as published = 1"]
+    rows = [["network", "accuracy", "95 % interval", *size]]
     for name, found in figures["networks"].items():
         rows.append(
-            f"| `{name}` | {found['accuracy']:.1%} | {between(found['interval']['accuracy'])} "
-            f"| {found['parameters'] / 1e6:.2f} | {found['multiply_adds'] / 1e6:,.0f} "
-            f"| {found['of_resnet18']:.2f} |"
+            [
+                f"`{name}`",
+                f"{found['accuracy']:.1%}",
+                between(found["interval"]["accuracy"]),
+                f"{found['parameters'] / 1e6:.2f}",
+                f"{found['multiply_adds'] / 1e6:,.0f}",
+                f"{found['of_resnet18']:.2f}",
+            ]
         )
-    return "\n".join(rows)
+    return table(rows)
 
 
 if __name__ == "__main__":

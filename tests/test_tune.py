@@ -6,9 +6,7 @@ import math
 import re
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -252,15 +250,6 @@ def test_a_trial_that_was_killed_before_its_first_epoch_is_begun_again(
     assert RunFolder(folder.run_folder(5)).log_file.is_file()
 
 
-def interrupt(process: subprocess.Popen[str]) -> str:
-    """Press Ctrl-C, and again when nothing happens: Python drops it in the midst of a finalizer."""
-    for _ in range(5):
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            return process.communicate(timeout=PATIENCE / 20)[1]
-    raise AssertionError("the search goes on")
-
-
 def test_two_processes_share_a_study(
     words: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,7 +260,8 @@ def test_two_processes_share_a_study(
     assert main(["tune", "--resume", str(one)]) == 2
     assert "another process searches here" in capsys.readouterr().err
     assert main(words(other, *shared, "--trials", "3")) == 0
-    said = interrupt(process)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 130
     stopped = f"tumorscope: stopped; go on with: tumorscope tune --resume {one}"
     assert said.splitlines()[-1] == stopped

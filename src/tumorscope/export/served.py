@@ -65,23 +65,20 @@ class ServedNetwork(nn.Module):
 
     def forward(self, grey: Tensor) -> tuple[Tensor, ...]:
         """Return probabilities, calibrated logits and, where there are any, class maps."""
-        if isinstance(self.network, LiteNet):
-            logits, *others = self.network.forward_with_limits(grey)
-            calibrated = self._calibrate(logits)
-            return calibrated.softmax(dim=1), calibrated, *others
-        if isinstance(self.network, MappedNetwork):
-            logits, maps = self.network.forward_with_maps(grey)
-        elif self.head is not None:
-            logits, maps = _logits_and_maps(self.network, self.head, grey)
-        else:
-            calibrated = self._calibrate(self.network(grey))
-            return calibrated.softmax(dim=1), calibrated
-        calibrated = self._calibrate(logits)
-        return calibrated.softmax(dim=1), calibrated, maps
-
-    def _calibrate(self, logits: Tensor) -> Tensor:
+        logits, *others = self._ask(grey)
         scaled = logits * self.scale
-        return scaled if self.offsets is None else scaled + self.offsets
+        calibrated = scaled if self.offsets is None else scaled + self.offsets
+        return calibrated.softmax(dim=1), calibrated, *others
+
+    def _ask(self, grey: Tensor) -> tuple[Tensor, ...]:
+        """Return the network's logits, then class maps and strangeness where it has them."""
+        if isinstance(self.network, LiteNet):
+            return self.network.forward_with_limits(grey)
+        if isinstance(self.network, MappedNetwork):
+            return self.network.forward_with_maps(grey)
+        if self.head is not None:
+            return _logits_and_maps(self.network, self.head, grey)
+        return (self.network(grey),)
 
 
 class _Head(nn.Module):
