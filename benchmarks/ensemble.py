@@ -1,10 +1,11 @@
 """Runs on one split come in, a record of what the mean of their answers is worth goes out.
 
-    python benchmarks/ensemble.py RUN RUN [RUN …]
+    python benchmarks/ensemble.py RUN [RUN …] [--tta]
 
 writes `results/ensemble_SPLIT.json`, where SPLIT is that of the first. Each RUN is what `crossval`
 (or, of a published split, `train`) left. The probabilities of a test image are averaged; no network
 of a run with folds has learned from a patient that it answers for, so neither has the ensemble.
+With `--tta` every network is asked anew, at three zooms; then one RUN will do.
 
 A further RUN may be of other folds: there the network answers whose test part holds the image's
 patient, and of its classes those count that the first run knows.
@@ -37,23 +38,25 @@ def main() -> None:
     """Average, judge and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--tta", action="store_true", help="judge each slice at three zooms")
     parser.add_argument("--name", help="added to the record's name")
     options = parser.parse_args()
-    if len(options.runs) < 2:
+    if len(options.runs) < 2 and not options.tta:
         parser.error("an ensemble has two members or more")
     firsts = [runs_in(run)[0] for run in options.runs]
     facts = [first.data() for first in firsts]
     split = facts[0]["split"]
-    tables = [Predictions.load(options.runs[0] / "predictions.csv")]
-    for run, fact in zip(options.runs[1:], facts[1:], strict=True):
-        if fact["split"] == split:
-            tables.append(Predictions.load(run / "predictions.csv"))
-        else:
-            tables.append(ask(run, tables[0], facts[0]["data"]))
+    asked = Predictions.load(options.runs[0] / "predictions.csv")
+    tables = [
+        ask(run, asked, facts[0]["data"], tta=options.tta)
+        if options.tta or fact["split"] != split
+        else Predictions.load(run / "predictions.csv")
+        for run, fact in zip(options.runs, facts, strict=True)
+    ]
     evaluation = evaluate(
         average(tables),
         title=f"{len(tables)} runs on {split}, mean of their answers",
-        facts={"protocol": split, "members": len(tables)},
+        facts={"protocol": split, "members": len(tables), "zooms": 3 if options.tta else 1},
     )
     members = [
         {
@@ -74,6 +77,7 @@ def main() -> None:
     write_record(
         f"ensemble_{split}{suffix}",
         command=f"python benchmarks/ensemble.py {names}"
+        + " --tta" * options.tta
         + f" --name {options.name}" * bool(options.name),
         figures={
             "mean_member_accuracy": round(
@@ -88,8 +92,8 @@ def main() -> None:
     )
 
 
-def ask(run: Path, table: Predictions, data: Sequence[str]) -> Predictions:
-    """Return what a run of other folds answers to the images of a table.
+def ask(run: Path, table: Predictions, data: Sequence[str], *, tta: bool) -> Predictions:
+    """Return what a run answers to the images of a table, whatever its folds.
 
     Raises:
         DataError: No fold of the run tests an image's patient, or it does not know a class.
@@ -107,7 +111,8 @@ def ask(run: Path, table: Predictions, data: Sequence[str]) -> Predictions:
             raise DataError(f"{run} does not know all of {', '.join(table.classes)}")
         size = trained.description.input_size
         inputs = read_inputs([slices[table.names[row]] for row in rows], size=size)
-        answers = trained.probabilities(inputs.grey)[:, [known.index(c) for c in table.classes]]
+        answers = trained.probabilities(inputs.grey, tta=tta)
+        answers = answers[:, [known.index(c) for c in table.classes]]
         probabilities[rows] = answers / answers.sum(axis=1, keepdims=True)
         answered[rows] = True
     if not answered.all():

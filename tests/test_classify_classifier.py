@@ -19,6 +19,7 @@ from tumorscope.classify import Classifier, Failure, InputError, Prediction
 from tumorscope.data.phantoms import draw_phantom
 from tumorscope.images import prepare, read_slice
 from tumorscope.images.slices import SliceChoice
+from tumorscope.images.zooms import zoomed
 
 
 def phantom(seed: int, size: int = 80) -> NDArray[np.uint8]:
@@ -168,6 +169,27 @@ def test_verdict_follows_the_threshold(folder: Path, model: Path) -> None:
         if answer.reason:
             assert f"({100 * first:.0f} %)" in answer.reason
             assert f"({100 * second:.0f} %)" in answer.reason
+
+
+def test_three_zooms_answer_with_their_mean(folder: Path, model: Path) -> None:
+    careful = Classifier.load(model, tta=True)
+    spread = 0.0
+    for plain, answer in zip(
+        Classifier.load(model).predict(folder), careful.predict(folder), strict=True
+    ):
+        if isinstance(plain, Failure) or isinstance(answer, Failure) or plain.label is None:
+            assert type(plain) is type(answer)
+            continue
+        grey = prepare(read_slice(plain.path), SIDE)
+        views = [grey, *(view[0] for view in zoomed(grey[None]))]
+        each = np.array([by_hand(model, view)[0] for view in views])
+        spread = max(spread, float(np.ptp(each, axis=0).max()))
+        assert list(answer.probabilities.values()) == pytest.approx(each.mean(axis=0), abs=1e-5)
+        assert answer.label == CLASSES[int(each.mean(axis=0).argmax())]
+        assert answer.model == "small 0.1 (tta)"
+        if answer.label == plain.label:
+            assert np.array_equal(answer.heatmap, plain.heatmap)
+    assert spread > 1e-3
 
 
 def test_stream_takes_inputs_as_it_goes(folder: Path, classifier: Classifier) -> None:

@@ -85,6 +85,20 @@ def test_run_is_evaluated_again_and_summed_up(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_run_is_judged_at_three_zooms(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    before = (run / "evaluation.json").read_bytes()
+    assert main(["evaluate", str(run), "--tta"]) == 0
+    assert (run / "evaluation.json").read_bytes() == before
+    (folder,) = (run / "evaluations").iterdir()
+    assert folder.name.endswith("-tta")
+    careful, plain = json.loads((folder / "evaluation.json").read_text()), json.loads(before)
+    assert careful["facts"]["test-time augmentation"] == "mean of three zooms"
+    assert careful["n"] == plain["n"]
+    assert careful["nll"] != plain["nll"]
+
+
 def test_crossval_pools_folds_and_keeps_finished_ones(
     phantoms: Path, small: list[str], tmp_path: Path
 ) -> None:

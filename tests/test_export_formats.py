@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from tumorscope.classes import ANY_TUMOUR, CLASSES
-from tumorscope.classify import DEFAULT_MODEL
+from tumorscope.classify import DEFAULT_MODEL, Classifier
 from tumorscope.classify.model_file import find_model
 from tumorscope.cli import export as command
 from tumorscope.cli import main as cli
@@ -82,6 +82,17 @@ def moved(trained: Path, tmp_path: Path) -> RunFolder:
 
 def pictures(count: int) -> NDArray[np.uint8]:
     return np.random.default_rng(7).integers(0, 256, (count, 32, 32), dtype=np.uint8)
+
+
+def test_file_and_network_agree_at_three_zooms(
+    trained: Path, tmp_path: Path, network: TrainedNetwork
+) -> None:
+    exported = export_run(RunFolder(trained), "onnx", tmp_path / "m.onnx", check=False)
+    grey = pictures(5)
+    said = Classifier.load(exported.path, tta=True).probabilities(grey, batch_size=2)
+    assert said == pytest.approx(network.probabilities(grey, tta=True), abs=1e-4)
+    assert np.abs(said - network.probabilities(grey)).max() > 1e-3
+    assert network.probabilities(grey[:0], tta=True).shape == (0, said.shape[1])
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnx-fp16", "torchscript", "openvino"])

@@ -179,6 +179,15 @@ def test_min_confidence(scans: Path, model: str, capsys: pytest.CaptureFixture[s
         assert answer["verdict"] == verdict
 
 
+def test_three_zooms(scans: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(scans / "a" / "1.png")
+    (plain,) = answers(capsys, path, "--model", model)
+    (careful,) = answers(capsys, path, "--model", model, "--tta")
+    assert careful["model"] == f"{plain['model']} (tta)"
+    assert careful["probabilities"] != plain["probabilities"]
+    assert sum(careful["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="RUN", help="a run folder")
     add_data_arguments(parser, split=None)
     parser.add_argument("--fold", type=int, help="the fold that tests (default: the run's own)")
+    parser.add_argument("--tta", action="store_true", help="judge each slice at three zooms")
     parser.add_argument("--json", metavar="FILE", help="write the figures, too; - for the screen")
     parser.add_argument(
         "--out", type=Path, help="where the report goes (default: in the run, by split)"
@@ -48,10 +49,11 @@ def run(options: argparse.Namespace) -> int:
     parts = make_partition(
         catalogue.where(lambda item: item.source in asked), split, fold, model.recipe()
     )
-    own = split == facts["split"] and parts.fold == facts["fold"]
-    name = split if not parts.fold else f"{split}-{parts.fold}"
+    own = split == facts["split"] and parts.fold == facts["fold"] and not options.tta
+    name = f"{split}-{parts.fold}" if parts.fold else split
+    name += "-tta" if options.tta else ""
     folder = options.out or (model.path if own else model.path / "evaluations" / name)
-    judgement = judge(model, parts, catalogue, folder, progress=progress)
+    judgement = judge(model, parts, catalogue, folder, tta=options.tta, progress=progress)
     if options.json:
         write_json(options.json, judgement.evaluation.to_json())
     if options.json != "-":

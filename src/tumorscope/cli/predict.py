@@ -57,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="call an answer confident from this probability on (default: the model's)",
     )
     parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="judge each slice at three zooms: a little better, three times as long",
+    )
+    parser.add_argument(
         "--patient", action="store_true", help="one answer for a volume, a series or a folder"
     )
     parser.add_argument(
@@ -92,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
         threads=options.threads,
         providers=[options.provider] if options.provider else None,
         confident=options.min_confidence,
+        tta=options.tta,
     )
     stream = classifier.stream(
         _shown(files),

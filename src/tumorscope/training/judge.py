@@ -40,6 +40,7 @@ def judge(
     catalogue: Catalogue,
     folder: Path,
     *,
+    tta: bool = False,
     progress: Progress = silent,
 ) -> Judgement:
     """Judge a run's best weights on a test part.
@@ -50,6 +51,7 @@ def judge(
         catalogue: Holds the slices that the run learned from, as far as they are at hand; groups
             in it tell which test slices are no surprise to the network.
         folder: Where the files of `write_evaluation` go.
+        tta: Test-time augmentation: whether each slice is judged at three zooms.
         progress: Shows how far the reading is.
 
     Returns:
@@ -73,7 +75,7 @@ def judge(
         progress=progress,
         label="reading test",
     )
-    probabilities = trained.probabilities(inputs.grey)
+    probabilities = trained.probabilities(inputs.grey, tta=tta)
     predictions = Predictions.of_slices(
         inputs.slices,
         probabilities,
@@ -84,7 +86,8 @@ def judge(
     evaluation = evaluate(
         predictions,
         title=f"{run.path.resolve().name} on {test_name(partition)}",
-        facts=_facts(run, trained, partition, catalogue),
+        facts=_facts(run, trained, partition, catalogue)
+        | ({"test-time augmentation": "mean of three zooms"} if tta else {}),
         localisation=_localise(trained, inputs, predictions),
         seed=run.recipe().training.seed,
     )

@@ -19,6 +19,7 @@ from tumorscope.evaluation.calibration import CONFIDENT
 from tumorscope.evaluation.metrics import NO_TUMOUR
 from tumorscope.files import write_bytes
 from tumorscope.images import PREPARATION_VERSION
+from tumorscope.images.zooms import zoomed
 from tumorscope.training.architectures import build_network
 from tumorscope.training.litenet import LiteNet
 from tumorscope.training.network import MappedNetwork
@@ -142,8 +143,19 @@ class TrainedNetwork:
             for odd, high in zip(strange, sure, strict=True)
         )
 
-    def probabilities(self, grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return the probabilities that decide, `[N, classes]`, of inputs `[N, S, S]`, 0 to 255."""
+    def probabilities(self, grey: NDArray[np.uint8], *, tta: bool = False) -> NDArray[np.float64]:
+        """Return the probabilities that decide.
+
+        Args:
+            grey: Inputs `[N, S, S]`, grey values 0 to 255.
+            tta: Test-time augmentation: the mean over three zooms.
+
+        Returns:
+            Probabilities, `[N, classes]`.
+        """
+        if tta and len(grey):
+            views = (grey, *zoomed(grey))
+            return np.asarray(np.mean([self.probabilities(view) for view in views], axis=0))
         logits = self.logits(grey).astype(np.float64) / self.description.temperature
         logits += self.description.offsets
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
