@@ -63,6 +63,36 @@ def figures_table() -> str:
     return table(rows)
 
 
+def zooms_table() -> str:
+    """Return what the mean over three zooms changes."""
+    rows = [["measure", "one look", "`--tta`"]]
+    shares = {
+        "accuracy": "accuracy",
+        "accuracy of the surest 90 %": "surest_accuracy",
+        "tumour called no tumour": "tumour_called_no_tumour",
+        "expected calibration error": "ece",
+    }
+    for split in _FOLDS:
+        plain = read_record(f"edge_{split}")["figures"]["by_seed"][0]
+        careful = read_record(f"ensemble_{split}_tta")["figures"]
+        for title, name in shares.items():
+            if plain[name] is not None:
+                cells = (_share(plain, name), _share(careful, name))
+                rows.append([f"`{split}`: {title}", *cells])
+    looks = [read_record(f"elsewhere_{name}")["figures"] for name in ("edge", "edge_tta")]
+    healthy = [[look["healthy_dicom"], *look["healthy_icbm"].values()] for look in looks]
+    for title, sets in {
+        "healthy heads from elsewhere called a tumour": healthy,
+        "another hospital's gliomas called a tumour": [[look["glioma_tcia"]] for look in looks],
+    }.items():
+        cells = []
+        for each in sets:
+            called = sum(round(found["tumour"] * found["n"]) for found in each)
+            cells.append(f"{called} of {sum(found['n'] for found in each)}")
+        rows.append([title, *cells])
+    return table(rows)
+
+
 def classes_table() -> str:
     """Return sensitivity and the like class by class."""
     found = read_record("edge_kaggle-patient")["figures"]["by_seed"][0]

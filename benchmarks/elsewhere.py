@@ -1,6 +1,6 @@
 """A model file and scans from elsewhere come in, a record of what it makes of them goes out.
 
-    python benchmarks/elsewhere.py --data ROOT [--model M] [--name NAME]
+    python benchmarks/elsewhere.py --data ROOT [--model M] [--tta] [--name NAME]
 
 writes `results/elsewhere_NAME.json`. Healthy heads of other scanners (a DICOM series, the ICBM 152
 volume in three planes) may not be called a tumour; gliomas of another hospital should be; what
@@ -27,9 +27,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds the sets")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="an ONNX file or a bundled model")
+    parser.add_argument("--tta", action="store_true", help="judge each slice at three zooms")
     parser.add_argument("--name", default="edge", help="part of the record's name")
     options = parser.parse_args()
-    classifier = Classifier.load(options.model)
+    classifier = Classifier.load(options.model, tta=options.tta)
     figures = {
         "model": classifier.facts.title,
         "healthy_dicom": _sum_up(classifier.predict(options.data / "dicom/healthy_child_t1")),
@@ -49,7 +50,9 @@ def main() -> None:
     }
     write_record(
         f"elsewhere_{options.name}",
-        command=f"python benchmarks/elsewhere.py --data ROOT --model {Path(options.model).name}",
+        command=f"python benchmarks/elsewhere.py --data ROOT --model {Path(options.model).name}"
+        + " --tta" * options.tta
+        + f" --name {options.name}" * (options.name != "edge"),
         figures=figures,
         seeds=[],
         n=_count(figures),

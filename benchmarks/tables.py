@@ -47,6 +47,7 @@ def rebuild(text: str) -> str:
         "architectures": architectures_table,
         "card-data": card.data_table,
         "card-figures": card.figures_table,
+        "card-zooms": card.zooms_table,
         "card-classes": card.classes_table,
         "card-planes": card.planes_table,
         "card-verdicts": card.verdicts_table,
