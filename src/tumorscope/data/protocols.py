@@ -7,7 +7,6 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from tumorscope.classes import ANY_TUMOUR, CLASSES, TUMOUR_CLASSES
 from tumorscope.data.catalogue import Catalogue, Slice, check_groups
@@ -308,6 +307,8 @@ def _are_given(slices: list[Slice]) -> bool:
 
 
 def _draw_folds(slices: list[Slice], count: int, seed: int) -> NDArray[np.int64]:
+    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415  (keeps --help fast)
+
     groups = [item.group for item in slices]
     labels = np.array([CLASSES.index(item.label) for item in slices])
     largest = max(Counter(item.label for item in slices).values(), default=0)

@@ -12,8 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tumorscope import __version__
 from tumorscope.classes import ANY_TUMOUR
 from tumorscope.data.catalogue import Skipped, Slice
@@ -227,6 +225,8 @@ class RunFolder:
 
     def describe_environment(self) -> None:
         """Write `environment.json`: versions and machine."""
+        import torch  # noqa: PLC0415  (keeps commands fast that only read a run)
+
         facts: dict[str, str | int] = {
             "tumorscope": __version__,
             "python": platform.python_version(),
