@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from tumorscope.training.augmentation import Augmentation, _grid
 
@@ -46,6 +46,17 @@ def test_the_pictures_may_come_out_smaller(rotation: float) -> None:
     small = Augmentation(rotation=rotation)(disc(64).repeat(3, 2, 1, 1), 32)
     assert small.shape == (3, 2, 32, 32)
     torch.testing.assert_close(small[:1, :1], disc(32), atol=20.0, rtol=0)
+
+
+def test_smaller_pictures_are_as_sharp_as_resized_ones() -> None:
+    """What is moved at its own size loses its finest detail; what is made smaller then does not."""
+    large = noise_pictures(8, 64)
+    resized = nn.functional.interpolate(large, (32, 32), mode="bilinear", antialias=True)
+    own, finer = (
+        Augmentation(shift=0.2)(pictures, 32)[..., 8:24, 8:24] for pictures in (resized, large)
+    )
+    assert own.var() < 0.7 * resized[..., 8:24, 8:24].var()
+    assert finer.var() > resized[..., 8:24, 8:24].var()
 
 
 def test_a_flip_of_probability_one_mirrors_left_to_right() -> None:

@@ -21,12 +21,12 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tumorscope.classes import ANY_TUMOUR, TUMOUR_CLASSES
 from tumorscope.data.catalogue import Skipped, Slice
-from tumorscope.data.inputs import read_inputs
+from tumorscope.data.inputs import Inputs, read_inputs
 from tumorscope.data.protocols import Partition, partition
 from tumorscope.data.sources import read_data
 from tumorscope.errors import DataError, ModelError, RecipeError
 from tumorscope.training.callbacks import SilentListener
-from tumorscope.training.fit import Hardware, fit
+from tumorscope.training.fit import Hardware, fit, precision_here
 from tumorscope.training.fitting import (
     Batches,
     Fitting,
@@ -312,6 +312,14 @@ def test_what_the_machine_has_not_is_refused_in_one_line(
 
 
 # Learning
+
+
+def test_16_bits_are_used_where_the_machine_computes_in_them() -> None:
+    flags = Path("/proc/cpuinfo")
+    own = flags.is_file() and "avx512_bf16" in flags.read_text().split()
+    assert precision_here("bf16", gpu=False) == ("bf16" if own else "fp32")
+    assert precision_here("bf16", gpu=True) == "bf16"
+    assert precision_here("fp32", gpu=False) == "fp32"
 
 
 def test_of_a_tumour_of_unknown_kind_only_that_is_learned(run: Run, parts: Partition) -> None:
@@ -603,6 +611,23 @@ def test_pictures_grow_in_steps_to_the_size(run: Run) -> None:
     # And a run takes it.
     done = run("grown", "input.size=64", "input.start=32", "training.epochs=2")
     assert [row["epoch"] for row in figures(done)] == ["1", "2"]
+
+
+def test_a_run_may_cut_its_inputs_from_finer_pictures(run: Run) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def read(slices: Sequence[Slice], **options: Any) -> Inputs:
+        asked.append((options["label"], options["size"]))
+        return read_inputs(slices, **options)
+
+    done = run("fine", "input.size=64", "input.fine=96", read=read)
+    assert dict(asked) == {
+        "reading training": 96,
+        "reading validation": 64,
+        "reading training again": 64,
+    }
+    trained = load_weights(done.weights_file)
+    assert trained.description.input_size == 64
 
 
 @pytest.mark.parametrize(("twins", "most"), [(0, 7), (4, 2), (4, 9)])

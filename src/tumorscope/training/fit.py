@@ -29,11 +29,11 @@ from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoint
 from tumorscope.training.fitting import ANY, Fitting, Part
 from tumorscope.training.litenet import LiteNet, load_imagenet
 from tumorscope.training.memory import keep_freed_memory
-from tumorscope.training.recipe import Recipe
+from tumorscope.training.recipe import Precision, Recipe
 from tumorscope.training.run_folder import Origin, RunFolder
 from tumorscope.training.weights import Description, TrainedNetwork, save_weights
 
-_PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+_PRECISIONS: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
@@ -105,8 +105,9 @@ def fit(
     keep_freed_memory()
     size = recipe.input.size
     drawn = recipe.loss.outline > 0
+    fine = recipe.input.fine or size
     train = read(
-        partition.train, size=size, outlines=drawn, progress=progress, label="reading training"
+        partition.train, size=fine, outlines=drawn, progress=progress, label="reading training"
     )
     validation = read(
         partition.validation, size=size, progress=progress, label="reading validation"
@@ -157,6 +158,8 @@ def fit(
             miss_cost=recipe.decision.miss_cost,
         ),
     )
+    if fine != size:
+        train = read(train.slices, size=size, progress=progress, label="reading training again")
     calibrated = calibrate(
         trained,
         train=train.grey,
@@ -241,7 +244,7 @@ def _trainer(
         devices=hardware.devices,
         num_nodes=hardware.nodes,
         strategy="ddp" if hardware.devices * hardware.nodes > 1 else "auto",
-        precision=_PRECISIONS[training.precision],
+        precision=_PRECISIONS[precision_here(training.precision, gpu=gpu)],
         max_epochs=training.epochs,
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
@@ -252,6 +255,21 @@ def _trainer(
         log_every_n_steps=1,
         use_distributed_sampler=False,
     )
+
+
+def precision_here(asked: Precision, *, gpu: bool) -> Precision:
+    """Return the precision that a recipe's is computed in on this machine.
+
+    A CPU without 16-bit arithmetic of its own imitates `bf16`, ten times as slowly as it computes
+    in `fp32`; so there it computes in `fp32`, which is at least as exact.
+
+    Args:
+        asked: The recipe's.
+        gpu: Whether a GPU trains.
+    """
+    if asked == "bf16" and not gpu and not torch.cpu._is_avx512_bf16_supported():  # noqa: SLF001
+        return "fp32"
+    return asked
 
 
 def _run(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | None) -> None:

@@ -35,6 +35,7 @@ NetworkName = Literal[
 
 
 Sampling = Literal["slices", "unique", "root"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class _Section(BaseModel):
@@ -68,10 +69,13 @@ class InputRecipe(_Section):
         start: The side of the pictures in the first epochs of training, which grows to `size` in
             steps of 32 (progressive learning, Tan & Le 2021, https://arxiv.org/abs/2104.00298);
             0: `size` from the first one.
+        fine: The side of the pictures that training moves and turns before they are made as small
+            as the input, so that this does not blur them; 0: `size`.
     """
 
     size: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = 128
     start: Annotated[int, Field(ge=0, le=512, multiple_of=32)] = 0
+    fine: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
 class AugmentationRecipe(_Section):
@@ -137,7 +141,8 @@ class TrainingRecipe(_Section):
     Attributes:
         epochs: Times that the training part is gone through.
         batch_size: Pictures a step, on each device.
-        precision: `bf16` or `fp16` (mixed) or `fp32`.
+        precision: `bf16` or `fp16` (mixed) or `fp32`; a CPU without 16-bit arithmetic computes
+            `bf16` in `fp32`.
         validation_share: Share of the training part that is held out, by group.
         monitor: What the best epoch is chosen by.
         keep: Which epoch's weights are the result: the `best`, or the `last`, which the end of a
@@ -156,7 +161,7 @@ class TrainingRecipe(_Section):
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     validation_share: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     monitor: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
     keep: Literal["best", "last"] = "best"
@@ -196,6 +201,8 @@ class Recipe(_Section):
     def _parts_fit(self) -> Self:
         if self.input.start > self.input.size:
             raise ValueError("input.start is larger than input.size")
+        if 0 < self.input.fine < self.input.size:
+            raise ValueError("input.fine is smaller than input.size")
         own = self.network.name == "litenet"
         for field, used in {
             "network.weights": self.network.weights != "none",
