@@ -2,13 +2,15 @@
 
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from tumorscope.training import architectures
 from tumorscope.training.architectures import build_network
-from tumorscope.training.litenet import DepthwiseConvolution, LiteNet, load_imagenet
+from tumorscope.training.litenet import DepthwiseConvolution, LiteNet, _refine, load_imagenet
 from tumorscope.training.losses import any_tumour_loss, outline_loss
 from tumorscope.training.network import SIZES, Classifier, SliceNet
 from tumorscope.training.recipe import NetworkName, NetworkRecipe
@@ -198,12 +200,25 @@ def test_a_tumour_map_is_a_probability_and_no_tumour_shows_nothing(classes: int)
     with torch.inference_mode():
         logits, maps = network.forward_with_maps(grey(2, 64))
         assert torch.equal(logits, network(grey(2, 64)))
-    assert maps.shape == (2, classes, 8, 8)
+    assert maps.shape == (2, classes, 16, 16)
     assert torch.all((maps >= 0) & (maps <= 1))
     assert torch.equal(maps[:, 0], maps[:, 1])
     if classes == 4:
         assert not maps[:, 2].any()
     assert maps[:, 0].any()
+
+
+def test_a_tumour_map_is_refined_as_pillow_refines_pictures() -> None:
+    maps = torch.randn(2, 1, 9, 12, generator=torch.Generator().manual_seed(1))
+    finer = _refine(maps)
+    assert finer.shape == (2, 1, 18, 24)
+    for coarse, fine in zip(maps[:, 0].numpy(), finer[:, 0].numpy(), strict=True):
+        picture = Image.fromarray(coarse).resize((24, 18), Image.Resampling.BICUBIC)
+        # (At the edges Pillow leaves out what is beyond them.)
+        np.testing.assert_allclose(fine[4:-4, 4:-4], np.asarray(picture)[4:-4, 4:-4], atol=1e-5)
+    torch.testing.assert_close(
+        _refine(torch.full((1, 1, 4, 4), 3.0)), torch.full((1, 1, 8, 8), 3.0)
+    )
 
 
 def test_the_outline_loss_wants_the_outline_and_leaves_out_what_is_not_known() -> None:

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tumorscope.classes import ANY_TUMOUR, TUMOUR_CLASSES
 from tumorscope.data.catalogue import Skipped, Slice
-from tumorscope.data.inputs import Inputs, read_inputs
+from tumorscope.data.inputs import read_inputs
 from tumorscope.data.protocols import Partition, partition
 from tumorscope.data.sources import read_data
 from tumorscope.errors import DataError, ModelError, RecipeError
@@ -611,23 +611,6 @@ def test_pictures_grow_in_steps_to_the_size(run: Run) -> None:
     # And a run takes it.
     done = run("grown", "input.size=64", "input.start=32", "training.epochs=2")
     assert [row["epoch"] for row in figures(done)] == ["1", "2"]
-
-
-def test_a_run_may_cut_its_inputs_from_finer_pictures(run: Run) -> None:
-    asked: list[tuple[str, int]] = []
-
-    def read(slices: Sequence[Slice], **options: Any) -> Inputs:
-        asked.append((options["label"], options["size"]))
-        return read_inputs(slices, **options)
-
-    done = run("fine", "input.size=64", "input.fine=96", read=read)
-    assert dict(asked) == {
-        "reading training": 96,
-        "reading validation": 64,
-        "reading training again": 64,
-    }
-    trained = load_weights(done.weights_file)
-    assert trained.description.input_size == 64
 
 
 @pytest.mark.parametrize(("twins", "most"), [(0, 7), (4, 2), (4, 9)])

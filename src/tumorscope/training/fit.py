@@ -105,9 +105,8 @@ def fit(
     keep_freed_memory()
     size = recipe.input.size
     drawn = recipe.loss.outline > 0
-    fine = recipe.input.fine or size
     train = read(
-        partition.train, size=fine, outlines=drawn, progress=progress, label="reading training"
+        partition.train, size=size, outlines=drawn, progress=progress, label="reading training"
     )
     validation = read(
         partition.validation, size=size, progress=progress, label="reading validation"
@@ -158,8 +157,6 @@ def fit(
             miss_cost=recipe.decision.miss_cost,
         ),
     )
-    if fine != size:
-        train = read(train.slices, size=size, progress=progress, label="reading training again")
     calibrated = calibrate(
         trained,
         train=train.grey,

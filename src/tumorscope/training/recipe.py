@@ -69,13 +69,10 @@ class InputRecipe(_Section):
         start: The side of the pictures in the first epochs of training, which grows to `size` in
             steps of 32 (progressive learning, Tan & Le 2021, https://arxiv.org/abs/2104.00298);
             0: `size` from the first one.
-        fine: The side of the pictures that training moves and turns before they are made as small
-            as the input, so that this does not blur them; 0: `size`.
     """
 
     size: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = 128
     start: Annotated[int, Field(ge=0, le=512, multiple_of=32)] = 0
-    fine: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
 class AugmentationRecipe(_Section):
@@ -201,8 +198,6 @@ class Recipe(_Section):
     def _parts_fit(self) -> Self:
         if self.input.start > self.input.size:
             raise ValueError("input.start is larger than input.size")
-        if 0 < self.input.fine < self.input.size:
-            raise ValueError("input.fine is smaller than input.size")
         own = self.network.name == "litenet"
         for field, used in {
             "network.weights": self.network.weights != "none",
