@@ -8,7 +8,9 @@ of a run with folds has learned from a patient that it answers for, so neither h
 With `--tta` every network is asked anew, at three zooms; then one RUN will do.
 
 A further RUN may be of other folds: there the network answers whose test part holds the image's
-patient, and of its classes those count that the first run knows.
+patient, and of its classes those count that the first run knows. It may also be a table of answers
+that `measure.py` kept in `results/predictions`, of a run whose networks are gone: it counts as it
+stands.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,31 +46,18 @@ def main() -> None:
     options = parser.parse_args()
     if len(options.runs) < 2 and not options.tta:
         parser.error("an ensemble has two members or more")
-    firsts = [runs_in(run)[0] for run in options.runs]
-    facts = [first.data() for first in firsts]
-    split = facts[0]["split"]
+    facts = runs_in(options.runs[0])[0].data()
+    split = facts["split"]
     asked = Predictions.load(options.runs[0] / "predictions.csv")
-    tables = [
-        ask(run, asked, facts[0]["data"], tta=options.tta)
-        if options.tta or fact["split"] != split
-        else Predictions.load(run / "predictions.csv")
-        for run, fact in zip(options.runs, facts, strict=True)
-    ]
+    tables = [answers(run, asked, facts["data"], split, tta=options.tta) for run in options.runs]
     evaluation = evaluate(
         average(tables),
         title=f"{len(tables)} runs on {split}, mean of their answers",
         facts={"protocol": split, "members": len(tables), "zooms": 3 if options.tta else 1},
     )
     members = [
-        {
-            "recipe": first.recipe().model_dump(),
-            "seed": first.recipe().training.seed,
-            "split": fact["split"],
-            "sets": [Path(path).name for path in fact["data"]],
-            "data_fingerprint": fact["fingerprint"],
-            "accuracy": round(float((table.truth == table.said).mean()), 6),
-        }
-        for first, fact, table in zip(firsts, facts, tables, strict=True)
+        {**describe(run), "accuracy": round(float((table.truth == table.said).mean()), 6)}
+        for run, table in zip(options.runs, tables, strict=True)
     ]
     figures = evaluation.to_json()
     for sentence in verdict(evaluation):
@@ -81,15 +71,42 @@ def main() -> None:
         + f" --name {options.name}" * bool(options.name),
         figures={
             "mean_member_accuracy": round(
-                statistics.mean(float(member["accuracy"]) for member in members), 6
+                statistics.mean(member["accuracy"] for member in members), 6
             ),
             **{name: figures[name] for name in figures if name != "research_use_only"},
             "members": members,
         },
         seeds=sorted({member["seed"] for member in members}),
         n=len(tables[0]),
-        data_fingerprint=facts[0]["fingerprint"],
+        data_fingerprint=facts["fingerprint"],
     )
+
+
+def answers(
+    run: Path, asked: Predictions, data: Sequence[str], split: str, *, tta: bool
+) -> Predictions:
+    """Return a member's answers: those it gave, or new ones where it has to be asked anew."""
+    if run.suffix == ".csv":
+        return Predictions.load(run)
+    if tta or runs_in(run)[0].data()["split"] != split:
+        return ask(run, asked, data, tta=tta)
+    return Predictions.load(run / "predictions.csv")
+
+
+def describe(run: Path) -> dict[str, Any]:
+    """Return what is known of a member; of kept answers the record they belong to."""
+    if run.suffix == ".csv":
+        record, _, seed = run.stem.rpartition("_")
+        return {"record": record, "seed": int(seed)}
+    first = runs_in(run)[0]
+    facts = first.data()
+    return {
+        "recipe": first.recipe().model_dump(),
+        "seed": first.recipe().training.seed,
+        "split": facts["split"],
+        "sets": [Path(path).name for path in facts["data"]],
+        "data_fingerprint": facts["fingerprint"],
+    }
 
 
 def ask(run: Path, table: Predictions, data: Sequence[str], *, tta: bool) -> Predictions:

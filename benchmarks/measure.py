@@ -3,6 +3,8 @@
     python benchmarks/measure.py quick kaggle-official --seeds 0 1 2 --data DIR
     python benchmarks/measure.py edge kaggle-patient --data KAGGLE BR35H HEALTHY --name pooled
 
+The answers to each test image go to `results/predictions/NAME_SEED.csv`.
+
 Each run is the whole command in a process of its own, from a cold start, timed. Runs that are
 finished already are not made again, so a stopped measurement goes on where it was; so does one
 whose folds were trained one by one, by `tumorscope train --fold K --out RUNS/NAME/fold-K`. How
@@ -20,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from record import ROOT, write_record
+from record import RESULTS, ROOT, write_record
 from tumorscope.data.inputs import read_inputs
 from tumorscope.data.protocols import PROTOCOLS
 from tumorscope.data.sources import read_set
@@ -63,6 +65,9 @@ def main() -> None:
             data=options.data,
         )
         results.append(_result(folder, seed))
+        kept = RESULTS / "predictions" / f"{name}_{seed}.csv"
+        kept.parent.mkdir(exist_ok=True)
+        write_text(kept, (folder / "predictions.csv").read_text(encoding="utf-8"))
     first = json.loads((folder / "evaluation.json").read_text())
     accuracies = [result["accuracy"] for result in results]
     overrides = "".join(f" --set {override}" for override in options.set)

@@ -103,6 +103,7 @@ def test_the_last_override_counts_and_the_name_may_be_set_too() -> None:
         ("training.epochs", "--set takes section.field=value, not 'training.epochs'"),
         ("=3", "--set takes section.field=value, not '=3'"),
         ("input.start=256", "input.start is larger than input.size"),
+        ("training.soup=2", "training.soup above 1 needs training.keep = 'last'"),
         ("loss.outline=1", "loss.outline is for network.name = 'litenet' only"),
         ("network.weights=imagenet", "network.weights is for network.name = 'litenet' only"),
         ("name.x=3", "'name' is a field, not a section"),

@@ -25,6 +25,7 @@ from tumorscope.data.inputs import read_inputs
 from tumorscope.data.protocols import Partition, partition
 from tumorscope.data.sources import read_data
 from tumorscope.errors import DataError, ModelError, RecipeError
+from tumorscope.training.architectures import build_network
 from tumorscope.training.callbacks import SilentListener
 from tumorscope.training.fit import Hardware, fit, precision_here
 from tumorscope.training.fitting import (
@@ -37,8 +38,10 @@ from tumorscope.training.fitting import (
     _optimizer,
     _schedule,
 )
-from tumorscope.training.recipe import OptimizerRecipe, Sampling, load_recipe
+from tumorscope.training.litenet import LiteNet
+from tumorscope.training.recipe import NetworkRecipe, OptimizerRecipe, Sampling, load_recipe
 from tumorscope.training.run_folder import Origin, RunFolder
+from tumorscope.training.soup import add_weights, mean_weights, renew_statistics
 from tumorscope.training.weights import load_weights
 
 PLAIN = tuple(
@@ -190,6 +193,8 @@ def test_one_seed_gives_the_same_run_bit_by_bit_and_another_seed_another(run: Ru
                 "augmentation.blur=0.5",
             ),
         ),
+        (StopAt(6, 2), ("training.soup=2", "training.keep=last", "loss.mixup=0.3")),
+        (StopAt(5), ("training.soup=2", "training.keep=last", "optimizer.schedule=plateau")),
     ],
     ids=[
         "in-the-first-epoch",
@@ -197,6 +202,8 @@ def test_one_seed_gives_the_same_run_bit_by_bit_and_another_seed_another(run: Ru
         "plateau",
         "cosine-early-stopping",
         "tumour-map-averaged",
+        "second-of-a-soup",
+        "a-soup-on-a-plateau",
     ],
 )
 def test_a_run_that_was_ended_anywhere_goes_on_to_the_same_end(
@@ -242,6 +249,76 @@ def test_what_was_begun_on_other_data_or_in_a_used_folder_is_refused(
         run("a")
     with pytest.raises(ModelError, match="no run folder"):
         run("nothing", resume=True)
+
+
+# Soups
+
+
+def test_the_networks_of_a_soup_begin_at_the_same_weights_and_go_different_ways(run: Run) -> None:
+    options = (*PLAIN, "training.keep=last", "training.epochs=4")
+    plain, soup = run("plain", *options), run("soup", *options, "training.soup=3")
+    rows = figures(soup)
+    assert rows[:4] == figures(plain)
+    assert len(rows) == 12
+    losses = column(soup, "train_loss")
+    assert len(set(losses)) == len(losses)
+    # Each has to learn anew what the one before it knew at its end, at the same rates.
+    assert all(min(losses[first], losses[first + 1]) > losses[first - 1] for first in (4, 8))
+    rates = column(soup, "learning_rate")
+    assert rates[:4] * 3 == rates
+    assert any(
+        not torch.equal(value, weights(soup)[name]) for name, value in weights(plain).items()
+    )
+
+
+def test_a_finished_run_of_one_network_goes_on_as_a_soup(run: Run) -> None:
+    options = ("training.keep=last", "training.epochs=2")
+    run("a", *options)
+    longer = run("a", *options, "training.soup=2", resume=True)
+    assert_same(longer, run("b", *options, "training.soup=2"))
+
+
+def test_networks_that_learn_nothing_are_a_soup_that_is_the_first_weights(run: Run) -> None:
+    still = ("training.keep=last", "training.epochs=1", "optimizer.learning_rate=1e-30")
+    plain, soup = run("plain", *still), run("soup", *still, "training.soup=3")
+    one, other = weights(plain), weights(soup)
+    learned = [name for name in one if "running" not in name and "num_batches" not in name]
+    for name in learned:
+        assert torch.allclose(one[name], other[name], rtol=1e-5, atol=1e-12), name
+
+
+def test_mean_weights_are_the_mean_and_counters_the_last_ones() -> None:
+    networks = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        networks.append(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+        networks[-1](torch.rand(2, 1, 4, 4) * (seed + 1))
+    total: dict[str, torch.Tensor] = {}
+    for network in networks[:2]:
+        total = add_weights(total, network)
+    mean = mean_weights(total, networks[2].state_dict())
+    assert mean.keys() == networks[0].state_dict().keys()
+    for name in ("0.weight", "0.bias", "1.weight", "1.running_mean", "1.running_var"):
+        values = torch.stack([network.state_dict()[name] for network in networks])
+        assert torch.allclose(mean[name], values.mean(dim=0), atol=1e-6), name
+    assert mean["1.num_batches_tracked"] == 1
+
+
+def test_renewed_statistics_are_those_of_the_pictures_and_what_is_frozen_keeps_its_own() -> None:
+    network = build_network(NetworkRecipe(name="litenet", frozen=1, dropout=0.5), 4)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    batches = [torch.rand(4, 1, 64, 64) * 255 for _ in range(3)]
+    renew_statistics(network, iter(batches))
+    assert not any(module.training for module in network.modules())
+    moved = {name for name, value in network.state_dict().items() if not value.equal(before[name])}
+    assert moved
+    assert all(name.split(".")[-1].startswith(("running", "num_batches")) for name in moved)
+    assert not any(name.startswith(("stem", "stages.0.")) for name in moved)
+    first = cast(LiteNet, network).stages[1][0].layers[0]
+    inside = [network.stages[0](network.stem(batch / 128 - 1)) for batch in batches]
+    means = torch.stack([first[0](maps).mean(dim=(0, 2, 3)) for maps in inside])
+    assert torch.allclose(first[1].running_mean, means.mean(dim=0), atol=1e-5)
+    assert first[1].momentum == 0.05
 
 
 # What is read
@@ -602,12 +679,14 @@ def test_an_epoch_shows_a_share_of_the_added_sets_and_not_always_the_same(twins:
 
 def test_pictures_grow_in_steps_to_the_size(run: Run) -> None:
     module = SimpleNamespace(
-        recipe=load_recipe("quick", ["input.size=128", "input.start=64", "training.epochs=7"])
+        recipe=load_recipe("quick", ["input.size=128", "input.start=64", "training.epochs=7"]),
+        _turn=lambda: Fitting._turn(cast(Fitting, module)),
     )
     grown = []
-    for module.current_epoch in range(7):
+    for module.current_epoch in range(14):
         grown.append(Fitting._side(cast(Fitting, module)))
-    assert grown == [64, 64, 64, 96, 96, 128, 128]
+    # From the start again for each network of a soup.
+    assert grown == [64, 64, 64, 96, 96, 128, 128] * 2
     # And a run takes it.
     done = run("grown", "input.size=64", "input.start=32", "training.epochs=2")
     assert [row["epoch"] for row in figures(done)] == ["1", "2"]

@@ -43,7 +43,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "fold": data["fold"] or None,
         "learned from": sum(data["counts"]["train"].values()),
         "chosen by": sum(data["counts"]["validation"].values()),
-        "epochs": f"{len(history)} of {recipe.training.epochs}",
+        "epochs": f"{len(history)} of {recipe.training.epochs * recipe.training.soup}",
         "best validation accuracy": best and round(best["validation_accuracy"], 4),
         "test images": figures.get("n"),
         "test accuracy": figures.get("accuracy"),

@@ -31,6 +31,7 @@ from tumorscope.training.litenet import LiteNet, load_imagenet
 from tumorscope.training.memory import keep_freed_memory
 from tumorscope.training.recipe import Precision, Recipe
 from tumorscope.training.run_folder import Origin, RunFolder
+from tumorscope.training.soup import mean_weights, renew_statistics
 from tumorscope.training.weights import Description, TrainedNetwork, save_weights
 
 _PRECISIONS: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -147,7 +148,12 @@ def fit(
         for name, value in state["state_dict"].items()
         if name.startswith(prefix)
     }
-    network.load_state_dict(weights)
+    if module.total:
+        network.load_state_dict(mean_weights(module.total, weights))
+        shown = (batch.pictures[:, :1].cpu().float() for batch in module.train_dataloader())
+        renew_statistics(network.cpu(), shown)
+    else:
+        network.load_state_dict(weights)
     trained = TrainedNetwork(
         network.cpu().eval(),
         Description(
@@ -242,7 +248,7 @@ def _trainer(
         num_nodes=hardware.nodes,
         strategy="ddp" if hardware.devices * hardware.nodes > 1 else "auto",
         precision=_PRECISIONS[precision_here(training.precision, gpu=gpu)],
-        max_epochs=training.epochs,
+        max_epochs=training.epochs * training.soup,
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
         plugins=WholeCheckpoints(),

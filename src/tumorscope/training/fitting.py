@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -17,6 +18,7 @@ from tumorscope.classes import CLASSES
 from tumorscope.training.augmentation import Augmentation
 from tumorscope.training.losses import any_tumour_loss, outline_loss
 from tumorscope.training.recipe import OptimizerRecipe, Recipe, Sampling
+from tumorscope.training.soup import add_weights
 
 HistoryRow = dict[str, float]
 """One epoch: `epoch`, losses and accuracies of training and validation, `learning_rate` and
@@ -93,6 +95,9 @@ class Fitting(lightning.LightningModule):
         train: What to learn from.
         validation: What to choose by.
         no_tumour: Number of the class that means no tumour.
+
+    Attributes:
+        total: The sum of the weights of the soup's networks that are done: see `mean_weights`.
     """
 
     def __init__(
@@ -117,6 +122,8 @@ class Fitting(lightning.LightningModule):
             if recipe.training.averaging
             else None
         )
+        self.total: dict[str, Tensor] = {}
+        self._first_weights = deepcopy(self.network.state_dict())
         self._parts = {"train": train, "validation": validation}
         self._sums = {name: torch.zeros(3) for name in self._parts}
         self._no_tumour = no_tumour
@@ -130,8 +137,10 @@ class Fitting(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule."""
         optimizer = _optimizer(self.network, self.recipe.optimizer)
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = int(self.trainer.estimated_stepping_batches) // self.recipe.training.soup
         schedule = _schedule(optimizer, self.recipe.optimizer, steps)
+        steered: list[Any] = [optimizer] if schedule is None else [optimizer, schedule]
+        self._first_states = [deepcopy(one.state_dict()) for one in steered]
         if schedule is None:
             return optimizer
         when: dict[str, Any] = {"interval": "step"}
@@ -165,6 +174,8 @@ class Fitting(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Draw this epoch's randomness from the seed, the epoch and the rank."""
+        if self.current_epoch and not self._turn():
+            self._begin_anew()
         seed = self.recipe.training.seed
         torch.manual_seed((seed * 10_007 + self.current_epoch) * 1_009 + self.global_rank)
         for sums in self._sums.values():
@@ -218,13 +229,34 @@ class Fitting(lightning.LightningModule):
         # the running means of their batch norms differ a little.
         self.log_dict({**row, "score": score}, sync_dist=True)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the soup."""
+        checkpoint["soup"] = self.total
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the soup; a checkpoint of an earlier version has none."""
+        self.total = checkpoint.get("soup", {})
+
+    def _turn(self) -> int:
+        """Return the number of this epoch among those of its network."""
+        return self.current_epoch % self.recipe.training.epochs
+
+    def _begin_anew(self) -> None:
+        """Bring the network into the soup, and begin the next one where it began."""
+        self.total = add_weights(self.total, self.network)
+        self.network.load_state_dict(self._first_weights)
+        steered: list[Any] = [self.trainer.optimizers[0]]
+        steered += [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        for one, state in zip(steered, self._first_states, strict=True):
+            one.load_state_dict(deepcopy(state))
+
     def _side(self) -> int:
         """Return the side of this epoch's pictures, which grows in equal steps of 32 pixels."""
         size, start = self.recipe.input.size, self.recipe.input.start
         if not start:
             return size
         steps = (size - start) // 32 + 1
-        return start + 32 * (self.current_epoch * steps // self.recipe.training.epochs)
+        return start + 32 * (self._turn() * steps // self.recipe.training.epochs)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss of slices of known and of unknown kind."""

@@ -153,6 +153,9 @@ class TrainingRecipe(_Section):
         averaging: Decay, a step, of the moving average of the weights that is judged and kept
             (Tarvainen & Valpola 2017); 0: the last weights are.
         early_stopping: Epochs without a better one before training ends; 0: never.
+        soup: So many networks are trained, `epochs` each, from the same first weights, in another
+            order and with other augmentation; the mean of their weights is the result (Wortsman
+            et al. 2022). With more than one, the `last` epoch of each is kept.
         seed: Of weights, order, augmentation and held-out groups.
     """
 
@@ -167,6 +170,7 @@ class TrainingRecipe(_Section):
     added_share: Share = 1.0
     averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     early_stopping: Annotated[int, Field(ge=0)] = 0
+    soup: Annotated[int, Field(ge=1, le=20)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
@@ -198,6 +202,14 @@ class Recipe(_Section):
     def _parts_fit(self) -> Self:
         if self.input.start > self.input.size:
             raise ValueError("input.start is larger than input.size")
+        training = self.training
+        if training.soup > 1 and (
+            training.keep != "last" or training.averaging or training.early_stopping
+        ):
+            raise ValueError(
+                "training.soup above 1 needs training.keep = 'last', no averaging and no "
+                "early stopping"
+            )
         own = self.network.name == "litenet"
         for field, used in {
             "network.weights": self.network.weights != "none",
