@@ -32,7 +32,8 @@ def data_table() -> str:
 def figures_table() -> str:
     """Return accuracy, calibration and localisation over the folds by patient."""
     columns = {f"`{split}`": f"edge_{split}" for split in _FOLDS}
-    columns["`figshare-patient`, 224 px"] = "edge_figshare-patient_px224"
+    columns["the same at 224 px"] = "edge_figshare-patient_px224"
+    columns["the same, soup of two"] = "edge_figshare-patient_soup"
     found = {title: read_record(name)["figures"]["by_seed"][0] for title, name in columns.items()}
     shares = {
         "accuracy": "accuracy",
@@ -61,7 +62,7 @@ def figures_table() -> str:
         rows.append([title, *(_share(place, name) for place in places)])
     ensemble = read_record("ensemble_figshare-patient")["figures"]
     title = f"accuracy of the mean of {len(ensemble['members'])} networks"
-    rows.append([title, "", _share(ensemble, "accuracy"), ""])
+    rows.append([title, "", _share(ensemble, "accuracy"), "", ""])
     return table(rows)
 
 

@@ -72,6 +72,7 @@ def accuracy_table() -> str:
         ("edge", "kaggle-official", "mild"),
         ("edge", "kaggle-patient", ""),
         ("edge", "figshare-patient", ""),
+        ("edge", "figshare-patient", "soup"),
         ("student", "sartaj-official", ""),
     ):
         record = read_record("_".join(filter(None, (recipe, split, changed))))
@@ -79,7 +80,7 @@ def accuracy_table() -> str:
         seeds = len(record["seeds"])
         note = f" (mean of {seeds} seeds)" if seeds > 1 else ""
         missed = first["tumour_called_no_tumour"]
-        kind = ", milder" if changed else ""
+        kind = {"": "", "mild": ", milder", "soup": ", milder, soup of two"}[changed]
         kind += ", sets added" if len(record["figures"].get("sets", [])) > 1 else ""
         rows.append(
             [
