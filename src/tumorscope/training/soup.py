@@ -1,8 +1,8 @@
 """Networks trained from one start come in; the mean of their weights, one network, goes out.
 
 A model soup (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482): networks that began at the
-same weights and went different ways stay close enough for their mean to be as good as the mean of
-their answers, at the price of one network.
+same weights and went different ways stay close enough for their mean to bring most of what the mean
+of their answers would, at the price of one network.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,8 @@ def add_weights(total: Mapping[str, Tensor], network: nn.Module) -> dict[str, Te
 def renew_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Take the statistics of batch norm anew: those of the members do not fit their mean.
 
-    They are the mean over all batches; layers that do not learn keep theirs.
+    They are the mean over all batches. Layers that do not learn keep theirs, which torch's own
+    `update_bn` would reset.
 
     Args:
         network: Is in evaluation mode afterwards.
