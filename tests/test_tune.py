@@ -186,6 +186,20 @@ def test_the_test_part_is_not_read(
     assert outcome.ranked[0].score == told(found)["trials"][0]["score"]
 
 
+def test_a_trial_of_a_soup_is_one_network_and_the_best_keeps_its_soup(
+    found: Path, words: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "search"
+    fields = [f"training.{field}" for field in ("soup=2", "keep=last", "early_stopping=0")]
+    more = [word for field in fields for word in ("--set", field)]
+    assert main(words(folder, "--trials", "1", *more)) == 0
+    (row,) = table(folder)
+    assert int(row["epochs"]) == EPOCHS
+    assert row["validation_loss"] == table(found)[0]["validation_loss"]
+    assert RunFolder(folder / "trials" / "0000").recipe().training.soup == 1
+    assert load_recipe(folder / "best.toml").training.soup == 2
+
+
 def test_a_trial_without_promise_is_pruned(found: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     shutil.copytree(found, again)
@@ -410,6 +424,7 @@ def test_whole_numbers_are_drawn_for_fields_with_whole_numbers(tmp_path: Path) -
         ("[network.size]\nlow=1\nhigh=2", "network.size is 1.0: input should be 'nano', 'small'"),
         ("[loss.outline]\nlow=0\nhigh=1", "loss.outline is for network.name = 'litenet' only"),
         ("[training.seed]\nlow=0\nhigh=9", "training.seed cannot be searched"),
+        ("[training.soup]\nlow=1\nhigh=3", "training.soup cannot be searched"),
         ("[training.monitor]\nchoices=[0, 1]", "training.monitor cannot be searched"),
         ("[name.x]\nchoices=[0, 1]", "'name' is a field, not a section"),
         ("[loss]\nmixup=3", "loss.mixup is no table [section.field]"),

@@ -30,8 +30,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tumorscope.errors import RecipeError
 from tumorscope.training.recipe import Recipe, bundled, read_toml, value_of, vary
 
-_FIXED: Final = ("training.monitor", "training.validation_share", "training.seed")
-"""Fields that decide what a score means, or nothing but luck."""
+_FIXED: Final = (
+    "training.monitor",
+    "training.validation_share",
+    "training.soup",
+    "training.seed",
+)
+"""Fields that decide what a score means, that it does not show, or nothing but luck."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -161,7 +166,7 @@ def load_search(name: str | Path | None, recipe: Recipe) -> SearchSpace:
     fields: dict[str, Searched] = {}
     for field, table in _tables(read_toml(name, "searches"), named):
         if field in _FIXED:
-            raise RecipeError(f"{named}: {field} cannot be searched: the score depends on it")
+            raise RecipeError(f"{named}: {field} cannot be searched: no score can judge it")
         searched = _searched(table, f"{named}: {field}")
         whole = _is_whole(
             vary(recipe, {field: searched.values(whole=False)[0]}, named=named), field

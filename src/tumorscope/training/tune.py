@@ -246,7 +246,8 @@ def _try(
     elif _FIRST in trial.user_attrs:
         shutil.rmtree(run.path, ignore_errors=True)
     try:
-        recipe = vary(plan.recipe, trial.params, named=f"trial {trial.number}")
+        values = {**trial.params, "training.soup": 1}  # the score is one network's
+        recipe = vary(plan.recipe, values, named=f"trial {trial.number}")
         train(recipe, run.path, resume=begun, listener=reporter)
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
