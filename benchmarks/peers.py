@@ -22,7 +22,7 @@ import onnxruntime
 import torch
 from monai.networks.nets import EfficientNetBN, resnet18
 from numpy.typing import NDArray
-from onnx import shape_inference
+from onnx import numpy_helper, shape_inference
 from torch import Tensor, nn
 
 from record import write_record
@@ -31,6 +31,7 @@ from tumorscope.classify.model_file import open_model
 from tumorscope.classify.timing import take_turns
 from tumorscope.classify.timing_runtimes import OPENVINO, PROCESSOR, read_openvino, runtime_version
 from tumorscope.cli.show import console, progress, table
+from tumorscope.training.litenet import _cubic
 
 _SIDE = 224
 _OPSET = 13
@@ -235,14 +236,10 @@ def _own(files: dict[str, Path], folder: Path) -> Iterator[Entrant]:
             model = onnx.load(path)
             label = name if wanted == side else f"{name} at {wanted}"
             _make_input(model, (1, 1, wanted, wanted))
+            _refit_map(model, side // 8, wanted // 8)
             file = folder / f"{label}.onnx".replace("/", "-")
             onnx.save(model, file)
-            try:
-                yield entrant(label, file)
-            except RuntimeError:  # What ONNX Runtime raises, and its kinds have no public home.
-                if wanted == side:
-                    raise
-                console().print(f"{label}: its graph does not allow it, left out")
+            yield entrant(label, file)
 
 
 def _make_input(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:
@@ -254,6 +251,17 @@ def _make_input(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     model.graph.ClearField("value_info")
+
+
+def _refit_map(model: onnx.ModelProto, side: int, wanted: int) -> None:
+    """Replace the matrices that refine a map `[side, side]` by those for another side."""
+    graph = model.graph
+    constants = [node.attribute[0].t for node in graph.node if node.op_type == "Constant"]
+    for tensor in (*graph.initializer, *constants):
+        if tuple(tensor.dims) == (2 * side, side):
+            tensor.CopyFrom(numpy_helper.from_array(_cubic(wanted), tensor.name))
+        elif tuple(tensor.dims) == (side, 2 * side):
+            tensor.CopyFrom(numpy_helper.from_array(_cubic(wanted).T, tensor.name))
 
 
 def entrant(name: str, path: Path) -> Entrant:
