@@ -36,7 +36,7 @@ _FIXED: Final = (
     "training.soup",
     "training.seed",
 )
-"""Fields that decide what a score means, that it does not show, or nothing but luck."""
+"""Fields that no score can judge: it depends on them, does not show them, or they are luck."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
