@@ -93,7 +93,7 @@ function showVolume(root, scan, models) {
   startViewer(place, scan, wholes, shown, show).then((started) => {
     if (!started) return;
     controls.append(viewChoice(shown.viewer));
-    go(middle);
+    go(shown.position); // Where the person is by now.
   });
   return {
     close() {
