@@ -24,15 +24,15 @@ from matplotlib.ticker import LogLocator, NullLocator
 from measure import make_run
 from peers import MEASURE, entrant, in_onnx, latency_figures, write_peers
 from record import ROOT, write_record
-from tumorscope.classify.timing import take_turns
 from tumorscope.cli.show import console, progress, table
-from tumorscope.data.protocols import PROTOCOLS
+from tumorscope.datasets.splits import PROTOCOLS
 from tumorscope.evaluation import Predictions, evaluate
 from tumorscope.evaluation.predictions import pool
 from tumorscope.export.onnx_file import build_onnx
 from tumorscope.files import write_bytes
+from tumorscope.latency.timing import take_turns
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.weights import load_weights
+from tumorscope.training.trained_network import load_weights
 
 NETWORKS = {
     "litenet": (),
@@ -92,7 +92,7 @@ def main() -> None:
     if options.train_only:
         return
     latencies = time_networks(runs, options.threads, options.calls)
-    networks = {name: {**judge(runs[name]), **latencies[name]} for name in runs}
+    networks = {name: {**pooled(runs[name]), **latencies[name]} for name in runs}
     size = runs[options.networks[0]][0].recipe().input.size
     show(networks)
     write_bytes(options.plot, draw(networks, size))
@@ -121,7 +121,7 @@ def main() -> None:
     )  # fmt: skip
 
 
-def judge(runs: Sequence[RunFolder]) -> dict[str, object]:
+def pooled(runs: Sequence[RunFolder]) -> dict[str, object]:
     """Return a network's figures over its folds."""
     tables = [Predictions.load(run.path / "predictions.csv") for run in runs]
     level = evaluate(pool(tables), title="", facts={}).images

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from record import write_record
-from tumorscope.data.audit import Audit, audit
-from tumorscope.data.twins import describe, find_twins
+from tumorscope.audit.audit import Audit, audit
 from tumorscope.images import read_slice
+from tumorscope.near_duplicates.detection import describe, find_near_duplicates
 
 COMMAND = "python benchmarks/audit.py --data PATH/kaggle"
 ALTERED = 300
@@ -129,7 +129,7 @@ def altered_copies(result: Audit) -> dict[str, float]:
         described = [describe(grey) for grey in slices] + [
             describe(np.asarray(alter(Image.fromarray(grey)))) for grey in slices
         ]
-        found = {(pair.first, pair.second) for pair in find_twins(described)}
+        found = {(pair.first, pair.second) for pair in find_near_duplicates(described)}
         hits = sum((place, place + len(slices)) in found for place in range(len(slices)))
         shares[name] = round(hits / len(slices), 4)
     return shares

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from record import RESULTS, read_record
-from tumorscope.classify import Classifier
+from tumorscope.inference import Classifier
 
 _FOLDS = ("kaggle-patient", "figshare-patient")
 _NAMES = {

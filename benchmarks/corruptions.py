@@ -25,17 +25,17 @@ from numpy.typing import NDArray
 
 from measure import runs_in
 from record import write_record
-from tumorscope.classify import Classifier
 from tumorscope.cli.choices import data_paths
 from tumorscope.cli.show import console, progress, table
-from tumorscope.data.catalogue import Slice, slice_name
-from tumorscope.data.protocols import PROTOCOLS, partition
-from tumorscope.data.sources import read_data, read_set
+from tumorscope.datasets.catalogue import Slice, slice_name
+from tumorscope.datasets.sources import read_data, read_set
+from tumorscope.datasets.splits import PROTOCOLS, partition
 from tumorscope.evaluation import Predictions
 from tumorscope.evaluation.corruptions import KINDS, STRENGTHS, corrupt
 from tumorscope.files import write_bytes
 from tumorscope.images import prepare, read_slice
-from tumorscope.training.weights import load_weights
+from tumorscope.inference import Classifier
+from tumorscope.training.trained_network import load_weights
 
 _CONDITIONS = [None, *((kind, strength) for kind in KINDS for strength in STRENGTHS)]
 """The clean slice, and every fault at every strength."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from tumorscope.classes import CLASSES
-from tumorscope.data.phantom_outlines import PLANES
-from tumorscope.data.phantoms import draw_phantom
 from tumorscope.files import whole_file
+from tumorscope.phantoms.drawing import draw_phantom
+from tumorscope.phantoms.outlines import PLANES
 
 SIDE, GAP, CAPTION, MARGIN = 184, 4, 26, 26
 CAPTIONS = {"notumor": "no tumour"}

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from record import write_record
-from tumorscope.classify import Classifier, Failure, Prediction
-from tumorscope.classify.model_file import DEFAULT_MODEL
 from tumorscope.images.slices import AXES, SliceChoice
+from tumorscope.inference import Classifier, Failure, Prediction
+from tumorscope.inference.model_file import DEFAULT_MODEL
 
 _CLEAR = 60
 """Tumour pixels above which a slice of the other hospital shows the tumour clearly."""

@@ -27,14 +27,14 @@ import numpy as np
 from measure import runs_in
 from record import write_record
 from tumorscope.cli.show import console
-from tumorscope.data.catalogue import slice_name
-from tumorscope.data.inputs import read_inputs
-from tumorscope.data.sources import read_set
+from tumorscope.datasets.catalogue import slice_name
+from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.sources import read_set
 from tumorscope.errors import DataError
 from tumorscope.evaluation import Predictions, evaluate
 from tumorscope.evaluation.report import verdict
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.weights import load_weights
+from tumorscope.training.trained_network import load_weights
 
 
 def main() -> None:

@@ -14,12 +14,12 @@ from typing import Final
 import onnx
 
 from record import write_record
-from tumorscope.data.sources import read_set
+from tumorscope.datasets.sources import read_set
 from tumorscope.errors import MissingExtraError
 from tumorscope.export import FORMATS, export_run, newest_opset, verify
 from tumorscope.export.samples import read_sample
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.weights import load_weights
+from tumorscope.training.trained_network import load_weights
 
 AGREEMENT: Final = {"onnx-fp16": 0.995, "onnx-int8": 0.99}
 """Label agreement that a format must reach."""

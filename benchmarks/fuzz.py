@@ -39,8 +39,8 @@ from pydicom.uid import (
 )
 
 from record import write_record
-from tumorscope.classify import DEFAULT_MODEL, Classifier, Failure, Prediction
-from tumorscope.data.phantoms import draw_phantom
+from tumorscope.inference import DEFAULT_MODEL, Classifier, Failure, Prediction
+from tumorscope.phantoms.drawing import draw_phantom
 
 FORMATS = ("jpeg", "png", "dicom", "nifti")
 SEED = 0

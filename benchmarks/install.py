@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 from record import ROOT, write_record
-from tumorscope.data.phantoms import draw_phantom
+from tumorscope.phantoms.drawing import draw_phantom
 
 _BARE = "import numpy, PIL.Image, onnxruntime"
 

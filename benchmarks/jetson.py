@@ -25,15 +25,15 @@ import onnx
 
 from peers import write_peers
 from record import ROOT, write_record
-from tumorscope.bundle import TARGETS, Bundle, estimate, write_bundle
-from tumorscope.bundle.messages import read_model
-from tumorscope.classify import DEFAULT_MODEL, Classifier
-from tumorscope.classify.model_file import find_model
-from tumorscope.data.locations import find_data, find_set
-from tumorscope.data.protocols import partition
-from tumorscope.data.sources import read_data
-from tumorscope.export.half import halve
+from tumorscope.datasets.locations import find_data, find_set
+from tumorscope.datasets.sources import read_data
+from tumorscope.datasets.splits import partition
+from tumorscope.export.fp16 import to_fp16
 from tumorscope.images import prepare, read_slice
+from tumorscope.inference import DEFAULT_MODEL, Classifier
+from tumorscope.inference.model_file import find_model
+from tumorscope.jetson import TARGETS, Bundle, estimate, write_bundle
+from tumorscope.jetson.messages import read_model
 
 PACKAGES: Final = ("numpy", "pillow", "onnxruntime")
 
@@ -177,7 +177,7 @@ def _in_sixteen_bits(
 ) -> dict[str, Any]:
     """Let the bundle's model judge in 16-bit floating point, simulated on the processor."""
     path = folder / "half.onnx"
-    onnx.save(halve(onnx.load(folder / "model.onnx")), path)
+    onnx.save(to_fp16(onnx.load(folder / "model.onnx")), path)
     classifier = Classifier.load(path)
     facts = classifier.facts
     judged = [item for item in zip(paths, given, strict=True) if item[1]["label"]]

@@ -7,12 +7,12 @@ python benchmarks/make_manifest.py FOLDER
 import csv
 import io
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tumorscope.data import manifest
-from tumorscope.data.perceptual_hash import hash_file
+from tumorscope.datasets import manifest
 from tumorscope.files import write_text
+from tumorscope.near_duplicates.perceptual_hash import hash_file
+from tumorscope.parallel import map_ordered
 
 
 def main(folder: Path) -> None:
@@ -21,10 +21,9 @@ def main(folder: Path) -> None:
         table = csv.DictReader(lines)
         rows = list(table)
         columns = [*(table.fieldnames or ()), "hash"]
-    with ThreadPoolExecutor() as pool:
-        hashes = pool.map(hash_file, [folder / row["file"] for row in rows])
-        for row, number in zip(rows, hashes, strict=True):
-            row["hash"] = f"{number:016x}"
+    hashes = map_ordered(hash_file, [folder / row["file"] for row in rows])
+    for row, number in zip(rows, hashes, strict=True):
+        row["hash"] = f"{number:016x}"
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 
 from record import RESULTS, ROOT, write_record
-from tumorscope.data.inputs import read_inputs
-from tumorscope.data.protocols import PROTOCOLS
-from tumorscope.data.sources import read_set
+from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.sources import read_set
+from tumorscope.datasets.splits import PROTOCOLS
 from tumorscope.files import write_text
 from tumorscope.training.recipe import load_recipe
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.weights import load_weights
+from tumorscope.training.trained_network import load_weights
 
 _FIGURES = (
     "accuracy",

@@ -27,11 +27,11 @@ from torch import Tensor, nn
 
 from record import write_record
 from tumorscope.classes import CLASSES
-from tumorscope.classify.model_file import open_model
-from tumorscope.classify.timing import take_turns
-from tumorscope.classify.timing_runtimes import OPENVINO, PROCESSOR, read_openvino, runtime_version
 from tumorscope.cli.show import console, progress, table
-from tumorscope.training.litenet import _cubic
+from tumorscope.inference.model_file import open_model
+from tumorscope.latency.timing import take_turns
+from tumorscope.latency.timing_runtimes import OPENVINO, PROCESSOR, read_openvino, runtime_version
+from tumorscope.networks.litenet import _cubic
 
 _SIDE = 224
 _OPSET = 13

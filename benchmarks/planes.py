@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from record import ROOT, write_record
 from tumorscope.evaluation import Predictions, evaluate
 from tumorscope.images import prepare, read_slice
-from tumorscope.training.litenet import LiteNet, load_imagenet
+from tumorscope.networks.litenet import LiteNet, load_imagenet
 
 _SIZE = 160
 _ROUNDS, _SURE = 3, 0.8

@@ -23,10 +23,10 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from fuzz import dicom, picture
 from record import write_record
 from tumorscope.classes import CLASSES
-from tumorscope.classify import DEFAULT_MODEL, Classifier, Prediction
-from tumorscope.data.phantoms import draw_phantom
 from tumorscope.images import read_slice
 from tumorscope.images.opening import find_files
+from tumorscope.inference import DEFAULT_MODEL, Classifier, Prediction
+from tumorscope.phantoms.drawing import draw_phantom
 
 PICTURES = 200
 TOLERANCE = 0.02

@@ -36,7 +36,7 @@ from fuzz import FORMATS, damage, originals, with_valid_sums
 from fuzz import dicom as dicom_file
 from record import write_record
 from serve_load import resident, service
-from tumorscope.classify import DEFAULT_MODEL
+from tumorscope.inference import DEFAULT_MODEL
 
 SEED = 0
 MARK = "tumorscope-fuzz"

@@ -29,8 +29,8 @@ from PIL import Image
 
 from record import write_record
 from tumorscope.classes import CLASSES
-from tumorscope.classify import DEFAULT_MODEL, Classifier
-from tumorscope.data.phantoms import draw_phantom
+from tumorscope.inference import DEFAULT_MODEL, Classifier
+from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.serve.app import PAGE
 
 CLIENTS = 32

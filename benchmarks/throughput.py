@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from record import write_record
-from tumorscope.training.architectures import build_network
+from tumorscope.networks.factory import build_network
 from tumorscope.training.memory import keep_freed_memory
 from tumorscope.training.recipe import load_recipe
 from tumorscope.training.run_folder import RunFolder

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from small_model import write_model
-from tumorscope.bundle import find_target, write_bundle
+from tumorscope.jetson import find_target, write_bundle
 
 STANDINS = Path(__file__).parent / "standins"
 
@@ -51,7 +51,7 @@ def answers(text: str) -> list[dict[str, Any]]:
 
 def reseal(bundle: Path) -> None:
     """Write the checksums anew, as somebody does who changes a bundle on purpose."""
-    from tumorscope.board.folder import file_sha256  # noqa: PLC0415
+    from tumorscope.jetson.board.folder import file_sha256  # noqa: PLC0415
 
     path = bundle / "SHA256SUMS"
     names = [line.split("  ", 1)[1] for line in path.read_text().splitlines()]

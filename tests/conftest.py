@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tumorscope.cli.main import main
-from tumorscope.data.phantoms import draw_phantom, write_phantoms
+from tumorscope.phantoms.drawing import draw_phantom, write_phantoms
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from tumorscope.data.phantoms import draw_phantom
+from tumorscope.phantoms.drawing import draw_phantom
 
 
 def dicom(pixels: NDArray[Any], **tags: Any) -> Dataset:

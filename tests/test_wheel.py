@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tumorscope.data.phantoms import draw_phantom
+from tumorscope.phantoms.drawing import draw_phantom
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,7 +35,7 @@ def test_every_file_of_the_package_is_in_the_wheel(unpacked: Path) -> None:
     assert missing == []
     package = unpacked / "tumorscope"
     assert (package / "py.typed").is_file()
-    tables = ("training/recipes/*.toml", "training/searches/*.toml", "data/manifests/*.csv")
+    tables = ("training/recipes/*.toml", "tuning/searches/*.toml", "datasets/manifests/*.csv")
     for pattern in (*tables, "*/templates/*.html"):
         assert list(package.glob(pattern)), pattern
     assert list(package.glob("weights/*.onnx"))

@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tumorscope.audit.audit import Audit, audit
+from tumorscope.audit.audit_report import render_page
+from tumorscope.audit.findings import findings, percent, verdict
 from tumorscope.cli import show
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
-from tumorscope.data.audit import Audit, audit
-from tumorscope.data.audit_findings import findings, percent, verdict
-from tumorscope.data.audit_page import render_page
 from tumorscope.files import whole_file, write_text
 
-_STYLES = {"grave": "bold red", "look": "yellow", "note": "dim"}
+_STYLES = {"severe": "bold red", "look": "yellow", "note": "dim"}
 _UNREADABLE_SHOWN = 5
 
 
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _as_json(result: Audit) -> dict[str, object]:
     found = [
-        {"gravity": item.gravity, "what": item.what, "files": item.files, "detail": item.detail}
+        {"severity": item.severity, "what": item.what, "files": item.files, "detail": item.detail}
         for item in findings(result)
     ]
     return {
@@ -107,9 +107,9 @@ def _findings_table(result: Audit) -> Table:
     table.add_column("files", justify="right")
     table.add_column("what it is")
     for item in findings(result):
-        style = _STYLES[item.gravity]
+        style = _STYLES[item.severity]
         table.add_row(
-            Text(item.gravity, style),
+            Text(item.severity, style),
             Text(item.what, style),
             f"{item.files:,}",
             Text(item.detail),

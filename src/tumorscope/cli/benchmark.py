@@ -11,7 +11,7 @@ from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
-    from tumorscope.classify.timing import Benchmark
+    from tumorscope.latency.timing import Benchmark
 
 _DRAWN: Final = 24
 """Phantoms that are drawn where no pictures are named."""
@@ -53,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure the model and show the figures."""
-    from tumorscope.classify.model_file import find_model  # noqa: PLC0415  (keeps --help fast)
-    from tumorscope.classify.timing import benchmark  # noqa: PLC0415
     from tumorscope.cli.show import progress, write_json  # noqa: PLC0415
+    from tumorscope.inference.model_file import find_model  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.latency.timing import benchmark  # noqa: PLC0415
 
     path = find_model(options.model)
     runtimes = None if options.runtime == "all" else [options.runtime]
@@ -102,8 +102,8 @@ def _draw(folder: Path) -> list[Path]:
 
     from tumorscope.classes import CLASSES  # noqa: PLC0415
     from tumorscope.cli.show import progress  # noqa: PLC0415
-    from tumorscope.data.phantom_outlines import PLANES  # noqa: PLC0415
-    from tumorscope.data.phantoms import draw_phantom  # noqa: PLC0415
+    from tumorscope.phantoms.drawing import draw_phantom  # noqa: PLC0415
+    from tumorscope.phantoms.outlines import PLANES  # noqa: PLC0415
 
     files = []
     for number in progress(range(_DRAWN), total=_DRAWN, label="drawing heads"):

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from tumorscope.data.locations import find_data, find_set
-from tumorscope.data.protocols import PROTOCOLS
+from tumorscope.datasets.locations import find_data, find_set
+from tumorscope.datasets.splits import PROTOCOLS
 from tumorscope.errors import DataError
 
 

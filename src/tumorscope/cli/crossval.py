@@ -16,14 +16,14 @@ from tumorscope.cli.train import (
     say,
     train,
 )
-from tumorscope.data.catalogue import Catalogue
-from tumorscope.data.protocols import folds_of
-from tumorscope.data.sources import read_data
+from tumorscope.datasets.catalogue import Catalogue
+from tumorscope.datasets.sources import read_data
+from tumorscope.datasets.splits import folds_of
 from tumorscope.errors import ModelError
 from tumorscope.evaluation.predictions import Predictions
 from tumorscope.training.fit import Hardware, is_first_process
-from tumorscope.training.judge import judge, judge_pooled
 from tumorscope.training.recipe import Recipe, load_recipe
+from tumorscope.training.run_evaluation import evaluate_pooled, evaluate_run
 from tumorscope.training.run_folder import RunFolder
 
 
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
             _run_fold(runs[-1], catalogue, fold, plan)
     if not is_first_process():
         return 0
-    judgement = judge_pooled(runs, catalogue, plan.folder)
+    judgement = evaluate_pooled(runs, catalogue, plan.folder)
     if options.json:
         write_json(options.json, judgement.evaluation.to_json())
     if options.json != "-":
@@ -104,7 +104,7 @@ def _run_fold(run: RunFolder, catalogue: Catalogue, fold: int, plan: _Plan) -> N
             begun = plan.resume and run.recipe_file.is_file()
             train(catalogue, parts, plan.recipe, run.path, plan.paths, plan.hardware, resume=begun)
         if is_first_process():
-            judge(run, parts, catalogue, run.path, progress=progress)
+            evaluate_run(run, parts, catalogue, run.path, progress=progress)
     if is_first_process():
         found = Predictions.load(run.path / "predictions.csv")
         right = (found.truth == found.said).mean()

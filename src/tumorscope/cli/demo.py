@@ -8,26 +8,26 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from tumorscope.classify import Classifier, Prediction
+from tumorscope.audit.audit import audit
+from tumorscope.audit.audit_report import render_page
+from tumorscope.audit.findings import verdict as audit_verdict
 from tumorscope.cli import train as training
 from tumorscope.cli.choices import data_paths
 from tumorscope.cli.show import console, progress, table
-from tumorscope.data.audit import audit
-from tumorscope.data.audit_findings import verdict as audit_verdict
-from tumorscope.data.audit_page import render_page
-from tumorscope.data.catalogue import Slice
-from tumorscope.data.inputs import read_inputs
-from tumorscope.data.phantoms import write_phantoms
-from tumorscope.data.protocols import Partition
-from tumorscope.data.sources import read_data
+from tumorscope.datasets.catalogue import Slice
+from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.sources import read_data
+from tumorscope.datasets.splits import Partition
 from tumorscope.errors import DataError, ModelError
 from tumorscope.export import export_onnx, export_torchscript, verify
 from tumorscope.files import write_text
+from tumorscope.inference import Classifier, Prediction
+from tumorscope.phantoms.drawing import write_phantoms
 from tumorscope.training.fit import Hardware
-from tumorscope.training.judge import judge
 from tumorscope.training.recipe import load_recipe
+from tumorscope.training.run_evaluation import evaluate_run
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.weights import load_weights
+from tumorscope.training.trained_network import load_weights
 
 _PATIENTS, _SLICES = 24, 4
 _SHOWN = 6
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw or take data, audit, train, judge, export, classify."""
+    """Draw or take data, audit, train, evaluate_run, export, classify."""
     training.quiet_libraries()
     began, out = time.perf_counter(), console()
     folder: Path = options.out
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     if done is None:
         return 0
     out.print("\n[bold]4. Judging[/bold]")
-    judgement = judge(done, parts, catalogue, done.path, progress=progress)
+    judgement = evaluate_run(done, parts, catalogue, done.path, progress=progress)
     out.print("\n[bold]5. Exporting[/bold]: the network, ONNX and TorchScript must agree")
     model = _export(done, parts, folder, out)
     out.print("\n[bold]6. Classifying[/bold]: a few test slices with the ONNX file, without torch")

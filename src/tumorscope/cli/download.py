@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tumorscope.cli import show
 from tumorscope.cli.main import STATUS_FAILED, STATUS_USAGE
-from tumorscope.data.download import download_figshare, download_kaggle
-from tumorscope.data.locations import SETS, default_folder
-from tumorscope.data.manifest import kaggle_manifest, match
+from tumorscope.datasets.download import download_figshare, download_kaggle
+from tumorscope.datasets.locations import SETS, default_folder
+from tumorscope.datasets.manifest import kaggle_manifest, match
 from tumorscope.errors import DataError
 from tumorscope.images import PICTURE_SUFFIXES
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from tumorscope.cli.choices import add_data_arguments, data_paths
 from tumorscope.cli.show import progress, write_json
 from tumorscope.cli.train import make_partition, say
-from tumorscope.data.protocols import PROTOCOLS
-from tumorscope.data.sources import join_sets, read_set
+from tumorscope.datasets.sources import join_sets, read_set
+from tumorscope.datasets.splits import PROTOCOLS
 from tumorscope.errors import ModelError
-from tumorscope.training.judge import judge
+from tumorscope.training.run_evaluation import evaluate_run
 from tumorscope.training.run_folder import RunFolder
 
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     name = f"{split}-{parts.fold}" if parts.fold else split
     name += "-tta" if options.tta else ""
     folder = options.out or (model.path if own else model.path / "evaluations" / name)
-    judgement = judge(model, parts, catalogue, folder, tta=options.tta, progress=progress)
+    judgement = evaluate_run(model, parts, catalogue, folder, tta=options.tta, progress=progress)
     if options.json:
         write_json(options.json, judgement.evaluation.to_json())
     if options.json != "-":

@@ -10,8 +10,8 @@ from tumorscope.cli.show import console, progress, table, write_json
 from tumorscope.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
-    from tumorscope.bundle import Bundle
     from tumorscope.export import Exported, Verification
+    from tumorscope.jetson import Bundle
 
 SUMMARIES: Final = {
     "onnx": "one file for predict, ONNX Runtime and TensorRT",
@@ -120,8 +120,8 @@ def _export(options: argparse.Namespace, out: Path | None, *, opset: str, batch:
 
 def _make_bundle(options: argparse.Namespace) -> "Bundle":
     """Write a bundle of a run or a model file."""
-    from tumorscope.bundle import find_target, write_bundle  # noqa: PLC0415  (keeps --help fast)
-    from tumorscope.classify.model_file import find_model  # noqa: PLC0415
+    from tumorscope.inference.model_file import find_model  # noqa: PLC0415
+    from tumorscope.jetson import find_target, write_bundle  # noqa: PLC0415  (keeps --help fast)
 
     if options.format != "onnx":
         raise ModelError(f"a bundle holds the format onnx, not {options.format}")

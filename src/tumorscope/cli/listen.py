@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Listen until SIGTERM or Ctrl-C."""
-    from tumorscope.classify import DEFAULT_MODEL, Classifier  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.inference import DEFAULT_MODEL, Classifier  # noqa: PLC0415  (keeps --help fast)
     from tumorscope.pacs.answering import Answering, Delivery  # noqa: PLC0415
     from tumorscope.pacs.deidentification import Pseudonyms  # noqa: PLC0415
     from tumorscope.pacs.listener import Listener  # noqa: PLC0415

@@ -16,10 +16,10 @@ from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
-    from tumorscope.classify import Classifier, Failure, Prediction
-    from tumorscope.classify.patient import PatientAnswer
+    from tumorscope.inference import Classifier, Failure, Prediction
+    from tumorscope.series.series_prediction import SeriesPrediction
 
-    Answer: TypeAlias = "Prediction | PatientAnswer | Failure"
+    Answer: TypeAlias = "Prediction | SeriesPrediction | Failure"
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="judge each slice at three zooms: a little better, three times as long",
     )
     parser.add_argument(
-        "--patient", action="store_true", help="one answer for a volume, a series or a folder"
+        "--series", action="store_true", help="one answer for a volume, a series or a folder"
     )
     parser.add_argument(
         "--axis", help="cut volumes axial, coronal or sagittal (default: as acquired)"
@@ -79,9 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Judge all inputs and print the answers."""
-    from tumorscope.classify import DEFAULT_MODEL, Classifier  # noqa: PLC0415  (keeps --help fast)
     from tumorscope.images.opening import quieten_libraries  # noqa: PLC0415
     from tumorscope.images.slices import SliceChoice  # noqa: PLC0415
+    from tumorscope.inference import DEFAULT_MODEL, Classifier  # noqa: PLC0415  (keeps --help fast)
 
     quieten_libraries()
     if options.dicom_sr:
@@ -109,8 +109,8 @@ def run(options: argparse.Namespace) -> int:
     if options.dicom_sr:
         stream = _remembered(stream, reported)
     answers: Iterable[Answer] = _with_overlays(stream, options.overlay)
-    if options.patient:
-        from tumorscope.classify.patient import sum_up  # noqa: PLC0415
+    if options.series:
+        from tumorscope.series.series_prediction import sum_up  # noqa: PLC0415
 
         answers = sum_up(answers, confident=classifier.confident)  # type: ignore[arg-type]
     failures = _writer(options)(answers, classifier)
@@ -168,8 +168,8 @@ def _with_overlays(
     if folder is None:
         yield from answers
         return
-    from tumorscope.classify import Prediction  # noqa: PLC0415
-    from tumorscope.classify.overlay import write_overlay  # noqa: PLC0415
+    from tumorscope.inference import Prediction  # noqa: PLC0415
+    from tumorscope.inference.overlay import write_overlay  # noqa: PLC0415
 
     taken: Counter[str] = Counter()
     for answer in answers:
@@ -190,7 +190,7 @@ def _remembered(
     answers: "Iterable[Prediction | Failure]", predictions: "list[Prediction]"
 ) -> "Iterator[Prediction | Failure]":
     """Pass answers on, and remember those to slices, without the slices."""
-    from tumorscope.classify import Prediction  # noqa: PLC0415
+    from tumorscope.inference import Prediction  # noqa: PLC0415
 
     for answer in answers:
         if isinstance(answer, Prediction):
@@ -259,7 +259,7 @@ def _write_csv(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
 
 def _write_table(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
     """Print a table for people, then a line about each volume and one about all."""
-    from tumorscope.classify import Failure, Prediction  # noqa: PLC0415
+    from tumorscope.inference import Failure, Prediction  # noqa: PLC0415
 
     rows: list[tuple[str, str, str, str]] = []
     volumes: dict[str, str] = {}
@@ -286,9 +286,9 @@ def _write_table(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
     return counts["cannot be read"]
 
 
-def _words(answer: "Prediction | PatientAnswer") -> tuple[str, str, str]:
+def _words(answer: "Prediction | SeriesPrediction") -> tuple[str, str, str]:
     """Return the answer, its probability and the verdict with its reason."""
-    from tumorscope.classify.verdict import plain_name  # noqa: PLC0415
+    from tumorscope.inference.decision import plain_name  # noqa: PLC0415
 
     if answer.label is None or answer.probability is None:
         return answer.verdict, "", answer.reason

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import uvicorn
 
-from tumorscope.classify import DEFAULT_MODEL, Classifier
 from tumorscope.cli.main import DISCLAIMER
 from tumorscope.errors import DataError
 from tumorscope.images.opening import quieten_libraries
+from tumorscope.inference import DEFAULT_MODEL, Classifier
 from tumorscope.serve import Limits, create_app
 from tumorscope.serve.limits import MEGABYTE
 
@@ -70,9 +70,10 @@ def run(options: argparse.Namespace) -> int:
         seconds=options.timeout,
     )
     app = create_app(classifiers, limits=limits, token=token, local=local, threads=options.threads)
-    with _listen(options.host, options.port) as door:
+    with _listen(options.host, options.port) as listening:
         shown = f"[{options.host}]" if ":" in options.host else options.host
-        print(f"http://{shown}:{door.getsockname()[1]} ({', '.join(classifiers)}); Ctrl-C ends it")
+        port = listening.getsockname()[1]
+        print(f"http://{shown}:{port} ({', '.join(classifiers)}); Ctrl-C ends it")
         print(DISCLAIMER, flush=True)
         if not local and token is None:
             print(
@@ -91,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
         # The server answers what it accepted, then raises the signal again: that is a good end.
         signal.signal(signal.SIGTERM, lambda *_: None)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[door])
+            uvicorn.Server(config).run(sockets=[listening])
     return 0
 
 

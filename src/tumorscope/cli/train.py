@@ -16,14 +16,14 @@ from rich.text import Text
 from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, data_paths, overrides
 from tumorscope.cli.main import DISCLAIMER
 from tumorscope.cli.show import console, progress
-from tumorscope.data.catalogue import Catalogue
-from tumorscope.data.protocols import Partition, partition
-from tumorscope.data.sources import read_data
+from tumorscope.datasets.catalogue import Catalogue
+from tumorscope.datasets.sources import read_data
+from tumorscope.datasets.splits import Partition, partition
 from tumorscope.errors import ModelError
 from tumorscope.evaluation.report import verdict
 from tumorscope.training.fit import Hardware, fit, is_first_process
-from tumorscope.training.judge import Judgement, judge
 from tumorscope.training.recipe import Recipe, load_recipe
+from tumorscope.training.run_evaluation import RunEvaluation, evaluate_run
 from tumorscope.training.run_folder import Origin, RunFolder
 
 
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         if not parts.test or options.no_test:
             console().print(f"weights: {done.weights_file}")
             return 0
-        say(judge(done, parts, catalogue, done.path, progress=progress))
+        say(evaluate_run(done, parts, catalogue, done.path, progress=progress))
     return 0
 
 
@@ -147,7 +147,7 @@ def _left_out(catalogue: Catalogue, parts: Partition) -> dict[str, int]:
     return {reason: count for reason, count in counts.items() if count}
 
 
-def say(judgement: Judgement) -> None:
+def say(judgement: RunEvaluation) -> None:
     """Tell a person what came out."""
     out = console()
     for sentence in verdict(judgement.evaluation):

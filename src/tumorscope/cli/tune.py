@@ -12,15 +12,15 @@ from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, dat
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
 from tumorscope.cli.show import console, progress, table, write_json
 from tumorscope.cli.train import Bars, default_folder, make_partition, quiet_libraries, resumable
-from tumorscope.data.sources import read_data
+from tumorscope.datasets.sources import read_data
 from tumorscope.errors import RecipeError
 from tumorscope.training.fit import Hardware
 from tumorscope.training.recipe import Recipe, load_recipe, value_of
 from tumorscope.training.run_folder import Origin
-from tumorscope.training.search_folder import Plan, SearchFolder
-from tumorscope.training.search_space import load_search
-from tumorscope.training.trials import Outcome, Trial
-from tumorscope.training.tune import tune
+from tumorscope.tuning.search_folder import Plan, SearchFolder
+from tumorscope.tuning.search_space import load_search
+from tumorscope.tuning.trials import Outcome, Trial
+from tumorscope.tuning.tune import tune
 
 _TRIALS = 50
 _SHOWN = 3
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
             resume=bool(options.resume),
             timeout=math.inf if options.timeout is None else options.timeout,
             progress=progress,
-            audience=bars,
+            callbacks=bars,
         )
     if options.json:
         write_json(options.json, outcome.to_json())

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorscope.classes import CLASSES
-from tumorscope.data.catalogue import Slice, slice_name
+from tumorscope.datasets.catalogue import Slice, slice_name
 from tumorscope.errors import DataError
 from tumorscope.files import write_bytes
 

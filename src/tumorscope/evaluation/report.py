@@ -10,13 +10,13 @@ from typing import Final, TypedDict, Unpack
 import jinja2
 
 from tumorscope import RESEARCH_USE_ONLY
-from tumorscope.data.catalogue import Skipped
-from tumorscope.evaluation import pictures
+from tumorscope.datasets.catalogue import Skipped
+from tumorscope.evaluation import plots
 from tumorscope.evaluation.evaluate import Evaluation, Fact, Level
 from tumorscope.evaluation.intervals import Interval
 from tumorscope.evaluation.localisation import Localisation
 from tumorscope.evaluation.metrics import NO_TUMOUR
-from tumorscope.evaluation.pictures import HistoryRow
+from tumorscope.evaluation.plots import HistoryRow
 from tumorscope.evaluation.predictions import Predictions
 from tumorscope.evaluation.wording import decimal, percent, percent_interval, plain_name
 from tumorscope.files import write_bytes, write_text
@@ -77,7 +77,7 @@ def write_report(
     Args:
         path: The HTML file.
         evaluation: The figures.
-        predictions: What they were made from, for the pictures.
+        predictions: What they were made from, for the plots.
         **background: See `Background`.
     """
     drawn = _draw(predictions, background.get("history"))
@@ -192,13 +192,13 @@ def _localisation_sentence(localisation: Localisation | None) -> str:
 def _draw(predictions: Predictions, history: Sequence[HistoryRow] | None) -> dict[str, bytes]:
     """Draw every picture once, by the name of its file."""
     drawn = {
-        "confusion": pictures.confusion_picture(predictions),
-        "roc": pictures.roc_picture(predictions),
-        "reliability": pictures.reliability_picture(predictions),
-        "mistakes": pictures.mistakes_picture(predictions),
+        "confusion": plots.confusion_plot(predictions),
+        "roc": plots.roc_plot(predictions),
+        "reliability": plots.reliability_plot(predictions),
+        "mistakes": plots.mistakes_plot(predictions),
     }
     if history:
-        drawn["curves"] = pictures.curves_picture(history)
+        drawn["curves"] = plots.curves_plot(history)
     return drawn
 
 

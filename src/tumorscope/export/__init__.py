@@ -1,10 +1,10 @@
 """A finished run comes in, one model file that carries everything goes out, checked."""
 
-from tumorscope.bundle.operators import unsupported_operators
 from tumorscope.export.formats import FORMATS, Exported, Format, export_run
 from tumorscope.export.onnx_file import EDGE_OPSET, export_onnx, newest_opset
 from tumorscope.export.torchscript_file import export_torchscript
 from tumorscope.export.verification import Tolerance, Verification, verify
+from tumorscope.jetson.operators import unsupported_operators
 
 __all__ = [
     "EDGE_OPSET",

@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import onnx
 
-from tumorscope.bundle.operators import unsupported_operators
-from tumorscope.data.catalogue import Slice
+from tumorscope.datasets.catalogue import Slice
 from tumorscope.errors import DataError, ModelError
-from tumorscope.export.half import halve
+from tumorscope.export.fp16 import to_fp16
 from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.onnx_file import EDGE_OPSET, build_onnx, save_onnx
 from tumorscope.export.openvino_folder import write_openvino
@@ -21,10 +20,11 @@ from tumorscope.export.samples import Sample, draw_sample, find_slices, read_sam
 from tumorscope.export.tensorrt_engine import write_engine
 from tumorscope.export.torchscript_file import export_torchscript
 from tumorscope.export.verification import Tolerance, Verification, verify
+from tumorscope.jetson.operators import unsupported_operators
+from tumorscope.networks.pooled import MappedNetwork
 from tumorscope.progress import Progress, silent
-from tumorscope.training.network import MappedNetwork
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.weights import TrainedNetwork, load_weights
+from tumorscope.training.trained_network import TrainedNetwork, load_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,20 +214,20 @@ def _write_onnx(order: Order, path: Path) -> None:
 
 
 def _write_half(order: Order, path: Path) -> None:
-    save_onnx(halve(order.model, delicate=_delicate(order, 16)), order.metadata, path)
+    save_onnx(to_fp16(order.model, keep_fp32=_keep_fp32(order, 16)), order.metadata, path)
 
 
 def _write_int8(order: Order, path: Path) -> None:
     images = order.sample("train", CALIBRATION_IMAGES)
     model = build_onnx(order.trained, opset=order.opset)
-    quantized = quantize(model, images.grey, batch=order.batch, delicate=_delicate(order, 8))
+    quantized = quantize(model, images.grey, batch=order.batch, keep_fp32=_keep_fp32(order, 8))
     save_onnx(quantized, order.metadata, path)
 
 
-def _delicate(order: Order, bits: int) -> tuple[str, ...]:
+def _keep_fp32(order: Order, bits: int) -> tuple[str, ...]:
     """Return the names of the network's modules that stay in float32 when it gets fewer bits."""
     network = order.trained.network
-    return network.delicate.get(bits, ()) if isinstance(network, MappedNetwork) else ()
+    return network.keep_fp32.get(bits, ()) if isinstance(network, MappedNetwork) else ()
 
 
 def _write_torchscript(order: Order, path: Path) -> None:

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from tumorscope import __version__
-from tumorscope.classify.model_file import FORMAT
+from tumorscope.inference.model_file import FORMAT
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.weights import TrainedNetwork
+from tumorscope.training.trained_network import TrainedNetwork
 
 LICENSE: Final = "Apache-2.0"
 INTENDED_USE: Final = "Research use only: not a medical device, not for diagnosis."
@@ -37,7 +37,7 @@ def metadata_of(
         "temperature": description.temperature,
         "thresholds": {
             name: value
-            for name in ("confident", "risk", "strange")
+            for name in ("confident", "risk", "ood_threshold")
             if (value := getattr(description, name)) is not None
         },
         "data": {name: data[name] for name in ("fingerprint", "split", "fold", "counts")},

@@ -11,13 +11,13 @@ import onnxruntime
 import torch
 from onnx import helper, version_converter
 
-from tumorscope.classify.model_file import METADATA_KEY
 from tumorscope.errors import ModelError
 from tumorscope.export.metadata import metadata_of, to_text
-from tumorscope.export.served import INPUT_NAME, ServedNetwork
+from tumorscope.export.served_network import INPUT_NAME, ServedNetwork
 from tumorscope.files import whole_file
+from tumorscope.inference.model_file import METADATA_KEY
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.weights import TrainedNetwork, load_weights
+from tumorscope.training.trained_network import TrainedNetwork, load_weights
 
 EDGE_OPSET: Final = 13
 """The newest operator set that TensorRT 8.2, the last one for a Jetson Nano, reads."""

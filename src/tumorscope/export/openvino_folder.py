@@ -4,8 +4,8 @@ from pathlib import Path
 
 import onnx
 
-from tumorscope.classify.model_file import METADATA_KEY
 from tumorscope.errors import MissingExtraError, ModelError
+from tumorscope.inference.model_file import METADATA_KEY
 
 
 def write_openvino(model: onnx.ModelProto, metadata: str, folder: Path) -> None:

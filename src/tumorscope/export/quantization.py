@@ -19,9 +19,9 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from tumorscope.export.exported_runtimes import to_inputs
 from tumorscope.export.onnx_file import nodes_of
-from tumorscope.export.runtimes import to_inputs
-from tumorscope.export.served import INPUT_NAME
+from tumorscope.export.served_network import INPUT_NAME
 
 CALIBRATION_IMAGES: Final = 256
 
@@ -39,7 +39,7 @@ def quantize(
     grey: NDArray[np.uint8],
     *,
     batch: int | None = None,
-    delicate: Sequence[str] = (),
+    keep_fp32: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """Return a model whose convolutions compute in 8 bits (static, quantise-dequantise pairs).
 
@@ -51,7 +51,7 @@ def quantize(
     Args:
         model: In float, for any number of images a call.
         grey: Calibration images `[N, S, S]`, grey values 0 to 255, at least one.
-        delicate: Names of the network's modules that stay in float.
+        keep_fp32: Names of the network's modules that stay in float.
         batch: The number of images a call that the result is fixed to, or None.
     """
     # What is drawn and what is decided stay in float.
@@ -69,7 +69,7 @@ def quantize(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=_OPERATORS,
-            nodes_to_exclude=[*last, *nodes_of(model, delicate)],
+            nodes_to_exclude=[*last, *nodes_of(model, keep_fp32)],
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={"CalibPercentile": _PERCENTILE},
         )

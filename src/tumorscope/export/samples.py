@@ -8,16 +8,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.data.catalogue import Slice
-from tumorscope.data.inputs import read_inputs
-from tumorscope.data.phantom_outlines import PLANES
-from tumorscope.data.phantoms import draw_phantom
-from tumorscope.data.sources import read_data
+from tumorscope.datasets.catalogue import Slice
+from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.sources import read_data
 from tumorscope.errors import DataError
 from tumorscope.images import prepare
+from tumorscope.phantoms.drawing import draw_phantom
+from tumorscope.phantoms.outlines import PLANES
 from tumorscope.progress import Progress, silent
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.weights import Description
+from tumorscope.training.trained_network import Description
 
 _PHANTOM_PATIENTS: Final = 2
 """For each class and plane."""

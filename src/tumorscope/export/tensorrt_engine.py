@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import onnx
 
-from tumorscope.bundle.operators import unsupported_operators
 from tumorscope.errors import ModelError
-from tumorscope.export.runtimes import PART
-from tumorscope.export.served import INPUT_NAME
+from tumorscope.export.exported_runtimes import PART
+from tumorscope.export.served_network import INPUT_NAME
+from tumorscope.jetson.operators import unsupported_operators
 
 _TRTEXEC: Final = Path("/usr/src/tensorrt/bin/trtexec")
 """Where JetPack and the Debian packages put it."""

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from tumorscope.classify.model_file import METADATA_KEY
 from tumorscope.export.metadata import metadata_of, to_text
-from tumorscope.export.served import ServedNetwork
+from tumorscope.export.served_network import ServedNetwork
 from tumorscope.files import write_bytes
+from tumorscope.inference.model_file import METADATA_KEY
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.weights import load_weights
+from tumorscope.training.trained_network import load_weights
 
 EXTRA_FILE = f"{METADATA_KEY}.json"
 """Where the metadata stands inside the file."""

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from tumorscope.errors import ModelError
-from tumorscope.export.runtimes import PART, open_model, to_inputs
-from tumorscope.export.served import ServedNetwork
-from tumorscope.training.weights import TrainedNetwork
+from tumorscope.export.exported_runtimes import PART, open_model, to_inputs
+from tumorscope.export.served_network import ServedNetwork
+from tumorscope.training.trained_network import TrainedNetwork
 
 _WARM_UP = 5
 _TIMED_CALLS = 40

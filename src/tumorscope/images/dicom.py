@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.images.dicom_place import along_normal, place_in_patient
+from tumorscope.images.geometry import along_normal, place_in_patient
 from tumorscope.images.lossless_jpeg import decode_lossless_jpeg
 from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of, openable
 from tumorscope.images.slices import (

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tumorscope.classify.classifier import Classifier
-from tumorscope.classify.patient import group_slices
-from tumorscope.classify.results import Failure, Prediction
 from tumorscope.errors import DataError
 from tumorscope.files import sync, whole_file
 from tumorscope.images.opening import find_files
+from tumorscope.inference.classifier import Classifier
+from tumorscope.inference.results import Failure, Prediction
 from tumorscope.pacs.deidentification import Pseudonyms
 from tumorscope.pacs.objects import build_objects, save_objects
 from tumorscope.pacs.sending import Peer, SendError, send
 from tumorscope.pacs.spool import Spool
+from tumorscope.series.series_prediction import group_slices
 
 _LOG: Final = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from typing import Final
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.coding import Code
 
-from tumorscope.classify.results import Verdict
-from tumorscope.classify.verdict import plain_name
+from tumorscope.inference.decision import plain_name
+from tumorscope.inference.results import Verdict
 
 SCHEME: Final = "99TUMORSCOPE"
 """Designator of the private coding scheme, for what no standard scheme has a code."""

@@ -14,7 +14,7 @@ from pydicom import Dataset
 from pydicom.dataelem import DataElement
 from pydicom.sr.codedict import codes
 
-from tumorscope.pacs.sources import Source
+from tumorscope.pacs.references import Source
 
 _DUMMIES: Final = {"ContentDate": "19000101", "ContentTime": "000000"}
 """Dates that an object must have."""

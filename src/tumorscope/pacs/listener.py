@@ -13,7 +13,7 @@ from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from tumorscope.images.dicom import COMPRESSIONS
-from tumorscope.pacs.sources import MR_CLASSES
+from tumorscope.pacs.references import MR_CLASSES
 from tumorscope.pacs.spool import Spool
 
 _LOG: Final = logging.getLogger(__name__)

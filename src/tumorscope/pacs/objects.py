@@ -7,18 +7,18 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from tumorscope.classify.classifier import Classifier
-from tumorscope.classify.patient import PatientAnswer, group_slices, judge_together
-from tumorscope.classify.results import Failure, Prediction
 from tumorscope.errors import DataError
 from tumorscope.files import whole_file
 from tumorscope.images.dicom import is_dicom
 from tumorscope.images.opening import open_slices
 from tumorscope.images.slices import SliceChoice
-from tumorscope.pacs.capture import build_capture
+from tumorscope.inference.classifier import Classifier
+from tumorscope.inference.results import Failure, Prediction
 from tumorscope.pacs.deidentification import Pseudonyms, mark_deidentified
-from tumorscope.pacs.report import build_report
-from tumorscope.pacs.sources import MR_CLASSES, derived_uid, read_source
+from tumorscope.pacs.references import MR_CLASSES, derived_uid, read_source
+from tumorscope.pacs.secondary_capture import build_capture
+from tumorscope.pacs.structured_report import build_report
+from tumorscope.series.series_prediction import SeriesPrediction, group_slices, predict_series
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def build_objects(
         raise DataError(f"{slices[0].path}: its series lies in two studies; no report is written")
     if pseudonyms:
         sources = {path: pseudonyms.hide(source) for path, source in sources.items()}
-    answer = judge_together(slices, confident=classifier.confident)
+    answer = predict_series(slices, confident=classifier.confident)
     facts = classifier.facts
     source = sources[slices[0].path]
     made_of = [f"{sources[item.path].instance_uid}/{item.slice}" for item in slices]
@@ -144,7 +144,7 @@ def save_objects(objects: SeriesObjects, folder: Path) -> list[Path]:
     return paths
 
 
-def _most_telling(answer: PatientAnswer, slices: Sequence[Prediction]) -> Prediction | None:
+def _most_telling(answer: SeriesPrediction, slices: Sequence[Prediction]) -> Prediction | None:
     """Return the slice that speaks most for the answer, of those that decided."""
     label = answer.label
     if label is None:

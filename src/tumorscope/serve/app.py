@@ -18,14 +18,14 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from tumorscope import RESEARCH_USE_ONLY, __version__
-from tumorscope.classify import Classifier
 from tumorscope.errors import DataError
 from tumorscope.images.slices import AXES, SliceChoice
+from tumorscope.inference import Classifier
 from tumorscope.serve import schema
-from tumorscope.serve.guard import Guard
-from tumorscope.serve.limits import Door, Limits, RefusedRequestError
-from tumorscope.serve.meters import Meters
+from tumorscope.serve.limits import AdmissionControl, Limits, RefusedRequestError
+from tumorscope.serve.middleware import RequestMiddleware
 from tumorscope.serve.service import BATCH_SIZE, Service
+from tumorscope.serve.service_metrics import ServiceMetrics
 from tumorscope.serve.uploads import read_files
 from tumorscope.serve.views import Wanted
 
@@ -95,9 +95,9 @@ def create_app(
         local: Whether it answers under this machine's own names only.
         threads: How many threads read files; None for one a core.
     """
-    door = Door(limits or Limits())
-    meters = Meters(lambda: door.inside)
-    service = Service(classifiers, meters, threads=threads)
+    admission_control = AdmissionControl(limits or Limits())
+    metrics = ServiceMetrics(lambda: admission_control.inside)
+    service = Service(classifiers, metrics, threads=threads)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -120,28 +120,28 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_middleware(Guard, meters=meters, hosts=LOCAL_NAMES if local else None)
+    app.add_middleware(RequestMiddleware, metrics=metrics, hosts=LOCAL_NAMES if local else None)
     app.add_exception_handler(RefusedRequestError, _refused)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_exception_handler(HTTPException, _http_problem)
     needs = [Depends(_bearer(token))] if token else []
-    app.include_router(_operations(service, door), dependencies=needs)
-    app.include_router(_facts(classifiers, door.limits, meters), dependencies=needs)
-    app.include_router(_health(door))
+    app.include_router(_operations(service, admission_control), dependencies=needs)
+    app.include_router(_facts(classifiers, admission_control.limits, metrics), dependencies=needs)
+    app.include_router(_health(admission_control))
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     return app
 
 
-def _operations(service: Service, door: Door) -> APIRouter:
+def _operations(service: Service, admission_control: AdmissionControl) -> APIRouter:
     """Return what judges files."""
     router = APIRouter(prefix="/v1/classify", tags=["classify"])
 
-    async def answer(request: Request, what: Asked, judge: _Judge) -> Response:
-        with door.enter() as ticket:
-            files = await read_files(request, ticket, door.limits)
-            async with _in_time(door.limits.seconds):
+    async def answer(request: Request, what: Asked, classify: _Judge) -> Response:
+        with admission_control.enter() as admission:
+            files = await read_files(request, admission, admission_control.limits)
+            async with _in_time(admission_control.limits.seconds):
                 return await _json(
-                    await judge(files, model=what.model, choice=what.choice, wanted=what.wanted)
+                    await classify(files, model=what.model, choice=what.choice, wanted=what.wanted)
                 )
 
     @router.post(
@@ -167,7 +167,9 @@ def _operations(service: Service, door: Door) -> APIRouter:
     return router
 
 
-def _facts(classifiers: Mapping[str, Classifier], limits: Limits, meters: Meters) -> APIRouter:
+def _facts(
+    classifiers: Mapping[str, Classifier], limits: Limits, metrics: ServiceMetrics
+) -> APIRouter:
     """Return what tells of the models and of the work done."""
     router = APIRouter()
     card = {
@@ -187,14 +189,14 @@ def _facts(classifiers: Mapping[str, Classifier], limits: Limits, meters: Meters
         return JSONResponse(card)
 
     @router.get("/metrics", response_class=PlainTextResponse, tags=["operation"])
-    async def metrics() -> Response:
+    async def scrape() -> Response:
         """Tell Prometheus of requests, their time and the verdicts."""
-        return Response(meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
 
 
-def _health(door: Door) -> APIRouter:
+def _health(admission_control: AdmissionControl) -> APIRouter:
     """Return what tells whether the service works; anyone may ask."""
     router = APIRouter(tags=["operation"])
 
@@ -206,7 +208,9 @@ def _health(door: Door) -> APIRouter:
     @router.get("/readyz", response_class=PlainTextResponse, responses={503: {}})
     async def readyz() -> Response:
         """Tell whether another request would be let in."""
-        return PlainTextResponse("ready") if door.open else PlainTextResponse("busy", 503)
+        return (
+            PlainTextResponse("ready") if admission_control.open else PlainTextResponse("busy", 503)
+        )
 
     return router
 

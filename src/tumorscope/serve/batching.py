@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias
 
-from tumorscope.classify import Classifier, Prediction
-from tumorscope.classify.classifier import Prepared
+from tumorscope.inference import Classifier, Prediction
+from tumorscope.inference.classifier import Prepared
 
 _Waiting: TypeAlias = "tuple[Prepared, asyncio.Future[Prediction]]"
 
@@ -41,7 +41,7 @@ class Batcher:
         """Files whose slices will come soon; the service counts them."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
 
-    async def judge(self, slice_: Prepared) -> Prediction:
+    async def classify(self, slice_: Prepared) -> Prediction:
         """Return the model's answer to a slice."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Prediction] = loop.create_future()
@@ -80,5 +80,5 @@ class Batcher:
                     future.set_result(answer)
 
     def _run(self, slices: Sequence[Prepared]) -> list[Prediction]:
-        answers = self._classifier.judge(slices)
+        answers = self._classifier.classify(slices)
         return [answer for answer in answers if isinstance(answer, Prediction)]

@@ -40,15 +40,15 @@ class Limits:
     seconds: float = 60.0
 
 
-class Ticket:
+class Admission:
     """A request's place in the queue.
 
     Args:
-        door: Where it came in.
+        admission_control: Where it came in.
     """
 
-    def __init__(self, door: "Door") -> None:
-        self._door = door
+    def __init__(self, admission_control: "AdmissionControl") -> None:
+        self._control = admission_control
         self.bytes = 0
 
     def take(self, count: int) -> None:
@@ -57,16 +57,16 @@ class Ticket:
         Raises:
             RefusedRequestError: They are too many for one request, or for all together.
         """
-        limits = self._door.limits
+        limits = self._control.limits
         self.bytes += count
-        self._door.held += count
+        self._control.held += count
         if self.bytes > limits.body:
             raise RefusedRequestError(413, too_large(limits))
-        if self._door.held > limits.held:
+        if self._control.held > limits.held:
             raise RefusedRequestError(429, "other uploads fill the memory: try again soon")
 
 
-class Door:
+class AdmissionControl:
     """Counts the requests that are inside.
 
     Args:
@@ -84,7 +84,7 @@ class Door:
         return self.inside < self.limits.queue and self.held < self.limits.held
 
     @contextmanager
-    def enter(self) -> Iterator[Ticket]:
+    def enter(self) -> Iterator[Admission]:
         """Let a request in and, at the end, out.
 
         Raises:
@@ -92,13 +92,13 @@ class Door:
         """
         if not self.open:
             raise RefusedRequestError(429, "the queue is full: try again soon")
-        ticket = Ticket(self)
+        admission = Admission(self)
         self.inside += 1
         try:
-            yield ticket
+            yield admission
         finally:
             self.inside -= 1
-            self.held -= ticket.bytes
+            self.held -= admission.bytes
 
 
 def too_large(limits: Limits) -> str:

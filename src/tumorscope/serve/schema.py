@@ -50,7 +50,7 @@ class Place(BaseModel):
 
 
 class VolumeAnswer(BaseModel):
-    """A model's answer to a volume or series, as `tumorscope predict --patient --json` prints it.
+    """A model's answer to a volume or series, as `tumorscope predict --series --json` prints it.
 
     Its slices' answers follow.
     """

@@ -6,16 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from tumorscope.classify import Classifier, Failure, Prediction
-from tumorscope.classify.ahead import usable_cores
-from tumorscope.classify.classifier import Prepared
-from tumorscope.classify.patient import PatientAnswer, sum_up
 from tumorscope.images.dicom import in_series_order, is_dicom
 from tumorscope.images.reading import FileInMemory
 from tumorscope.images.slices import SliceChoice
+from tumorscope.inference import Classifier, Failure, Prediction
+from tumorscope.inference.classifier import Prepared
+from tumorscope.parallel import usable_cores
+from tumorscope.series.series_prediction import SeriesPrediction, sum_up
 from tumorscope.serve.batching import Batcher
 from tumorscope.serve.limits import RefusedRequestError
-from tumorscope.serve.meters import Meters
+from tumorscope.serve.service_metrics import ServiceMetrics
 from tumorscope.serve.views import View, Wanted, describe, take_view
 
 R = TypeVar("R")
@@ -31,20 +31,24 @@ class Service:
 
     Args:
         classifiers: The models by name; the first answers where none is named.
-        meters: Told of each answer.
+        metrics: Told of each answer.
         threads: How many threads read files and draw pictures; None for one a core.
     """
 
     def __init__(
-        self, classifiers: Mapping[str, Classifier], meters: Meters, *, threads: int | None = None
+        self,
+        classifiers: Mapping[str, Classifier],
+        metrics: ServiceMetrics,
+        *,
+        threads: int | None = None,
     ) -> None:
         self._classifiers = dict(classifiers)
-        self._meters = meters
+        self._metrics = metrics
         # No more than these threads hold a decoded file at a time, however many wait.
         self._readers = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="reader")
         self._batchers = {
             name: Batcher(
-                classifier, batch_size=BATCH_SIZE, counted=partial(self._meters.batch, name)
+                classifier, batch_size=BATCH_SIZE, counted=partial(self._metrics.batch, name)
             )
             for name, classifier in self._classifiers.items()
         }
@@ -78,7 +82,7 @@ class Service:
             RefusedRequestError: There is no such model.
         """
         name = self._name(model)
-        answered = await self._judge(files, name, choice, wanted or Wanted())
+        answered = await self._classify(files, name, choice, wanted or Wanted())
         return [item for _, item in answered]
 
     async def volumes(
@@ -98,7 +102,7 @@ class Service:
             wanted: What the slices' answers shall hold.
 
         Returns:
-            What `tumorscope predict --patient --json` prints, an object a volume or series, each
+            What `tumorscope predict --series --json` prints, an object a volume or series, each
             with its slices' answers along the body under `answers`.
 
         Raises:
@@ -106,13 +110,13 @@ class Service:
         """
         name = self._name(model)
         in_order = await self._run(_along_the_body, files)
-        answered = await self._judge(in_order, name, choice, wanted or Wanted())
+        answered = await self._classify(in_order, name, choice, wanted or Wanted())
         confident = self._classifiers[name].confident
         items = {id(answer): item for answer, item in answered}
         result = []
         for whole in sum_up((answer for answer, _ in answered), confident=confident):
             item = whole.to_json()
-            if isinstance(whole, PatientAnswer):
+            if isinstance(whole, SeriesPrediction):
                 item["answers"] = [items[id(answer)] for answer in whole.answers]
             result.append(item)
         return result
@@ -125,7 +129,7 @@ class Service:
             raise RefusedRequestError(422, f"no such model here: choose from {known}")
         return model
 
-    async def _judge(
+    async def _classify(
         self,
         files: Sequence[FileInMemory],
         model: str,
@@ -155,10 +159,10 @@ class Service:
         self, slice_: Prepared | Failure, view: View | None, model: str, wanted: Wanted
     ) -> _Answered:
         if isinstance(slice_, Failure):
-            self._meters.verdict(model, "unreadable")
+            self._metrics.verdict(model, "unreadable")
             return slice_, slice_.to_json()
-        answer = await self._batchers[model].judge(slice_)
-        self._meters.verdict(model, answer.verdict)
+        answer = await self._batchers[model].classify(slice_)
+        self._metrics.verdict(model, answer.verdict)
         if view is None or not wanted.heatmap:
             return answer, describe(answer, view, wanted)
         return answer, await self._run(describe, answer, view, wanted)

@@ -8,7 +8,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from tumorscope.images.reading import FileInMemory
-from tumorscope.serve.limits import Limits, RefusedRequestError, Ticket, too_large
+from tumorscope.serve.limits import Admission, Limits, RefusedRequestError, too_large
 
 FIELD = "files"
 """The form's field that holds the files."""
@@ -17,12 +17,12 @@ _OTHER_FIELDS = 8
 """Forms with more other fields are not meant for us."""
 
 
-async def read_files(request: Request, ticket: Ticket, limits: Limits) -> list[FileInMemory]:
+async def read_files(request: Request, admission: Admission, limits: Limits) -> list[FileInMemory]:
     """Read the files of a request while it arrives.
 
     Args:
         request: A request with a multipart form.
-        ticket: Told of every byte, so that too many are noticed when they come, not afterwards.
+        admission: Told of every byte, so that too many are noticed when they come, not afterwards.
         limits: How many files, and how long it may take.
 
     Raises:
@@ -36,7 +36,7 @@ async def read_files(request: Request, ticket: Ticket, limits: Limits) -> list[F
         raise RefusedRequestError(413, too_large(limits))
     parser = _Parser(
         request.headers,
-        _counted(request, ticket),
+        _counted(request, admission),
         max_files=limits.files,
         max_fields=_OTHER_FIELDS,
     )
@@ -79,7 +79,7 @@ class _Parser(MultiPartParser):
         self.ended = True
 
 
-async def _counted(request: Request, ticket: Ticket) -> AsyncGenerator[bytes, None]:
+async def _counted(request: Request, admission: Admission) -> AsyncGenerator[bytes, None]:
     async for chunk in request.stream():
-        ticket.take(len(chunk))
+        admission.take(len(chunk))
         yield chunk

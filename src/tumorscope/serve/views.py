@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tumorscope.classify import Prediction
-from tumorscope.classify.classifier import Prepared
-from tumorscope.classify.heat import place_heat
 from tumorscope.images import find_head
 from tumorscope.images.slices import resampled
+from tumorscope.inference import Prediction
+from tumorscope.inference.classifier import Prepared
+from tumorscope.inference.heatmap import place_heat
 
 LONGEST_SIDE = 768
 """Larger slices are shown smaller."""

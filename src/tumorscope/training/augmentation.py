@@ -20,10 +20,10 @@ class Augmentation:
         shift: Largest shift to any side, as a share of the picture.
         zoom: Largest zoom in or out: 0.2 draws factors from 1/1.2 to 1.2.
         stretch: Largest change of the aspect ratio, drawn like `zoom`.
-        turn: Probability of a turn by 90, 180 or 270 degrees.
+        rot90: Probability of a turn by 90, 180 or 270 degrees.
         contrast: Largest change of gain and of gamma, drawn like `zoom`.
-        field: Largest change of brightness from place to place, as a coil makes it: smooth, drawn
-            like `zoom` at 16 places.
+        bias_field: Largest change of brightness from place to place, as a coil makes it: smooth,
+            drawn like `zoom` at 16 places.
         blur: Largest share of a picture that is replaced by its blurred copy.
         noise: Largest standard deviation of Gaussian noise, as a share of the full range.
     """
@@ -33,9 +33,9 @@ class Augmentation:
     shift: float = 0.0
     zoom: float = 0.0
     stretch: float = 0.0
-    turn: float = 0.0
+    rot90: float = 0.0
     contrast: float = 0.0
-    field: float = 0.0
+    bias_field: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
 
@@ -52,7 +52,7 @@ class Augmentation:
             The changed batch, same range and device.
         """
         side = side or pictures.shape[-1]
-        moves = self.rotation or self.flip or self.shift or self.zoom or self.stretch or self.turn
+        moves = self.rotation or self.flip or self.shift or self.zoom or self.stretch or self.rot90
         if moves or side != pictures.shape[-1]:
             pictures = self._move(pictures, side)
         if pictures.shape[1] == 1:
@@ -62,8 +62,8 @@ class Augmentation:
     def _change_values(self, grey: Tensor) -> Tensor:
         if self.blur:
             grey = self._soften(grey)
-        if self.field:
-            grey = grey * self._field(grey)
+        if self.bias_field:
+            grey = grey * self._bias_field(grey)
         if self.contrast:
             grey = self._change_contrast(grey)
         if self.noise:
@@ -76,8 +76,8 @@ class Augmentation:
         # Of larger pictures each pixel is the mean of four places, so that little is passed over.
         finer = 2 if side < grey.shape[-1] else 1
         angle = _uniform(count, device, math.radians(self.rotation))
-        if self.turn:
-            turned = torch.rand(count, device=device) < self.turn
+        if self.rot90:
+            turned = torch.rand(count, device=device) < self.rot90
             quarters = torch.randint(1, 4, (count,), device=device)
             angle = angle + torch.where(turned, quarters, 0) * (math.pi / 2)
         zoom = _factor(count, device, self.zoom)
@@ -99,9 +99,9 @@ class Augmentation:
         )
         return nn.functional.avg_pool2d(moved, finer) if finer > 1 else moved
 
-    def _field(self, grey: Tensor) -> Tensor:
+    def _bias_field(self, grey: Tensor) -> Tensor:
         """Return factors `[N, 1, S, S]` that vary slowly over the picture."""
-        knots = _uniform(16 * len(grey), grey.device, math.log1p(self.field))
+        knots = _uniform(16 * len(grey), grey.device, math.log1p(self.bias_field))
         side = grey.shape[-1]
         return nn.functional.interpolate(
             knots.view(-1, 1, 4, 4), (side, side), mode="bilinear", align_corners=True

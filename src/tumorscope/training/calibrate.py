@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from tumorscope.evaluation.calibration import RISK, confident_threshold, fit_temperature
-from tumorscope.training.litenet import LiteNet
-from tumorscope.training.weights import TrainedNetwork
+from tumorscope.networks.litenet import LiteNet
+from tumorscope.training.trained_network import TrainedNetwork
 
 _TYPICAL: Final = 0.99
 """The share of validation slices that are taken to be of the kind that was learned from."""
@@ -39,18 +39,18 @@ def calibrate(
     Returns:
         The network with a complete description.
     """
-    strange = None
+    ood_threshold = None
     if isinstance(trained.network, LiteNet):
         with torch.inference_mode():
-            features = [trained.network.typical_features(part) for part in trained.batches(train)]
-        trained.network.typicality.learn(torch.cat(features).cpu().numpy())
-        found = trained.strangeness(validation)
+            features = [trained.network.ood_features(part) for part in trained.batches(train)]
+        trained.network.ood_score.learn(torch.cat(features).cpu().numpy())
+        found = trained.ood_score(validation)
         assert found is not None
-        strange = round(float(np.quantile(found, _TYPICAL)), 4)
+        ood_threshold = round(float(np.quantile(found, _TYPICAL)), 4)
     judged, truth = validation[own], labels[own]
     patients = [group for group, counts in zip(groups, own, strict=True) if counts]
     temperature = fit_temperature(trained.logits(judged), truth, patients)
-    description = replace(trained.description, temperature=temperature, strange=strange)
+    description = replace(trained.description, temperature=temperature, ood_threshold=ood_threshold)
     scaled = replace(trained, description=description)
     confident, holds = confident_threshold(scaled.probabilities(judged), truth, patients)
     description = replace(description, confident=round(confident, 6), risk=RISK if holds else None)

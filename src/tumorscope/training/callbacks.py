@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from tumorscope.evaluation.pictures import curves_picture
+from tumorscope.evaluation.plots import curves_plot
 from tumorscope.files import write_bytes, write_text
-from tumorscope.training.fitting import HistoryRow
+from tumorscope.training.module import HistoryRow
 
 
 class Listener(Protocol):
@@ -99,7 +99,7 @@ class History(Callback):
             self._draw()
 
     def _draw(self) -> None:
-        write_bytes(self._folder / "curves.png", curves_picture(self.rows))
+        write_bytes(self._folder / "curves.png", curves_plot(self.rows))
         self._drawn = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:

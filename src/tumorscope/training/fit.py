@@ -17,22 +17,22 @@ from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 
 from tumorscope.classes import ANY_TUMOUR
-from tumorscope.data.catalogue import slice_name
-from tumorscope.data.inputs import Inputs, read_inputs
-from tumorscope.data.protocols import Partition
+from tumorscope.datasets.catalogue import slice_name
+from tumorscope.datasets.inputs import Inputs, read_inputs
+from tumorscope.datasets.splits import Partition
 from tumorscope.errors import DataError, ModelError, RecipeError
+from tumorscope.networks.factory import build_network
+from tumorscope.networks.litenet import LiteNet, load_imagenet
 from tumorscope.progress import Progress, silent
-from tumorscope.training.architectures import build_network
 from tumorscope.training.calibrate import calibrate
 from tumorscope.training.callbacks import History, Listener, SilentListener
 from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoints
-from tumorscope.training.fitting import ANY, Fitting, Part
-from tumorscope.training.litenet import LiteNet, load_imagenet
 from tumorscope.training.memory import keep_freed_memory
+from tumorscope.training.module import ANY, Fitting, Part
 from tumorscope.training.recipe import Precision, Recipe
 from tumorscope.training.run_folder import Origin, RunFolder
 from tumorscope.training.soup import mean_weights, renew_statistics
-from tumorscope.training.weights import Description, TrainedNetwork, save_weights
+from tumorscope.training.trained_network import Description, TrainedNetwork, save_weights
 
 _PRECISIONS: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
@@ -160,7 +160,7 @@ def fit(
             network=recipe.network.model_dump(),
             classes=partition.classes,
             input_size=size,
-            miss_cost=recipe.decision.miss_cost,
+            false_negative_cost=recipe.decision.false_negative_cost,
         ),
     )
     calibrated = calibrate(

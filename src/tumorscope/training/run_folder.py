@@ -14,8 +14,8 @@ from typing import Any
 
 from tumorscope import __version__
 from tumorscope.classes import ANY_TUMOUR
-from tumorscope.data.catalogue import Skipped, Slice
-from tumorscope.data.protocols import Partition
+from tumorscope.datasets.catalogue import Skipped, Slice
+from tumorscope.datasets.splits import Partition
 from tumorscope.errors import ModelError
 from tumorscope.files import write_text
 from tumorscope.machine import processor
@@ -101,7 +101,7 @@ class RunFolder:
     @property
     def weights_file(self) -> Path:
         """The best epoch's weights; there once training has ended."""
-        return self.path / "best.safetensors"
+        return self.path / "weights.safetensors"
 
     @property
     def evaluation_file(self) -> Path:

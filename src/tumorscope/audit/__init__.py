@@ -1,0 +1,1 @@
+"""Audits a data set: near-duplicates, leaks, shortcuts, suspect files."""

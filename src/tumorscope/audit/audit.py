@@ -1,0 +1,307 @@
+"""Folders of pictures come in, what is wrong with them as a data set goes out.
+
+Found are unreadable files, twins (copies, mirrored, turned and contrast-changed pictures of one
+slice), twins on both sides of a split, one slice under two labels, the class balance, and how well
+file facts alone predict the class.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from tumorscope.audit.audit_files import ListedFile, list_files
+from tumorscope.audit.file_facts import FileFacts, file_facts, odd_files
+from tumorscope.audit.shortcuts import Shortcut, find_shortcuts
+from tumorscope.classes import CLASSES
+from tumorscope.datasets.catalogue import Skipped
+from tumorscope.errors import DataError
+from tumorscope.images import PICTURE_SUFFIXES, UnreadableImageError, read_slice
+from tumorscope.near_duplicates.detection import (
+    KINDS,
+    Descriptor,
+    NearDuplicate,
+    describe,
+    find_near_duplicates,
+    near_duplicate_clusters,
+)
+from tumorscope.parallel import map_ordered
+from tumorscope.progress import Progress, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditedFile(ListedFile):
+    """A picture that was read.
+
+    Attributes:
+        cluster: Number of its twin cluster; files with the same one show the same slice.
+        facts: What the file tells without looking at the brain.
+    """
+
+    cluster: int
+    facts: FileFacts
+
+
+@dataclass(frozen=True)
+class BalanceRow:
+    """How many files, and how many different slices, one side of the split has of a class."""
+
+    split: str
+    label: str
+    files: int
+    slices: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What was found.
+
+    Attributes:
+        folders: What was audited: folders or tables.
+        files: The pictures that were read, by name.
+        unreadable: The files that were not, and why.
+        pairs: All pairs of files that show the same slice; positions in `files`.
+        odd: Reasons, by position in `files`, why a file looks unlike the rest.
+        shortcuts: How well file facts predict the class, all together first; empty where there
+            are too few classes.
+        notes: What the reader must know about how the folder was read.
+    """
+
+    folders: tuple[Path, ...]
+    files: tuple[AuditedFile, ...]
+    unreadable: tuple[Skipped, ...]
+    pairs: tuple[NearDuplicate, ...]
+    odd: dict[int, str]
+    shortcuts: tuple[Shortcut, ...]
+    notes: tuple[str, ...]
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """The sides of the split, empty when there are fewer than two."""
+        names = tuple(sorted({item.split for item in self.files if item.split}))
+        return names if len(names) > 1 else ()
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, known classes first."""
+        present = {item.label for item in self.files if item.label}
+        return tuple(sorted(present, key=lambda name: (name not in CLASSES, name)))
+
+    @cached_property
+    def unique_slices(self) -> int:
+        """The number of different slices."""
+        return len({item.cluster for item in self.files})
+
+    @cached_property
+    def pairs_across_splits(self) -> tuple[NearDuplicate, ...]:
+        """Twins on different sides of the split."""
+        return self._differing(lambda item: item.split)
+
+    @cached_property
+    def label_conflicts(self) -> tuple[NearDuplicate, ...]:
+        """Twins under different labels."""
+        return self._differing(lambda item: item.label)
+
+    @cached_property
+    def pairs_of_two_groups(self) -> tuple[NearDuplicate, ...]:
+        """Twins that a table assigns to different patients."""
+        return self._differing(lambda item: item.group)
+
+    def _differing(self, attribute: Callable[[AuditedFile], str]) -> tuple[NearDuplicate, ...]:
+        """Return the pairs that have an attribute both, and not the same."""
+        values = [attribute(item) for item in self.files]
+        return tuple(
+            pair
+            for pair in self.pairs
+            if values[pair.first]
+            and values[pair.second]
+            and values[pair.first] != values[pair.second]
+        )
+
+    def leaked(self, split: str) -> int:
+        """Return how many files of one side show a slice that is on another side as well."""
+        return self._on_both_sides(split, lambda item: str(item.cluster))
+
+    def shared_groups(self, split: str) -> int:
+        """Return how many files of one side are of a patient who is on another side as well."""
+        return self._on_both_sides(split, lambda item: item.group)
+
+    def _on_both_sides(self, split: str, attribute: Callable[[AuditedFile], str]) -> int:
+        sides: defaultdict[str, set[str]] = defaultdict(set)
+        for item in self.files:
+            if item.split and attribute(item):
+                sides[attribute(item)].add(item.split)
+        return sum(item.split == split and len(sides[attribute(item)]) > 1 for item in self.files)
+
+    def balance(self) -> tuple[BalanceRow, ...]:
+        """Count files and different slices of each class, on each side and in all (empty side)."""
+        return tuple(
+            BalanceRow(split, label, len(chosen), len({item.cluster for item in chosen}))
+            for split in dict.fromkeys((*self.splits, ""))
+            for label in self.labels
+            if (
+                chosen := [
+                    item
+                    for item in self.files
+                    if item.label == label and (not split or item.split == split)
+                ]
+            )
+        )
+
+    def groups(self) -> Iterator[dict[str, str]]:
+        """Return the rows of a table of groups: `file, class, twin_cluster, group`.
+
+        The group is the patient where a table tells it, united with those of all twins, else the
+        twin cluster: patients cannot be seen in the pictures.
+        """
+        clusters = 1 + max(item.cluster for item in self.files)
+        known = {
+            group: clusters + number
+            for number, group in enumerate(sorted({item.group for item in self.files} - {""}))
+        }
+        edges = [(item.cluster, known[item.group]) for item in self.files if item.group]
+        ends = np.array(edges, dtype=np.intp).reshape(-1, 2)
+        size = clusters + len(known)
+        joined = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(size, size))
+        _, union = connected_components(joined, directed=False)
+        names: dict[int, str] = {}
+        for group, place in known.items():
+            names.setdefault(int(union[place]), group)
+        for item in self.files:
+            yield {
+                "file": item.name,
+                "class": item.label,
+                "twin_cluster": str(item.cluster),
+                "group": names.get(int(union[item.cluster]), f"twins-{item.cluster}"),
+            }
+
+    def as_dict(self) -> dict[str, object]:
+        """Return everything as plain values for JSON."""
+        return {
+            "files": len(self.files),
+            "unique_slices": self.unique_slices,
+            "unreadable": [asdict(item) for item in self.unreadable],
+            "twins": {kind: sum(pair.kind == kind for pair in self.pairs) for kind in KINDS},
+            "across_splits": {
+                name: {
+                    "files": sum(item.split == name for item in self.files),
+                    "leaked": self.leaked(name),
+                    "of_shared_patients": self.shared_groups(name),
+                }
+                for name in self.splits
+            },
+            "balance": [asdict(row) for row in self.balance()],
+            "shortcuts": [asdict(item) for item in self.shortcuts],
+            "odd": [
+                {"name": self.files[place].name, "reason": reason}
+                for place, reason in self.odd.items()
+            ],
+            "label_conflicts": [self._pair(pair) for pair in self.label_conflicts],
+            "notes": list(self.notes),
+            "pairs": [self._pair(pair) for pair in self.pairs],
+        }
+
+    def _pair(self, pair: NearDuplicate) -> dict[str, object]:
+        return {
+            "first": self.files[pair.first].name,
+            "second": self.files[pair.second].name,
+            "kind": pair.kind,
+            "similarity": round(pair.similarity, 3),
+        }
+
+
+def audit(places: Sequence[Path], *, progress: Progress = silent) -> Audit:
+    """Audit folders or tables as one data set.
+
+    Args:
+        places: What `tumorscope.audit.audit_files.list_files` takes.
+        progress: Shows how far the reading and comparing are.
+
+    Returns:
+        What was found.
+
+    Raises:
+        DataError: A place is missing, or there is no picture that can be read.
+    """
+    listed: list[ListedFile] = []
+    unreadable: list[Skipped] = []
+    for place in places:
+        here, missing = list_files(place)
+        # Names inside one folder are unique, those of several folders need not be.
+        prefix = f"{place.as_posix()}/" if len(places) > 1 else ""
+        listed += [replace(item, name=prefix + item.name) for item in here]
+        unreadable += [Skipped(prefix + item.name, item.reason) for item in missing]
+    if not listed:
+        where = ", ".join(map(str, places))
+        raise DataError(f"{where}: no pictures ({', '.join(PICTURE_SUFFIXES)}) in it; name others")
+    paths = [item.path for item in listed]
+    answers = list(progress(map_ordered(_read, paths), total=len(paths), label="reading"))
+    read: list[tuple[ListedFile, Descriptor, FileFacts]] = []
+    for item, answer in zip(listed, answers, strict=True):
+        if isinstance(answer, str):
+            unreadable.append(Skipped(item.name, answer.removeprefix(f"{item.path}: ")))
+        else:
+            read.append((item, *answer))
+    if not read:
+        raise DataError(f"none of {len(listed)} pictures can be read, the first: {answers[0]}")
+    descriptors = [descriptor for _, descriptor, _ in read]
+    pairs = find_near_duplicates(descriptors, progress=progress)
+    clusters = near_duplicate_clusters(len(read), pairs)
+    files = tuple(
+        AuditedFile(**vars(item), cluster=int(cluster), facts=facts)
+        for (item, _, facts), cluster in zip(read, clusters, strict=True)
+    )
+    return Audit(
+        folders=tuple(places),
+        files=files,
+        unreadable=tuple(unreadable),
+        pairs=tuple(pairs),
+        odd=_odd(descriptors, files),
+        shortcuts=_shortcuts(files),
+        notes=tuple(_notes(files)),
+    )
+
+
+def _read(path: Path) -> tuple[Descriptor, FileFacts] | str:
+    try:
+        grey = read_slice(path)
+        return describe(grey), file_facts(path, grey)
+    except UnreadableImageError as error:
+        return str(error)
+
+
+def _odd(descriptors: Sequence[Descriptor], files: Sequence[AuditedFile]) -> dict[int, str]:
+    reasons = odd_files([item.facts for item in files])
+    for place, descriptor in enumerate(descriptors):
+        if not descriptor.form.any():
+            reasons[place] = "nothing to see: one grey value all over"
+    return dict(sorted(reasons.items()))
+
+
+def _shortcuts(files: Sequence[AuditedFile]) -> tuple[Shortcut, ...]:
+    labelled = [item for item in files if item.label]
+    # Slices of one patient are alike, twins are alike: neither may help to guess the other.
+    return find_shortcuts(
+        [item.facts for item in labelled],
+        [item.label for item in labelled],
+        [item.group or f"twins-{item.cluster}" for item in labelled],
+    )
+
+
+def _notes(files: Sequence[AuditedFile]) -> Iterator[str]:
+    unknown = sorted({item.label for item in files if item.label} - set(CLASSES))
+    if unknown:
+        yield (
+            f"{', '.join(unknown)}: no class that tumorscope knows ({', '.join(CLASSES)}); "
+            "audited under the folder's name"
+        )
+    without = sum(not item.label for item in files)
+    if without:
+        yield f"{without} files stand in no class folder: left out where classes are compared"
+    if len({item.split for item in files if item.split}) < 2:
+        yield "no split (folders such as Training and Testing on top): nothing to compare across"

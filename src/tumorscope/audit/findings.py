@@ -1,0 +1,230 @@
+"""An audit comes in, its findings in words, the most severe first, and a verdict go out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tumorscope.audit.audit import Audit
+from tumorscope.near_duplicates.detection import KINDS, Kind
+
+Severity = Literal["severe", "look", "note"]
+
+SEVERITIES: Final[tuple[Severity, ...]] = ("severe", "look", "note")
+"""`severe` spoils a score, `look` wants a person's eye, `note` is good to know."""
+
+_SEVERE_SKILL: Final = 0.4
+_NOTABLE_SKILL: Final = 0.15
+"""Part of the way from chance to always right that file facts alone go."""
+
+_LOPSIDED: Final = 3.0
+"""Largest class by smallest, in different slices, from which the balance is worth a line."""
+
+_SPLIT_ANEW: Final = "split anew by twin groups (--groups)"
+
+_KIND_WORDS: Final[dict[Kind, tuple[str, str]]] = {
+    "exact": ("exact copies", "The very same grey pixels"),
+    "near": ("near copies", "One picture, saved again, resized or cropped anew"),
+    "mirrored": ("mirrored twins", "One slice, left and right changed"),
+    "flipped": ("flipped or turned twins", "One slice, upside down or turned by half a circle"),
+    "contrast": ("contrast-changed twins", "One slice, other brightness, contrast or sharpness"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        severity: `severe`, `look` or `note`.
+        what: A short name.
+        files: How many files it touches.
+        detail: One sentence.
+        advice: What to do, as the end of "you should …"; empty where nothing is needed.
+    """
+
+    severity: Severity
+    what: str
+    files: int
+    detail: str
+    advice: str = ""
+
+
+def percent(share: float) -> str:
+    """Write a share in whole per cent."""
+    return f"{100 * share:.0f} %"
+
+
+def findings(audit: Audit) -> tuple[Finding, ...]:
+    """Put what was found in words.
+
+    Args:
+        audit: From `tumorscope.audit.audit.audit`.
+
+    Returns:
+        The findings, the most severe first.
+    """
+    found = [
+        *_leaks(audit),
+        *_shared_patients(audit),
+        *_conflicts(audit),
+        *_shortcuts(audit),
+        *_unreadable(audit),
+        *_twins(audit),
+        *_balance(audit),
+        *_odd(audit),
+    ]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+def verdict(audit: Audit) -> str:
+    """Say in one line what to do."""
+    advice = list(dict.fromkeys(item.advice for item in findings(audit) if item.advice))
+    if not advice:
+        return "Nothing stands in the way of training and judging on these files."
+    return "Before you trust a score: " + "; ".join(advice) + "."
+
+
+def _leaks(audit: Audit) -> Iterator[Finding]:
+    leaked = {name: audit.leaked(name) for name in audit.splits}
+    if not any(leaked.values()):
+        return
+    parts = [
+        f"{count:,} of the {sum(item.split == name for item in audit.files):,} in {name}"
+        for name, count in leaked.items()
+    ]
+    yield Finding(
+        "severe",
+        "twins across the split",
+        sum(leaked.values()),
+        f"{' and '.join(parts)} show a slice that is on the other side as well.",
+        _SPLIT_ANEW,
+    )
+
+
+def _shared_patients(audit: Audit) -> Iterator[Finding]:
+    shared = {name: audit.shared_groups(name) for name in audit.splits}
+    if any(shared.values()):
+        parts = [f"{count:,} in {name}" for name, count in shared.items()]
+        yield Finding(
+            "severe",
+            "patients across the split",
+            sum(shared.values()),
+            f"By the table, {' and '.join(parts)} are of patients who are on the other side too.",
+            _SPLIT_ANEW,
+        )
+    pairs = audit.pairs_of_two_groups
+    files = {place for pair in pairs for place in (pair.first, pair.second)}
+    if files:
+        yield Finding(
+            "look",
+            "one slice of two patients",
+            len(files),
+            f"The table gives one slice to two patients: {_count(len(pairs), 'pair')}.",
+            "take the united groups (--groups)",
+        )
+
+
+def _conflicts(audit: Audit) -> Iterator[Finding]:
+    files = {place for pair in audit.label_conflicts for place in (pair.first, pair.second)}
+    if not files:
+        return
+    combinations = sorted(
+        {
+            " and ".join(sorted((audit.files[pair.first].label, audit.files[pair.second].label)))
+            for pair in audit.label_conflicts
+        }
+    )
+    yield Finding(
+        "severe",
+        "one slice under two labels",
+        len(files),
+        f"Pictures of one slice are called {', or '.join(combinations)}: "
+        f"{_count(len(audit.label_conflicts), 'pair')}.",
+        "let somebody settle the double labels",
+    )
+
+
+def _shortcuts(audit: Audit) -> Iterator[Finding]:
+    if not audit.shortcuts or audit.shortcuts[0].skill < _NOTABLE_SKILL:
+        return
+    together, *single = audit.shortcuts
+    alone = [
+        f"{item.fact} alone {percent(item.balanced_accuracy)}"
+        for item in single
+        if item.skill >= _NOTABLE_SKILL
+    ]
+    yield Finding(
+        "severe" if together.skill >= _SEVERE_SKILL else "look",
+        "class shows in the file",
+        len(audit.files),
+        f"From file facts alone (size, mode, border, mean grey) the class is predicted at "
+        f"{percent(together.balanced_accuracy)} (chance {percent(together.chance)})"
+        + (f"; by {', '.join(alone)}." if alone else "."),
+        "test on another source, for the class shows in the files themselves",
+    )
+
+
+def _unreadable(audit: Audit) -> Iterator[Finding]:
+    if audit.unreadable:
+        first = audit.unreadable[0]
+        yield Finding(
+            "look",
+            "unreadable files",
+            len(audit.unreadable),
+            f"They were left out; the first is {first.name}: {first.reason}.",
+            "mend or remove the unreadable files",
+        )
+
+
+def _twins(audit: Audit) -> Iterator[Finding]:
+    # Copies on one side only do no harm to a score, but they count one patient many times.
+    grouped = all(
+        audit.files[pair.first].group and audit.files[pair.second].group for pair in audit.pairs
+    )
+    advice = "" if audit.pairs_across_splits or grouped else "split by twin groups (--groups)"
+    for kind in KINDS:
+        name, meaning = _KIND_WORDS[kind]
+        pairs = [pair for pair in audit.pairs if pair.kind == kind]
+        if pairs:
+            files = {place for pair in pairs for place in (pair.first, pair.second)}
+            yield Finding(
+                "look",
+                name,
+                len(files),
+                f"{meaning}: {_count(len(pairs), 'pair')}.",
+                advice,
+            )
+
+
+def _balance(audit: Audit) -> Iterator[Finding]:
+    rows = [row for row in audit.balance() if not row.split]
+    if len(rows) < 2:
+        return
+    fewest = min(rows, key=lambda row: row.slices)
+    most = max(rows, key=lambda row: row.slices)
+    lopsided = most.slices > _LOPSIDED * fewest.slices
+    yield Finding(
+        "look" if lopsided else "note",
+        "class balance",
+        sum(row.files for row in rows),
+        f"Each of {len(rows)} classes has {most.slices:,} different slices."
+        if most.slices == fewest.slices
+        else f"Most different slices has {most.label}, {most.slices:,} in {most.files:,} files, "
+        f"fewest {fewest.label}, {fewest.slices:,} in {fewest.files:,}.",
+        "weigh the classes by different slices, not by files" if lopsided else "",
+    )
+
+
+def _odd(audit: Audit) -> Iterator[Finding]:
+    if audit.odd:
+        place, reason = next(iter(audit.odd.items()))
+        yield Finding(
+            "note",
+            "odd files",
+            len(audit.odd),
+            f"They look unlike the rest; the first is {audit.files[place].name}: {reason}.",
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,115 @@
+"""Slices come in, the model's inputs as arrays go out; files that cannot be read are listed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorscope.datasets.catalogue import Skipped, Slice
+from tumorscope.errors import DataError
+from tumorscope.images import UnreadableImageError, cut_out, find_head, prepare, read_slice
+from tumorscope.parallel import map_ordered
+from tumorscope.progress import Progress, silent
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The prepared pictures of some slices.
+
+    Attributes:
+        grey: Grey values 0 to 255, uint8, shape `[N, S, S]`.
+        slices: The slices they show, length N.
+        skipped: Slices whose file could not be read.
+        outlines: Where asked for: the tumours, 0 to 255, uint8, shape `[N, S, S]`, all 0 for
+            slices without one.
+        outlined: Where asked for: whether a slice's row of `outlines` is known to be true, bool,
+            shape `[N]`; those of tumours without an outline are not.
+    """
+
+    grey: NDArray[np.uint8]
+    slices: tuple[Slice, ...]
+    skipped: tuple[Skipped, ...]
+    outlines: NDArray[np.uint8] | None = None
+    outlined: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+
+def read_inputs(
+    slices: Sequence[Slice],
+    *,
+    size: int,
+    outlines: bool = False,
+    progress: Progress = silent,
+    label: str = "reading",
+) -> Inputs:
+    """Read and prepare slices.
+
+    Args:
+        slices: What to read.
+        size: Side of the model's input in pixels.
+        outlines: Whether tumour outlines are read, too.
+        progress: Shows how far the reading is.
+        label: What the progress is called.
+
+    Returns:
+        The inputs of all slices that could be read, in order.
+
+    Raises:
+        DataError: None of the slices could be read.
+    """
+    grey = np.empty((len(slices), size, size), dtype=np.uint8)
+    drawn = np.zeros((len(slices) if outlines else 0, size, size), dtype=np.uint8)
+
+    def read(item: Slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | str:
+        try:
+            picture = read_slice(item.path)
+            outline = read_outline(item, picture, size) if outlines else None
+            return prepare(picture, size), outline
+        except UnreadableImageError as error:
+            return str(error)
+
+    kept: list[Slice] = []
+    skipped: list[Skipped] = []
+    answers = progress(map_ordered(read, slices), total=len(slices), label=label)
+    for item, answer in zip(slices, answers, strict=True):
+        if isinstance(answer, str):
+            skipped.append(Skipped(item.name, answer))
+        else:
+            grey[len(kept)], outline = answer
+            if outline is not None:
+                drawn[len(kept)] = outline
+            kept.append(item)
+    if slices and not kept:
+        raise DataError(f"none of the {len(slices)} pictures can be read; {skipped[0].reason}")
+    if not outlines:
+        return Inputs(grey[: len(kept)], tuple(kept), tuple(skipped))
+    known = np.array([bool(item.mask) or item.label == "notumor" for item in kept], dtype=np.bool_)
+    return Inputs(grey[: len(kept)], tuple(kept), tuple(skipped), drawn[: len(kept)], known)
+
+
+def read_outline(item: Slice, picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8] | None:
+    """Read a slice's outline and cut it out as `prepare` cuts out the picture.
+
+    Args:
+        item: The slice.
+        picture: Its picture, as read.
+        size: Side of the model's input in pixels.
+
+    Returns:
+        The tumour, 0 to 255, uint8, shape `[size, size]`; None where there is no outline.
+
+    Raises:
+        UnreadableImageError: The outline's file cannot be read.
+    """
+    if item.mask is None:
+        return None
+    mask = read_slice(item.mask)
+    if item.mirrored:
+        mask = mask[:, ::-1]
+    # The picture may be a resized copy of the one that was outlined.
+    down, across = (there / here for there, here in zip(mask.shape, picture.shape, strict=True))
+    top, bottom, left, right = find_head(picture)
+    return cut_out(mask, (top * down, bottom * down, left * across, right * across), size)

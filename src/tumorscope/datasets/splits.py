@@ -1,0 +1,344 @@
+"""A catalogue and the name of a protocol come in; training, validation and test parts go out."""
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorscope.classes import ANY_TUMOUR, CLASSES, TUMOUR_CLASSES
+from tumorscope.datasets.catalogue import Catalogue, Slice, check_groups
+from tumorscope.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a data set is split into a training and a test part.
+
+    Attributes:
+        name: What `--split` says.
+        source: The data set it is for; empty for any.
+        kind: `published`: the publisher's split, leaks and all; `folds`: one fold tests, the
+            others train, and no group stands in both; `all`: everything trains, nothing tests.
+        explanation: What the protocol can and cannot show, in plain words.
+    """
+
+    name: str
+    source: str
+    kind: Literal["published", "folds", "all"]
+    explanation: str
+
+    def owns(self, item: Slice) -> bool:
+        """Tell whether a slice is of the set that this is for, not of one added to it."""
+        return self.source in ("", item.source)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """The parts of one protocol and fold.
+
+    Attributes:
+        protocol: How it was split.
+        fold: The fold that tests; 0 where there are none.
+        classes: The classes of the parts, in the order of `CLASSES`.
+        train: Slices to learn from; tumours of unknown kind last.
+        validation: Slices to choose by; none of a group in `train`.
+        test: Slices to be judged on; none where everything trains.
+        leaked: Test slices whose group stands in `train` or `validation` as well; 0 for folds.
+        left_out: Training slices dropped because their group is in the test part: of published
+            folds that know a patient under two numbers, of sets added to the protocol's own, or
+            joined by twins that were found with these.
+        doubted: Slices left out of training because their label is doubted; of folds, left out
+            of the test part too.
+    """
+
+    protocol: Protocol
+    fold: int
+    classes: tuple[str, ...]
+    train: tuple[Slice, ...]
+    validation: tuple[Slice, ...]
+    test: tuple[Slice, ...]
+    leaked: int
+    left_out: int
+    doubted: int
+
+
+PROTOCOLS: Final = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            name="kaggle-official",
+            source="kaggle",
+            kind="published",
+            explanation=(
+                "The Kaggle set's own Training and Testing folders: the split behind most "
+                "published figures. Most of its test images show a patient, and often the very "
+                "slice, that is in Training too, so the figure says how well the network "
+                "remembers, not how it would do on a new patient."
+            ),
+        ),
+        Protocol(
+            name="kaggle-patient",
+            source="kaggle",
+            kind="folds",
+            explanation=(
+                "Five folds of the Kaggle set by patient where the patient is known and by twin "
+                "cluster where not; images with a doubted label are left out. No patient of the "
+                "test fold was seen in training: of sets added to Kaggle's, and of folds that "
+                "twins found with them join, what stands in the test part is left out. The "
+                "no-tumour images still come from other scanners than the tumours, so it says "
+                "little about healthy scans from elsewhere."
+            ),
+        ),
+        Protocol(
+            name="figshare-patient",
+            source="figshare",
+            kind="folds",
+            explanation=(
+                "The authors' own five patient-wise folds of the figshare set: three tumour "
+                "classes, T1 with contrast, two hospitals. Training slices whose patient number "
+                "differs from a test patient's only in a letter are left out as well."
+            ),
+        ),
+        Protocol(
+            name="sartaj-official",
+            source="sartaj",
+            kind="published",
+            explanation=(
+                "The SARTAJ set's own Training and Testing folders. Most test images are copies of "
+                "training images; but hardly any of the gliomas are, and those come from elsewhere "
+                "and their labels are known to be unreliable. Everybody's figures fall there."
+            ),
+        ),
+        Protocol(
+            name="everything",
+            source="kaggle",
+            kind="all",
+            explanation=(
+                "Every slice of the Kaggle set and of the sets added to it is learned from, but "
+                "for doubted labels and what is held out, by group, to choose by. Nothing is left "
+                "to be judged on: how good such a network is, folds by the same recipe tell."
+            ),
+        ),
+        Protocol(
+            name="published-split",
+            source="",
+            kind="published",
+            explanation=(
+                "The train and test parts as the data set gives them. Groups that stand on both "
+                "sides are counted, not moved."
+            ),
+        ),
+        Protocol(
+            name="grouped-folds",
+            source="",
+            kind="folds",
+            explanation=(
+                "Five folds by group: patients where the data set names them, else clusters of "
+                "twins. No group of the test fold was seen in training."
+            ),
+        ),
+    )
+}
+"""The protocols by name."""
+
+_DRAWN: Final = (1, 2, 3, 4, 5)
+"""The folds that are drawn where the data gives none."""
+
+
+def partition(
+    catalogue: Catalogue, *, split: str, fold: int = 1, validation_share: float = 0.1, seed: int = 0
+) -> Partition:
+    """Split a catalogue.
+
+    Args:
+        catalogue: Slices that all have a group.
+        split: A name in `PROTOCOLS`.
+        fold: The fold that tests, from 1; of no meaning where there are no folds.
+        validation_share: The share of the training part's slices that is held out, by group.
+        seed: Which groups are held out, and how folds are drawn where the data has none.
+
+    Returns:
+        The three parts.
+
+    Raises:
+        DataError: The protocol is unknown or does not fit the data, the fold does not exist, a
+            class is missing, or a group would stand on both sides.
+    """
+    if split not in PROTOCOLS:
+        raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
+    protocol = PROTOCOLS[split]
+    named = [item for item in catalogue.slices if item.label != ANY_TUMOUR]
+    own = [item for item in named if protocol.owns(item)]
+    added = [item for item in named if not protocol.owns(item)]
+    if not own:
+        raise DataError(f"{split} needs the {protocol.source} set, which --data does not hold")
+    test: list[Slice] = []
+    train: list[Slice] = []
+    if protocol.kind == "all":
+        fold, others = 0, own
+    elif protocol.kind == "published":
+        fold = 0
+        others = []
+        test = [item for item in own if item.split == "test"]
+        train = [item for item in own if item.split == "train"]
+        if not test or not train:
+            raise DataError(
+                f"{split}: the data has no {'test' if train else 'train'} part; "
+                "use --split grouped-folds"
+            )
+    else:
+        test, others = _fold_parts([item for item in own if not item.doubt], fold, seed)
+        if not protocol.source:
+            check_groups({"test": test, "train": others})
+    # What may stand on both sides by its publisher's folds, or is added from other sets, goes.
+    tested = {item.group for item in test}
+    candidates = [*others, *added]
+    train += [item for item in candidates if item.group not in tested]
+    left_out = sum(item.group in tested for item in candidates)
+    doubted = sum(bool(item.doubt) for item in {*own, *added} - set(test))
+    train = [item for item in train if not item.doubt]
+    classes = _classes(train, test, split)
+    train, validation = hold_out(train, share=validation_share, seed=seed)
+    if "notumor" in classes:
+        train += _any_tumours(catalogue, {item.group for item in (*test, *validation)})
+    check_groups({"train": train, "validation": validation})
+    learned = {item.group for item in (*train, *validation)}
+    return Partition(
+        protocol=protocol,
+        fold=fold,
+        classes=classes,
+        train=tuple(train),
+        validation=tuple(validation),
+        test=tuple(test),
+        leaked=sum(item.group in learned for item in test),
+        left_out=left_out,
+        doubted=doubted,
+    )
+
+
+def _any_tumours(catalogue: Catalogue, elsewhere: set[str]) -> list[Slice]:
+    """Return the slices with a tumour of unknown kind, less those of groups that are elsewhere."""
+    return [
+        item
+        for item in catalogue.slices
+        if item.label == ANY_TUMOUR and not item.doubt and item.group not in elsewhere
+    ]
+
+
+def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
+    """Return the folds that a protocol has on this data: `(0,)` for a published split.
+
+    Raises:
+        DataError: The protocol is unknown, or nothing tests.
+    """
+    if split not in PROTOCOLS:
+        raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
+    if PROTOCOLS[split].kind == "all":
+        raise DataError(f"{split} has no test part; use 'tumorscope train --split {split}'")
+    if PROTOCOLS[split].kind == "published":
+        return (0,)
+    own = [
+        item
+        for item in catalogue.slices
+        if PROTOCOLS[split].owns(item) and not item.doubt and item.label != ANY_TUMOUR
+    ]
+    return tuple(sorted({item.fold for item in own})) if _are_given(own) else _DRAWN
+
+
+def hold_out(slices: list[Slice], *, share: float, seed: int) -> tuple[list[Slice], list[Slice]]:
+    """Hold out about a share of the slices: whole groups, every class in about that share.
+
+    Args:
+        slices: Slices with groups.
+        share: Between 0 and 0.5; 0 holds out nothing.
+        seed: Which groups are held out.
+
+    Returns:
+        The slices that stay and those held out.
+
+    Raises:
+        DataError: There are too few groups, in all or of a class.
+    """
+    if share <= 0:
+        return slices, []
+    # Small sets hold out more: no more parts can be drawn than the largest class has slices.
+    largest = max(Counter(item.label for item in slices).values(), default=0)
+    groups = len({item.group for item in slices})
+    count = max(2, min(round(1 / share), largest, groups))
+    folds = _draw_folds(slices, count, seed)
+    for number in range(1, count + 1):
+        stay = [item for item, fold in zip(slices, folds, strict=True) if fold != number]
+        if {item.label for item in stay} == {item.label for item in slices}:
+            return stay, [item for item, fold in zip(slices, folds, strict=True) if fold == number]
+    raise DataError(
+        "whatever is held out for validation, nothing of some class is left to learn from: "
+        "there must be more patients or groups"
+    )
+
+
+def _fold_parts(slices: list[Slice], fold: int, seed: int) -> tuple[list[Slice], list[Slice]]:
+    """Return the slices of the fold and those of the other folds."""
+    if not _are_given(slices):
+        drawn = _draw_folds(slices, len(_DRAWN), seed)
+        slices = [replace(item, fold=int(n)) for item, n in zip(slices, drawn, strict=True)]
+    folds = sorted({item.fold for item in slices})
+    if fold not in folds:
+        raise DataError(f"there is no fold {fold}: the folds are {', '.join(map(str, folds))}")
+    return (
+        [item for item in slices if item.fold == fold],
+        [item for item in slices if item.fold != fold],
+    )
+
+
+def _are_given(slices: list[Slice]) -> bool:
+    """Tell whether the data has its own folds; several sets have none in common."""
+    if len({item.source for item in slices}) > 1 or not any(item.fold for item in slices):
+        return False
+    for item in slices:
+        if not item.fold:
+            raise DataError(
+                f"{item.name} has no fold, but other slices of {item.source} have: "
+                "give all of them one, or none"
+            )
+    return True
+
+
+def _draw_folds(slices: list[Slice], count: int, seed: int) -> NDArray[np.int64]:
+    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415  (keeps --help fast)
+
+    groups = [item.group for item in slices]
+    labels = np.array([CLASSES.index(item.label) for item in slices])
+    largest = max(Counter(item.label for item in slices).values(), default=0)
+    if min(len(set(groups)), largest) < count:
+        raise DataError(
+            f"{len(slices)} slices of {len(set(groups))} patients or groups cannot be split into "
+            f"{count} parts: there must be more of them"
+        )
+    splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
+    folds = np.zeros(len(slices), dtype=np.int64)
+    with warnings.catch_warnings():
+        # A class with fewer slices than there are folds is missing from some folds: it may be.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        for number, (_, part) in enumerate(splitter.split(labels, labels, groups), start=1):
+            folds[part] = number
+    return folds
+
+
+def _classes(train: list[Slice], test: list[Slice], split: str) -> tuple[str, ...]:
+    found = Counter(item.label for item in train)
+    classes = TUMOUR_CLASSES if "notumor" not in found and split != "kaggle-official" else CLASSES
+    for name in classes:
+        if not found[name]:
+            raise DataError(
+                f"{split}: the training part has no picture of class '{name}'; "
+                "add a folder, or rows of the table, with some"
+            )
+    strange = {item.label for item in test} - set(classes)
+    if strange:
+        raise DataError(
+            f"{split}: the test part holds '{min(strange)}', the training part does not"
+        )
+    return classes

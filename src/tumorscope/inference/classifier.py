@@ -1,0 +1,400 @@
+"""Files or arrays come in, a model's answers go out: one a slice, in order, failures in place."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorscope.errors import TumorscopeError
+from tumorscope.images.opening import find_files, open_slices
+from tumorscope.images.preparation import prepare
+from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of
+from tumorscope.images.slices import File, SliceChoice, SliceImage, check_size
+from tumorscope.images.suitability import why_unsuitable
+from tumorscope.images.zooms import zoomed
+from tumorscope.inference.decision import OUT_OF_DISTRIBUTION, decide
+from tumorscope.inference.model_file import (
+    DEFAULT_MODEL,
+    ModelFacts,
+    ModelFile,
+    find_model,
+    open_model,
+)
+from tumorscope.inference.results import Failure, Prediction
+from tumorscope.parallel import usable_cores, work_ahead
+from tumorscope.progress import Progress, silent
+
+Input: TypeAlias = "File | NDArray[np.uint8]"
+"""A file, on a disk or in memory, or a grey slice (uint8, `[height, width]`)."""
+
+
+class InputError(TumorscopeError, ValueError):
+    """An array is not a grey slice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A slice and the model's input made from it.
+
+    Attributes:
+        image: The slice.
+        grey: The input, uint8, `[S, S]`; None when the slice is not to be judged.
+    """
+
+    image: SliceImage
+    grey: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Answer:
+    """What the network says about one input: the outputs of the same names."""
+
+    probabilities: NDArray[np.float32]
+    heatmap: NDArray[np.float32] | None = None
+    ood_score: float = 0.0
+
+
+_OUTPUTS: Final = ("probabilities", "heatmap", "ood_score")
+
+
+class Classifier:
+    """A model at work.
+
+    Example:
+        >>> classifier = Classifier.load("model.onnx")  # doctest: +SKIP
+        >>> for answer in classifier.predict("scans"):  # doctest: +SKIP
+        ...     print(answer)
+
+    Args:
+        model: The opened model file.
+        threads: How many threads read and prepare slices; None for one a core.
+        confident: The probability from which an answer is confident; None for the model's own.
+        tta: Test-time augmentation: each slice is judged at three zooms, and the mean of the
+            probabilities is the answer. A little better, three times as long.
+    """
+
+    def __init__(
+        self,
+        model: ModelFile,
+        *,
+        threads: int | None = None,
+        confident: float | None = None,
+        tta: bool = False,
+    ) -> None:
+        self._model = model
+        self._threads = threads or usable_cores()
+        self._confident = model.facts.confident if confident is None else confident
+        self._tta = tta
+        # What answers so is told apart wherever the model is named: in JSON and in reports.
+        version = f"{model.facts.version} (tta)" if tta else model.facts.version
+        self._facts = replace(model.facts, version=version)
+
+    @classmethod
+    def load(
+        cls,
+        model: "str | os.PathLike[str]" = DEFAULT_MODEL,
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+        confident: float | None = None,
+        tta: bool = False,
+    ) -> "Classifier":
+        """Open a model.
+
+        Args:
+            model: An ONNX file that `tumorscope export` wrote, or a bundled model's name.
+            threads: Threads of the network and of reading; None for one a core.
+            providers: Execution providers by name (`cpu`, `cuda`, `tensorrt`, `openvino`,
+                `coreml`, `directml`), the preferred one first; None takes what is found.
+            confident: The probability from which an answer is confident; None for the model's
+                own.
+            tta: Whether to judge each slice at three zooms.
+
+        Raises:
+            ModelError: The model or the provider cannot be used.
+        """
+        opened = open_model(find_model(model), threads=threads, providers=providers)
+        return cls(opened, threads=threads, confident=confident, tta=tta)
+
+    @property
+    def confident(self) -> float:
+        """The probability from which an answer is confident."""
+        return self._confident
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the model file says about itself; its version says so where `tta` is on."""
+        return self._facts
+
+    def predict(
+        self,
+        inputs: "Input | Sequence[Input]",
+        *,
+        batch_size: int = 32,
+        choice: SliceChoice | None = None,
+        progress: Progress = silent,
+    ) -> list[Prediction | Failure]:
+        """Judge a file, a folder, a grey slice, or several of them.
+
+        Args:
+            inputs: Paths, or arrays of uint8 `[height, width]`, or a list of both.
+            batch_size: Slices that the network judges at once.
+            choice: Which slices of volumes; by default those with enough head.
+            progress: Shows how far the reading is.
+
+        Returns:
+            An answer for each slice, in order; a `Failure` where a file could not be read.
+
+        Raises:
+            InputError: An array is not a grey slice.
+        """
+        single = isinstance(inputs, (str, os.PathLike, FileInMemory, np.ndarray))
+        items: list[Input] = [inputs] if single else list(inputs)  # type: ignore[list-item, arg-type]
+        for number, item in enumerate(items):
+            if isinstance(item, np.ndarray):
+                _check_array(item, number)
+        files: list[Input] = []
+        for item in items:
+            folder = isinstance(item, (str, os.PathLike)) and Path(item).is_dir()
+            files += (find_files(item) if folder else []) or [item]  # type: ignore[arg-type]
+        shown = progress(files, total=len(files), label="judging")
+        return list(self.stream(shown, batch_size=batch_size, choice=choice))
+
+    def stream(
+        self,
+        inputs: Iterable[Input],
+        *,
+        batch_size: int = 32,
+        choice: SliceChoice | None = None,
+        keep_pictures: bool = False,
+    ) -> Iterator[Prediction | Failure]:
+        """Judge files and arrays one after the other, reading ahead in threads.
+
+        Args:
+            inputs: Paths of files, and arrays of uint8 `[height, width]`.
+            batch_size: Slices that the network judges at once.
+            choice: Which slices of volumes; by default those with enough head.
+            keep_pictures: Whether answers hold the slices, too.
+
+        Yields:
+            An answer for each slice, in order; a `Failure` where a file could not be read.
+
+        Raises:
+            InputError: An array is not a grey slice.
+        """
+
+        def read(item: tuple[int, Input]) -> list[Prepared | Failure]:
+            return self.read(item[1], choice, number=item[0])
+
+        waiting: list[Prepared | Failure] = []
+        to_classify = 0
+        for ready in work_ahead(
+            read, enumerate(inputs), threads=self._threads, ahead=2 * batch_size
+        ):
+            waiting.append(ready)
+            to_classify += isinstance(ready, Prepared) and ready.grey is not None
+            if to_classify == batch_size or len(waiting) == 4 * batch_size:
+                yield from self.classify(waiting, keep_pictures=keep_pictures)
+                waiting, to_classify = [], 0
+        yield from self.classify(waiting, keep_pictures=keep_pictures)
+
+    def probabilities(
+        self, grey: NDArray[np.uint8], *, batch_size: int = 32
+    ) -> NDArray[np.float32]:
+        """Judge inputs that `tumorscope.images.prepare` made.
+
+        Args:
+            grey: Grey values 0 to 255, uint8, `[N, S, S]`.
+            batch_size: Slices that the network judges at once.
+
+        Returns:
+            Probabilities, float32, `[N, classes]`.
+
+        Raises:
+            InputError: The array has another shape or type.
+        """
+        side = self.facts.input_size
+        if grey.ndim != 3 or grey.shape[1:] != (side, side) or grey.dtype != np.uint8:
+            raise InputError(
+                f"prepared inputs are uint8 of shape [N, {side}, {side}], "
+                f"not {grey.dtype} of {list(grey.shape)}"
+            )
+        parts = [
+            self._ask(grey[start : start + batch_size])["probabilities"]
+            for start in range(0, len(grey), batch_size)
+        ]
+        empty = np.empty((0, len(self.facts.classes)), dtype=np.float32)
+        return np.concatenate([empty, *parts])
+
+    def read(
+        self, item: Input, choice: SliceChoice | None = None, *, number: int = 0
+    ) -> list[Prepared | Failure]:
+        """Read one input and prepare its slices: what `stream` does in its threads.
+
+        Args:
+            item: A file, or a grey slice, uint8 `[height, width]`.
+            choice: Which slices of a volume; by default those with enough head.
+            number: Which of several inputs it is, for messages about arrays.
+
+        Returns:
+            The slices, prepared; a `Failure` where the file could not be read.
+
+        Raises:
+            InputError: An array is not a grey slice.
+        """
+        if isinstance(item, np.ndarray):
+            _check_array(item, number)
+            image = SliceImage(f"array {number}", None, item, unsupported=why_unsuitable(item))
+            return [self._prepare(image)]
+        path = name_of(item)
+        ready: list[Prepared | Failure] = []
+        try:
+            ready.extend(self._prepare(image) for image in open_slices(item, choice))
+        except UnreadableImageError as error:
+            ready.append(Failure(path, str(error).removeprefix(f"{path}: ")))
+        except OSError as error:
+            ready.append(Failure(path, error.strerror or str(error)))
+        return ready
+
+    def _prepare(self, image: SliceImage) -> Prepared:
+        if image.unsupported or image.grey is None:
+            return Prepared(image, None)
+        return Prepared(image, prepare(image.grey, self.facts.input_size))
+
+    def classify(
+        self, waiting: Sequence[Prepared | Failure], *, keep_pictures: bool = False
+    ) -> Iterator[Prediction | Failure]:
+        """Judge what `read` returned, all at once: what `stream` does with each batch.
+
+        Args:
+            waiting: Prepared slices, of any inputs.
+            keep_pictures: Whether answers hold the slices, too.
+
+        Yields:
+            An answer for each, in order.
+        """
+        inputs = [
+            item.grey for item in waiting if isinstance(item, Prepared) and item.grey is not None
+        ]
+        answers: Iterator[_Answer] = iter(())
+        milliseconds = 0.0
+        if inputs:
+            start = time.perf_counter()
+            outputs = self._ask(np.stack(inputs))
+            milliseconds = 1000 * (time.perf_counter() - start) / len(inputs)
+            answers = (
+                _Answer(**{name: values[row] for name, values in outputs.items()})
+                for row in range(len(inputs))
+            )
+        for item in waiting:
+            if isinstance(item, Failure):
+                yield item
+                continue
+            picture = item.image.grey if keep_pictures else None
+            if item.grey is None:
+                yield self._refusal(item.image, item.image.unsupported, picture)
+            else:
+                yield self._answer(item.image, next(answers), milliseconds, picture)
+
+    def _answer(
+        self,
+        image: SliceImage,
+        answer: _Answer,
+        milliseconds: float,
+        picture: NDArray[np.uint8] | None,
+    ) -> Prediction:
+        if self.facts.ood_threshold is not None and answer.ood_score > self.facts.ood_threshold:
+            return self._refusal(image, OUT_OF_DISTRIBUTION, picture)
+        classes = self.facts.classes
+        best = int(np.argmax(answer.probabilities))
+        by_class = dict(zip(classes, answer.probabilities.tolist(), strict=True))
+        verdict, reason = decide(by_class, self._confident)
+        return Prediction(
+            path=image.path,
+            slice=image.number,
+            label=classes[best],
+            probability=by_class[classes[best]],
+            probabilities=by_class,
+            verdict=verdict,
+            reason=reason,
+            model=self.facts.title,
+            milliseconds=milliseconds,
+            heatmap=None if answer.heatmap is None else answer.heatmap[best].copy(),
+            picture=picture,
+            volume=image.volume,
+            series=image.series,
+            affine=image.affine,
+        )
+
+    def _refusal(
+        self, image: SliceImage, reason: str, picture: NDArray[np.uint8] | None
+    ) -> Prediction:
+        return Prediction(
+            path=image.path,
+            slice=image.number,
+            label=None,
+            probability=None,
+            probabilities={},
+            verdict="unsupported",
+            reason=reason,
+            model=self.facts.title,
+            milliseconds=0.0,
+            picture=picture,
+            volume=image.volume,
+            series=image.series,
+            affine=image.affine,
+        )
+
+    def _ask(self, grey: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Return what `_run` returns, with the mean probabilities of three zooms if wanted."""
+        outputs = self._run(grey)
+        if self._tta:
+            others = [self._run(view)["probabilities"] for view in zoomed(grey)]
+            outputs["probabilities"] = np.mean([outputs["probabilities"], *others], axis=0)
+        return outputs
+
+    def _run(self, grey: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Return what the network says: `_Answer`'s attributes, each `[N, …]`, as far as it can."""
+        names = [name for name in _OUTPUTS if name in self._model.outputs]
+        step = self._model.batch or len(grey)
+        parts: list[list[Any]] = []
+        for start in range(0, len(grey), step):
+            batch = grey[start : start + step, None].astype(np.float32)
+            if len(batch) < step:  # (Only where the network takes no other number.)
+                batch = np.concatenate(
+                    [batch, np.zeros((step - len(batch), *batch.shape[1:]), np.float32)]
+                )
+            parts.append(self._model.session.run(names, {"grey": batch}))
+        joined = [np.concatenate(output)[: len(grey)] for output in zip(*parts, strict=True)]
+        return dict(zip(names, joined, strict=True))
+
+
+def _check_array(array: NDArray[Any], number: int) -> None:
+    """Refuse what is not a grey slice of 0 to 255.
+
+    Raises:
+        InputError: Says what is expected, and what came.
+    """
+    expected = "expected grey values 0 to 255, uint8, of shape [height, width]"
+    where = f"array {number}"
+    if array.ndim != 2:
+        hint = ""
+        if array.ndim == 3:
+            hint = "; make colour grey with PIL's convert('L'), give a stack as a list of slices"
+        raise InputError(f"{where}: {expected}, not of shape {list(array.shape)}{hint}")
+    if array.dtype != np.uint8:
+        span = f" from {array.min():.4g} to {array.max():.4g}" if array.size else ""
+        raise InputError(
+            f"{where}: {expected}, not {array.dtype}{span}; scale the range that matters to 0...255"
+        )
+    try:
+        check_size(where, *array.shape)
+    except UnreadableImageError as error:
+        raise InputError(str(error)) from None
+    if array.max() == 1:
+        raise InputError(f"{where}: {expected}, but the values are 0 and 1 only; scale them")

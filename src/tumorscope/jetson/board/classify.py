@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Pictures, folders or a camera come in, one JSON object a slice goes out, a line each.
+
+python3 classify.py scans/                       on the board, with the engine built there
+python3 classify.py scans/ --runtime onnx        on any PC with ONNX Runtime
+python3 classify.py --camera 0 --frames 100      a camera that OpenCV knows
+python3 classify.py scans/ --overlay pictures/   the slices beside their heatmaps, too
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tumorscope.jetson.board  # noqa: F401  (first: says in one line what this Python lacks)
+from tumorscope import RESEARCH_USE_ONLY
+from tumorscope.images.preparation import prepare
+from tumorscope.images.suitability import why_unsuitable
+from tumorscope.inference.decision import plain_name
+from tumorscope.jetson.board.answers import answer
+from tumorscope.jetson.board.drawing import write_overlay
+from tumorscope.jetson.board.engines import RUNTIMES, open_runtime
+from tumorscope.jetson.board.folder import BoardError, check_files, read_facts
+from tumorscope.jetson.board.frames import read_camera, read_pictures
+
+if TYPE_CHECKING:
+    from typing import Counter as Counts
+    from typing import Iterator, List, Optional
+
+    from tumorscope.jetson.board.folder import Facts
+    from tumorscope.jetson.board.frames import Slice
+
+HERE = Path(__file__).resolve().parent
+
+
+def main(arguments: "Optional[List[str]]" = None, folder: Path = HERE) -> int:
+    """Run the command.
+
+    Args:
+        arguments: What stands after `classify.py`; the process's own when left out.
+        folder: The bundle.
+
+    Returns:
+        The exit status: 0 done, 1 some files failed, 2 the bundle or the board is not in order.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        slices = _slices(options)
+        facts = read_facts(folder)
+        check_files(folder)
+        work = _write_raw if options.raw else _classify
+        return work(slices, facts, folder, options)
+    except BoardError as error:
+        _complain(str(error))
+        return 2
+    except BrokenPipeError:  # `| head` has seen enough.
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _complain(f"{error.strerror or error}{where}: check the path, the rights and the space")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=RESEARCH_USE_ONLY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="JPEG and PNG files, folders")
+    parser.add_argument("--camera", metavar="SOURCE", help="a number, a film, a GStreamer pipeline")
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after so many frames")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="tensorrt", help="(tensorrt)")
+    parser.add_argument("--overlay", type=Path, metavar="DIR", help="write pictures there")
+    parser.add_argument(
+        "--raw", action="store_true", help="write prepared frames, for classify.cpp, do not judge"
+    )
+    return parser
+
+
+def _slices(options: argparse.Namespace) -> "Iterator[Slice]":
+    if bool(options.paths) == (options.camera is not None):
+        raise BoardError("give pictures or folders, or --camera")
+    if options.camera is not None:
+        return read_camera(options.camera, options.frames)
+    return read_pictures(options.paths)
+
+
+def _classify(
+    slices: "Iterator[Slice]", facts: "Facts", folder: Path, options: argparse.Namespace
+) -> int:
+    runtime = open_runtime(options.runtime, folder, facts)
+    counts: "Counts[str]" = Counter()
+    for number, seen in enumerate(slices):
+        given = answer(seen, runtime, facts)
+        if options.overlay and seen.grey is not None and given.json["label"]:
+            name = f"{number + 1:05}_{Path(seen.path).stem}.png"
+            write_overlay(seen.grey, given, options.overlay / name)
+        sys.stdout.write(json.dumps(given.json) + "\n")
+        sys.stdout.flush()
+        label = given.json.get("label")
+        failed = "cannot be read" if "error" in given.json else "unsupported"
+        counts[plain_name(label) if label else failed] += 1
+    found = ", ".join(f"{count} {what}" for what, count in counts.most_common())
+    sys.stderr.write(f"{facts.title}, {runtime.title}: {found}\n{RESEARCH_USE_ONLY}\n")
+    return 1 if counts["cannot be read"] else 0
+
+
+def _write_raw(slices: "Iterator[Slice]", facts: "Facts", *_: object) -> int:
+    """Write prepared slices, `side` by `side` bytes each; name those that are left out."""
+    left_out = 0
+    for seen in slices:
+        reason = seen.error if seen.grey is None else why_unsuitable(seen.grey)
+        if reason or seen.grey is None:
+            left_out += 1
+            sys.stderr.write(f"left out: {seen.path}: {reason}\n")
+        else:
+            sys.stdout.buffer.write(prepare(seen.grey, facts.side).tobytes())
+    sys.stdout.buffer.flush()
+    return 1 if left_out else 0
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write("classify.py: {}\n".format(" ".join(message.split())))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

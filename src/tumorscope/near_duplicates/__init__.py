@@ -1,0 +1,1 @@
+"""Finds pictures that show the same slice."""

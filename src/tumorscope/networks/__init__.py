@@ -1,0 +1,1 @@
+"""The networks: grey values in, logits, class maps and an OOD score out."""

@@ -1,0 +1,207 @@
+"""The answers to a series come in, a Structured Report (DICOM PS3.16, TID 1500) goes out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodedConcept,
+    ComprehensiveSR,
+    ContainerContentItem,
+    ContentSequence,
+    DeviceObserverIdentifyingAttributes,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from tumorscope import RESEARCH_USE_ONLY, __version__
+from tumorscope.inference.decision import plain_name
+from tumorscope.inference.model_file import ModelFacts
+from tumorscope.inference.results import Prediction
+from tumorscope.pacs.codes import (
+    BRAIN_MRI,
+    VERDICT,
+    class_code,
+    coding_scheme,
+    probability_code,
+    verdict_code,
+)
+from tumorscope.pacs.references import Source, derived_uid
+from tumorscope.series.series_prediction import SeriesPrediction
+
+MANUFACTURER: Final = "tumorscope"
+
+_QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
+
+
+def build_report(
+    answer: SeriesPrediction,
+    slices: Sequence[Prediction],
+    sources: Mapping[str, Source],
+    *,
+    facts: ModelFacts,
+    uids: tuple[str, str],
+) -> Dataset:
+    """Build the report: a group for the series as a whole, then one a judged slice.
+
+    Args:
+        answer: The answer to the series.
+        slices: The answers to its slices.
+        sources: The images by the paths in the answers; all of one study.
+        facts: What the model says about itself.
+        uids: The report's own series and instance.
+
+    Returns:
+        A Comprehensive SR, not verified by anybody, without the patient.
+    """
+    model = AlgorithmIdentification(
+        name=facts.name,
+        version=facts.version,
+        manufacturer=MANUFACTURER,
+        parameters=[f"{MANUFACTURER} {__version__}"],
+    )
+    decided = answer.decided_by or tuple((item.path, item.slice) for item in slices)
+    groups = [
+        _group(
+            answer,
+            _images(decided, sources),
+            name="series",
+            uid=derived_uid([uids[1], "series"]),
+            model=model,
+            mean=answer.slices > 1,
+        )
+    ]
+    groups += [
+        _group(
+            item,
+            _images([(item.path, item.slice)], sources),
+            name=f"slice {number}",
+            uid=derived_uid([uids[1], str(number)]),
+            model=model,
+        )
+        for number, item in enumerate(slices, start=1)
+        if item.label is not None
+    ]
+    observer = ObserverContext(
+        observer_type=CodedConcept.from_code(codes.DCM.Device),
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=derived_uid([facts.title, __version__]),
+            name=facts.title,
+            manufacturer_name=MANUFACTURER,
+            model_name=facts.name,
+        ),
+    )
+    content = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=observer),
+        procedure_reported=BRAIN_MRI,
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    content[0].ContentSequence.append(_in_words(answer))
+    source = sources[slices[0].path]
+    evidence = {item.instance_uid: item.reference() for item in sources.values()}
+    return ComprehensiveSR(
+        evidence=list(evidence.values()),
+        content=content[0],
+        series_instance_uid=uids[0],
+        series_number=series_number(source, 98),
+        sop_instance_uid=uids[1],
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=facts.name,
+        software_versions=[f"{MANUFACTURER} {__version__}", facts.title],
+        series_description="tumorscope report, research use only",
+        is_complete=True,
+        coding_schemes=[coding_scheme()],
+    )
+
+
+def series_number(source: Source, ending: int) -> int:
+    """Return a number for a series about another one: 7 gives 798 and 799."""
+    return 100 * min(max(source.series_number, 0), 20_000_000) + ending
+
+
+def verdict_in_words(answer: SeriesPrediction | Prediction) -> str:
+    """Return an answer as a sentence."""
+    if answer.label is None or answer.probability is None:
+        return f"{answer.verdict}: {answer.reason}"
+    return f"{plain_name(answer.label)}, {100 * answer.probability:.1f} %, {answer.verdict}"
+
+
+def _group(
+    answer: SeriesPrediction | Prediction,
+    images: list[SourceImageForMeasurementGroup],
+    *,
+    name: str,
+    uid: str,
+    model: AlgorithmIdentification,
+    mean: bool = False,
+) -> MeasurementsAndQualitativeEvaluations:
+    """Return what is said about a slice, or about the series as a whole (TID 1501)."""
+    said = [QualitativeEvaluation(VERDICT, verdict_code(answer.verdict))]
+    if answer.label is not None:
+        said.insert(0, QualitativeEvaluation(codes.DCM.Finding, class_code(answer.label)))
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(uid=uid, identifier=name),
+        algorithm_id=model,
+        measurements=[
+            Measurement(
+                name=probability_code(label),
+                value=round(100 * probability, 4),
+                unit=codes.UCUM.Percent,
+                derivation=codes.SCT.Mean if mean else None,
+            )
+            for label, probability in answer.probabilities.items()
+        ],
+        qualitative_evaluations=said,
+        source_images=images,
+    )
+
+
+def _images(
+    places: Sequence[tuple[str, int | None]], sources: Mapping[str, Source]
+) -> list[SourceImageForMeasurementGroup]:
+    """Return references to slices; frames of one file in one reference."""
+    frames: dict[str, list[int]] = {}
+    for path, number in places:
+        frames.setdefault(path, []).extend([] if number is None else [number + 1])
+    return [
+        SourceImageForMeasurementGroup(
+            referenced_sop_class_uid=sources[path].class_uid,
+            referenced_sop_instance_uid=sources[path].instance_uid,
+            referenced_frame_numbers=numbers or None,
+        )
+        for path, numbers in frames.items()
+    ]
+
+
+def _in_words(answer: SeriesPrediction) -> ContainerContentItem:
+    """Return what a person reads: the answer and what it is worth."""
+    judged = f"{answer.slices} slice{'' if answer.slices == 1 else 's'} judged"
+    conclusion = f"{verdict_in_words(answer)}. {judged} by {answer.model}."
+    if answer.label is not None and answer.reason:
+        conclusion += f" Why not confident: {answer.reason}."
+    container = ContainerContentItem(
+        name=_QUALITATIVE_EVALUATIONS, relationship_type=RelationshipTypeValues.CONTAINS
+    )
+    container.ContentSequence = ContentSequence(
+        [
+            TextContentItem(name, text, relationship_type=RelationshipTypeValues.CONTAINS)
+            for name, text in (
+                (codes.DCM.Conclusion, conclusion),
+                (codes.DCM.Comment, RESEARCH_USE_ONLY),
+            )
+        ]
+    )
+    return container

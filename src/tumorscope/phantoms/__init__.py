@@ -1,0 +1,1 @@
+"""Draws phantom head slices with known tumours."""

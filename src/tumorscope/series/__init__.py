@@ -1,0 +1,1 @@
+"""Answers a whole series from its slices."""

@@ -1,0 +1,219 @@
+"""Trained weights go out to one safetensors file, and a network that predicts comes back in."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from tumorscope.errors import ModelError
+from tumorscope.evaluation.calibration import CONFIDENT
+from tumorscope.evaluation.metrics import NO_TUMOUR
+from tumorscope.files import write_bytes
+from tumorscope.images import PREPARATION_VERSION
+from tumorscope.images.zooms import zoomed
+from tumorscope.networks.factory import build_network
+from tumorscope.networks.litenet import LiteNet
+from tumorscope.networks.network_recipe import NetworkRecipe
+from tumorscope.networks.pooled import MappedNetwork
+
+if TYPE_CHECKING:
+    from tumorscope.inference.results import Verdict
+
+_FORMAT = "tumorscope-1"
+
+_BATCH: Final = 16
+"""Inputs judged at once; more are no faster on a CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What has to be known about weights to use them.
+
+    Attributes:
+        network: The recipe of the network.
+        classes: In the order of the logits.
+        input_size: Side of the input in pixels.
+        preparation: Version of the preparation it was trained with.
+        temperature: What logits are divided by before the softmax (Guo et al. 2017).
+        false_negative_cost: Then the odds of "no tumour" are divided by this; see `DecisionRecipe`.
+        ood_threshold: A picture whose ood_score is above this is of no kind that was learned from;
+            None where the network cannot tell.
+        confident: The top probability from which an answer is called confident.
+        risk: The largest expected share of a new patient's slices that are confident and wrong;
+            None where nothing can be promised.
+    """
+
+    network: dict[str, Any]
+    classes: tuple[str, ...]
+    input_size: int
+    preparation: int = PREPARATION_VERSION
+    temperature: float = 1.0
+    false_negative_cost: float = 1.0
+    ood_threshold: float | None = None
+    confident: float = CONFIDENT
+    risk: float | None = None
+
+    @property
+    def offsets(self) -> tuple[float, ...]:
+        """What is added to the logits after the temperature, class by class."""
+        penalty = math.log(self.false_negative_cost)
+        return tuple(-penalty if name == NO_TUMOUR else 0.0 for name in self.classes)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A network with trained weights, ready to predict.
+
+    Attributes:
+        network: In evaluation mode.
+        description: What it was trained for.
+    """
+
+    network: nn.Module
+    description: Description
+
+    def logits(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return logits `[N, classes]` of inputs `[N, S, S]`, grey values 0 to 255."""
+        with torch.inference_mode():
+            answers = [self.network(inputs).float().cpu().numpy() for inputs in self.batches(grey)]
+        nothing = np.empty((0, len(self.description.classes)), dtype=np.float32)
+        return np.concatenate([nothing, *answers])
+
+    def heatmaps(
+        self, grey: NDArray[np.uint8], chosen: NDArray[np.intp]
+    ) -> NDArray[np.float32] | None:
+        """Return where the network sees a class.
+
+        Args:
+            grey: Inputs `[N, S, S]`, grey values 0 to 255.
+            chosen: Number of the class for each input, shape `[N]`.
+
+        Returns:
+            Class maps `[N, h, w]`; None where the network has none, or nothing is asked.
+        """
+        if not isinstance(self.network, MappedNetwork):
+            return None
+        answers: list[NDArray[np.float32]] = []
+        with torch.inference_mode():
+            for inputs in self.batches(grey):
+                maps = self.network.forward_with_maps(inputs)[1].float().cpu().numpy()
+                begin = _BATCH * len(answers)
+                answers.append(maps[np.arange(len(maps)), chosen[begin : begin + len(maps)]])
+        return np.concatenate(answers) if answers else None
+
+    def ood_score(self, grey: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Return how unlike the training pictures inputs `[N, S, S]` are, shape `[N]`.
+
+        None where the network cannot tell.
+        """
+        if not isinstance(self.network, LiteNet):
+            return None
+        ask = self.network.forward_with_limits
+        with torch.inference_mode():
+            answers = [ask(inputs)[2].float().cpu().numpy() for inputs in self.batches(grey)]
+        return np.concatenate([np.empty(0, dtype=np.float32), *answers])
+
+    def batches(self, grey: NDArray[np.uint8]) -> Iterator[Tensor]:
+        """Yield inputs `[N, S, S]` a few at a time, as the network takes them: `[n, 1, S, S]`."""
+        device = next(self.network.parameters()).device
+        for start in range(0, len(grey), _BATCH):
+            part = torch.from_numpy(grey[start : start + _BATCH])[:, None].to(device)
+            yield part.float().to(memory_format=torch.channels_last)
+
+    def verdicts(
+        self, grey: NDArray[np.uint8], probabilities: NDArray[np.float64]
+    ) -> "tuple[Verdict, ...]":
+        """Return the verdicts on inputs `[N, S, S]` with these probabilities, `[N, classes]`."""
+        sure = probabilities.max(axis=1) >= self.description.confident
+        strange = np.zeros(len(grey), dtype=bool)
+        values = self.ood_score(grey)
+        if values is not None and self.description.ood_threshold is not None:
+            strange = values > self.description.ood_threshold
+        return tuple(
+            "unsupported" if odd else "confident" if high else "uncertain"
+            for odd, high in zip(strange, sure, strict=True)
+        )
+
+    def probabilities(self, grey: NDArray[np.uint8], *, tta: bool = False) -> NDArray[np.float64]:
+        """Return the probabilities that decide.
+
+        Args:
+            grey: Inputs `[N, S, S]`, grey values 0 to 255.
+            tta: Test-time augmentation: the mean over three zooms.
+
+        Returns:
+            Probabilities, `[N, classes]`.
+        """
+        if tta and len(grey):
+            views = (grey, *zoomed(grey))
+            return np.asarray(np.mean([self.probabilities(view) for view in views], axis=0))
+        logits = self.logits(grey).astype(np.float64) / self.description.temperature
+        logits += self.description.offsets
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def save_weights(path: Path, trained: TrainedNetwork) -> None:
+    """Write weights and description to one safetensors file, whole or not at all.
+
+    The same weights and description give the same bytes.
+    """
+    tensors = {
+        name: value.detach().cpu().contiguous()
+        for name, value in trained.network.state_dict().items()
+    }
+    metadata = {"format": _FORMAT, "description": json.dumps(asdict(trained.description))}
+    write_bytes(path, _in_order(save(tensors, metadata=metadata)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """Sort the metadata of a safetensors file, which the library writes in any order."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight
+    return len(text).to_bytes(8, "little") + text + content[end:]
+
+
+def load_weights(path: Path, device: str = "cpu") -> TrainedNetwork:
+    """Read a trained network back.
+
+    Args:
+        path: What `save_weights` wrote.
+        device: Where the network goes.
+
+    Raises:
+        ModelError: The file is missing, damaged, no such file, or made for another preparation.
+    """
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("format") != _FORMAT:
+            raise ModelError(f"{path}: not weights that tumorscope wrote")
+        values = json.loads(metadata["description"])
+        description = Description(**{**values, "classes": tuple(values["classes"])})
+        network = build_network(NetworkRecipe(**description.network), len(description.classes))
+        network.load_state_dict(tensors)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file; is the run finished?") from None
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path}: damaged weights ({reason})") from None
+    if description.preparation != PREPARATION_VERSION:
+        raise ModelError(
+            f"{path}: trained with preparation {description.preparation}, this version has "
+            f"{PREPARATION_VERSION}: train again"
+        )
+    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return TrainedNetwork(network.eval(), description)

@@ -1,0 +1,1 @@
+"""Searches a recipe by many short trainings."""

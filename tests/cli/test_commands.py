@@ -1,0 +1,161 @@
+"""The commands end to end, as a person types them: what they write, say and return."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tumorscope.cli.main import main
+from tumorscope.phantoms.drawing import draw_phantom
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with a split, a mirrored twin across it, a label conflict and a broken file."""
+    root = tmp_path_factory.mktemp("trees") / "tree"
+    labels = ("glioma", "meningioma", "notumor", "pituitary")
+    for number, label in enumerate(labels):
+        for split, count in (("Training", 6), ("Testing", 3)):
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for slice_ in range(count):
+                seed = 1000 * number + 100 * (split == "Testing") + slice_
+                image = draw_phantom(
+                    label, plane="axial", patient_seed=seed, slice_number=1, size=160
+                ).image
+                Image.fromarray(image).save(folder / f"{slice_}.png")
+    first = np.asarray(Image.open(root / "Training" / "glioma" / "0.png"))
+    Image.fromarray(np.fliplr(first)).save(root / "Testing" / "glioma" / "twin.png")
+    shutil.copy(root / "Training" / "glioma" / "1.png", root / "Training" / "pituitary" / "c.png")
+    (root / "Training" / "notumor" / "text.jpg").write_text("no picture")
+    return root
+
+
+def test_audit_finds_leaks_conflicts_and_broken_files(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, figures, groups = tmp_path / "a.html", tmp_path / "a.json", tmp_path / "g.csv"
+    words = ["audit", str(tree), "--html", str(page), "--json", str(figures)]
+    assert main([*words, "--groups", str(groups)]) == 1
+    shown = capsys.readouterr().out
+    assert "text.jpg" in shown
+    assert "Research use only" in shown
+    found = json.loads(figures.read_text())
+    assert any("mirrored" in json.dumps(item).lower() for item in found["findings"])
+    rows = {row["file"]: row for row in csv.DictReader(groups.open())}
+    twin = rows["Testing/glioma/twin.png"]["group"]
+    assert twin == rows["Training/glioma/0.png"]["group"]
+    assert rows["Training/glioma/1.png"]["group"] == rows["Training/pituitary/c.png"]["group"]
+    assert len({row["group"] for row in rows.values()}) > 20
+    text = page.read_text()
+    assert "data:image/" in text
+    assert 'src="http' not in text
+    assert "Research use only" in text
+
+
+def test_audit_as_json_prints_nothing_else(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["audit", str(tree), "--json", "-"])
+    assert json.loads(capsys.readouterr().out)["verdict"]
+
+
+def test_run_is_evaluated_again_and_summed_up(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    before = json.loads((run / "evaluation.json").read_text())
+    assert main(["evaluate", str(run), "--json", "-"]) == 0
+    after = json.loads(capsys.readouterr().out)
+    keys = {"n", "accuracy", "balanced_accuracy", "macro_f1", "ece", "confusion", "per_class"}
+    assert keys | {"interval"} <= set(after)
+    assert after["accuracy"] == before["accuracy"]
+    assert main(["evaluate", str(run), "--split", "published-split"]) == 0
+    assert (run / "evaluations" / "published-split" / "report.html").is_file()
+    assert main(["info", str(run)]) == 0
+    assert "trained and judged" in capsys.readouterr().out
+    assert main(["info", str(run), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["test accuracy"] == before["accuracy"]
+    (run / "evaluation.json").unlink()
+    (run / "weights.safetensors").write_bytes(b"damaged")
+    assert main(["evaluate", str(run)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_run_is_judged_at_three_zooms(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    before = (run / "evaluation.json").read_bytes()
+    assert main(["evaluate", str(run), "--tta"]) == 0
+    assert (run / "evaluation.json").read_bytes() == before
+    (folder,) = (run / "evaluations").iterdir()
+    assert folder.name.endswith("-tta")
+    careful, plain = json.loads((folder / "evaluation.json").read_text()), json.loads(before)
+    assert careful["facts"]["test-time augmentation"] == "mean of three zooms"
+    assert careful["n"] == plain["n"]
+    assert careful["nll"] != plain["nll"]
+
+
+def test_crossval_pools_folds_and_keeps_finished_ones(
+    phantoms: Path, small: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "folds"
+    words = ["crossval", "--data", str(phantoms), "--split", "grouped-folds", *small]
+    words += ["--set", "training.epochs=1"]
+    assert main([*words, "--out", str(folder)]) == 0
+    pooled = json.loads((folder / "evaluation.json").read_text())
+    assert pooled["n"] == 40
+    assert pooled["facts"]["test images whose patient or twin was learned from"] == 0
+    weights = folder / "fold-2" / "weights.safetensors"
+    stamp = weights.stat().st_mtime_ns
+    assert main(["crossval", "--resume", str(folder)]) == 0
+    assert weights.stat().st_mtime_ns == stamp
+    assert json.loads((folder / "evaluation.json").read_text())["confusion"] == pooled["confusion"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["audit", "EMPTY"], "EMPTY"),
+        (["audit", "EMPTY/nothing"], "no such"),
+        (["train", "--data", "EMPTY", "--split", "grouped-folds"], "no JPEG or PNG"),
+        (["train", "--data", "EMPTY/nothing", "--split", "grouped-folds"], "no such"),
+        (["train", "--set", "training.epoch=3"], "training.epochs"),
+        (["info", "EMPTY"], "no run folder"),
+        (["evaluate", "EMPTY"], "no run folder"),
+        (["demo", "--out", "FULL"], "not empty"),
+        (["export", "EMPTY", "--format", "onnx"], "is the run finished"),
+    ],
+)
+def test_bad_input_gives_one_line(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty, full = tmp_path / "EMPTY", tmp_path / "FULL"
+    empty.mkdir()
+    full.mkdir()
+    (full / "mine.txt").write_text("keep")
+    places = {"EMPTY": str(empty), "FULL": str(full), "EMPTY/nothing": str(empty / "nothing")}
+    assert main([places.get(word, word) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("tumorscope: ")
+    assert error.count("\n") == 1
+    assert said in error
+    assert (full / "mine.txt").read_text() == "keep"
+
+
+def test_demo_goes_the_whole_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tumorscope.cli import demo  # noqa: PLC0415
+
+    monkeypatch.setattr(demo, "_PATIENTS", 5)
+    monkeypatch.setattr(demo, "_SLICES", 2)
+    folder = tmp_path / "demo"
+    assert main(["demo", "--out", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    for name in ("audit.html", "model.onnx", "model.torchscript", "run/report.html"):
+        assert (folder / name).is_file()
+    assert str(folder / "run" / "report.html") in shown.replace("\n", "")

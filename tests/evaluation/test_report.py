@@ -1,0 +1,236 @@
+"""The report: what it says, that it needs nothing else, and that files come whole or not at all."""
+
+import csv
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tumorscope.classes import CLASSES, TUMOUR_CLASSES
+from tumorscope.datasets.catalogue import Skipped, Slice
+from tumorscope.evaluation import Evaluation, Predictions, evaluate, write_evaluation, write_report
+from tumorscope.evaluation.predictions import pool
+from tumorscope.evaluation.report import verdict
+from tumorscope.evaluation.wording import decimal, percent, percent_interval
+
+HISTORY = [{"epoch": 1, "train_loss": 1.0}, {"epoch": 2, "train_loss": 0.5}]
+
+
+def table(
+    truth: list[int], said: list[int], *, groups: int = 0, classes: tuple[str, ...] = CLASSES
+) -> Predictions:
+    count = len(truth)
+    return Predictions(
+        classes=classes,
+        names=tuple(f"{row}.jpg" for row in range(count)),
+        labels=tuple(classes[column] for column in truth),
+        groups=tuple(f"p{row % (groups or count)}" for row in range(count)),
+        clusters=tuple(f"s{row}" for row in range(count)),
+        probabilities=0.9 * np.eye(len(classes))[said] + 0.1 / len(classes),
+    )
+
+
+def judged(predictions: Predictions, **facts: str | float) -> Evaluation:
+    return evaluate(predictions, title="quick <on> phantoms", facts=facts, resamples=50)
+
+
+MIXED = table([0, 1, 2, 3] * 10, [0, 1, 2, 3] * 9 + [2, 1, 0, 3])
+
+
+class _Checker(HTMLParser):
+    """Collects the text and makes sure that every tag is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+def read(path: Path) -> tuple[str, list[str]]:
+    """Return the page's text, spaces made single, and what it loads."""
+    checker = _Checker()
+    checker.feed(path.read_text("utf-8"))
+    checker.close()
+    assert checker.open == []
+    return " ".join(" ".join(checker.text).split()), checker.sources
+
+
+def test_the_page_tells_everything(tmp_path: Path) -> None:
+    evaluation = judged(MIXED, **{"test images with a twin in training": 12345, "seed": 0.5})
+    write_report(
+        tmp_path / "report.html",
+        evaluation,
+        MIXED,
+        history=HISTORY,
+        protocol_text="The publisher's split.\n\nIt cannot show new patients.",
+        recipe_text='network = "plain"',
+        environment={"python": "3.11", "gpu": False},
+        skipped=[Skipped("<b>.jpg", "damaged picture")],
+    )
+    text, _ = read(tmp_path / "report.html")
+    for words in (
+        "quick <on> phantoms",
+        "Of 40 test images 38 were sorted right: 95.0 %, 95 % interval",
+        "Of 30 tumour images 1 was called no tumour: 3.3 %",
+        "The publisher's split.",
+        "It cannot show new patients.",
+        "test images with a twin in training 12,345",
+        "seed 0.5",
+        "Files left out: 1",
+        "<b>.jpg damaged picture",
+        'network = "plain"',
+        "gpu no",
+        "Research use only: not a medical device, not for diagnosis.",
+        "Learning curves",
+    ):
+        assert words in text
+    for name, figure in evaluation.images.figures.items():
+        assert figure is not None
+        shown = decimal(figure) if name in ("macro_auc", "ece", "brier", "nll") else percent(figure)
+        assert shown in text
+
+
+def test_the_page_needs_nothing_else_and_escapes_what_it_is_given(tmp_path: Path) -> None:
+    write_report(
+        tmp_path / "report.html",
+        judged(MIXED, note="<script>alert(1)</script>"),
+        MIXED,
+        history=HISTORY,
+        recipe_text="</pre><script>",
+    )
+    page = (tmp_path / "report.html").read_text("utf-8")
+    _, sources = read(tmp_path / "report.html")
+    assert len(sources) == 5
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "<script" not in page
+    assert not re.search(r"url\(|@import|https?:", page)
+
+
+def test_what_is_not_given_leaves_no_hole(tmp_path: Path) -> None:
+    predictions = table([0, 1] * 4, [0, 1] * 4, classes=TUMOUR_CLASSES)  # no pituitary
+    write_report(tmp_path / "report.html", judged(predictions), predictions)
+    text, sources = read(tmp_path / "report.html")
+    assert len(sources) == 4
+    assert "called no tumour" not in text
+    assert "What was tested" not in text
+    assert "No file was left out." in text
+    assert "pituitary 0 — " in text
+    assert "None" not in text
+    assert "nan" not in text.split()
+
+
+def test_folds_have_a_table(tmp_path: Path) -> None:
+    slices = [
+        Slice(path=Path(f"{row}.jpg"), name=f"{row}.jpg", label=CLASSES[row % 4], source="x")
+        for row in range(8)
+    ]
+    folds = [
+        Predictions.of_slices(slices[:4], np.eye(4), classes=CLASSES, fold=1),
+        Predictions.of_slices(slices[4:], np.eye(4)[[0, 1, 2, 2]], classes=CLASSES, fold=2),
+    ]
+    predictions = pool(folds)
+    predictions = replace(predictions, verdicts=("confident",) * 6 + ("unsupported",) * 2)
+    write_report(tmp_path / "report.html", judged(predictions), predictions)
+    text, _ = read(tmp_path / "report.html")
+    assert "Fold by fold" in text
+    assert "2 4 75.0 % 75.0 %" in text
+    assert "confident 6 75.0 % 100 %" in text
+    assert "unsupported 2 25.0 % 50.0 %" in text
+
+
+def test_no_mistake_is_not_called_certainty() -> None:
+    sentence = verdict(judged(table([0, 1, 2, 3] * 25, [0, 1, 2, 3] * 25)))[0]
+    assert sentence == (
+        "Of 100 test images 100 were sorted right: 100 %; over 100 groups that leaves room for "
+        "mistakes in up to 3.0 % of groups (95 %, rule of three)."
+    )
+
+
+def test_one_group_is_said_to_have_no_interval() -> None:
+    sentences = verdict(judged(table([0, 1, 2, 2], [0, 1, 2, 0], groups=1)))
+    assert sentences == (
+        "Of 4 test images 3 were sorted right: 75.0 %; all are of one group, "
+        "so there is no interval.",
+        "Counting a slice once, however many copies there are: 75.0 % of 4; "
+        "counting patients: 66.7 % of 3.",
+        "None of the 2 tumour images was called no tumour.",
+    )
+
+
+def test_a_folder_holds_everything_and_all_of_it_agrees(tmp_path: Path) -> None:
+    evaluation = judged(MIXED)
+    report = write_evaluation(tmp_path / "run" / "test", evaluation, MIXED, history=HISTORY)
+    assert report == tmp_path / "run" / "test" / "report.html"
+    assert sorted(path.name for path in report.parent.iterdir()) == [
+        "confusion.png", "curves.png", "evaluation.json", "mistakes.png", "predictions.csv",
+        "reliability.png", "report.html", "roc.png",
+    ]  # fmt: skip
+    assert json.loads((report.parent / "evaluation.json").read_text()) == evaluation.to_json()
+    with (report.parent / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sum(row["label"] == row["said"] for row in rows) == evaluation.images.right
+    again = Predictions.load(report.parent / "predictions.csv")
+    assert judged(again).to_json() == evaluation.to_json()
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_half_done(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OSError, match=r"report\.html"):
+        write_report(tmp_path / "report.html", judged(MIXED), MIXED)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_only_all_is_a_hundred_per_cent_and_only_none_is_zero() -> None:
+    assert [percent(x) for x in (0, 0.0004, 0.5, 0.99951, 0.99996, 1)] == [
+        "0 %", "0.04 %", "50.0 %", "99.95 %", "99.996 %", "100 %",
+    ]  # fmt: skip
+    assert percent_interval((0.0, 0.97911)) == "0 to 97.9"
+    assert decimal(0.99996) == "> 0.9999"
+
+
+def test_real_slices_make_a_whole_report(real_data: Path, tmp_path: Path) -> None:
+    with (real_data / "kaggle" / "groups.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["official_split"] == "Testing"][::9]
+    slices = [
+        Slice(
+            path=real_data / "kaggle" / row["file"],
+            name=row["file"],
+            label=row["class"],
+            source="kaggle",
+            group=row["group"],
+            cluster=row["twin_cluster"],
+        )
+        for row in rows
+    ]
+    rng = np.random.default_rng(0)
+    truth = [CLASSES.index(item.label) for item in slices]
+    logits = rng.normal(0, 1.5, (len(slices), 4)) + 4 * np.eye(4)[truth]
+    answers = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    predictions = Predictions.of_slices(slices, answers, classes=CLASSES)
+    evaluation = judged(predictions)
+    report = write_evaluation(tmp_path, evaluation, predictions)
+    text, _ = read(report)
+    assert f"Of {len(slices)} test images" in text
+    assert evaluation.images.groups <= evaluation.patients.n <= evaluation.slices.n <= len(slices)
+    # The worst mistakes are real pictures, not empty places: they take room.
+    without = Predictions.load(tmp_path / "predictions.csv")
+    write_evaluation(tmp_path / "again", evaluation, without)
+    mistakes = (tmp_path / "mistakes.png").stat().st_size
+    assert mistakes > 3 * (tmp_path / "again" / "mistakes.png").stat().st_size

@@ -1,0 +1,267 @@
+"""Answers are those of the network, in order, with failures in their place."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import dcmread
+from pydicom.uid import JPEG2000Lossless, RLELossless
+
+from dicom_files import picture, write_dicom, write_encapsulated
+from small_model import SIDE, write_model
+from tumorscope.classes import CLASSES
+from tumorscope.images import prepare, read_slice
+from tumorscope.images.slices import SliceChoice
+from tumorscope.images.zooms import zoomed
+from tumorscope.inference import Classifier, Failure, InputError, Prediction
+from tumorscope.phantoms.drawing import draw_phantom
+
+
+def phantom(seed: int, size: int = 80) -> NDArray[np.uint8]:
+    label = CLASSES[seed % 4]
+    return draw_phantom(label, plane="axial", patient_seed=seed, slice_number=2, size=size).image
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight pictures, of which the third is damaged and the sixth blank."""
+    where = tmp_path_factory.mktemp("pictures")
+    for number in range(8):
+        grey = phantom(number) if number != 5 else np.full((80, 80), 30, np.uint8)
+        Image.fromarray(grey).save(where / f"{number}.png")
+    (where / "2.png").write_bytes((where / "2.png").read_bytes()[:400])
+    return where
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "m.onnx", sharpness=3)
+
+
+@pytest.fixture(scope="module")
+def classifier(model: Path) -> Classifier:
+    return Classifier.load(model)
+
+
+def by_hand(model: Path, grey: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
+    session = onnxruntime.InferenceSession(model)
+    inputs = grey[None, None].astype(np.float32)
+    probabilities, maps = session.run(["probabilities", "heatmap"], {"grey": inputs})
+    return probabilities[0], maps[0]
+
+
+def test_answers_are_those_of_the_network(
+    folder: Path, model: Path, classifier: Classifier
+) -> None:
+    for answer in classifier.predict(folder):
+        if isinstance(answer, Failure) or answer.label is None:
+            continue
+        probabilities, maps = by_hand(model, prepare(read_slice(answer.path), SIDE))
+        assert list(answer.probabilities) == list(CLASSES)
+        assert list(answer.probabilities.values()) == pytest.approx(probabilities, abs=1e-5)
+        assert answer.label == CLASSES[int(np.argmax(probabilities))]
+        assert answer.probability == max(answer.probabilities.values())
+        assert answer.heatmap is not None
+        assert answer.heatmap == pytest.approx(maps[int(np.argmax(probabilities))], abs=1e-4)
+        assert answer.model == "small 0.1"
+        assert answer.milliseconds > 0
+        assert answer.picture is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_order_is_kept_and_failures_stand_in_their_place(
+    folder: Path, model: Path, batch_size: int, threads: int
+) -> None:
+    answers = Classifier.load(model, threads=threads).predict(folder, batch_size=batch_size)
+    assert [Path(answer.path).stem for answer in answers] == list("01234567")
+    failure, blank = answers[2], answers[5]
+    assert isinstance(failure, Failure)
+    assert "damaged picture" in failure.error
+    assert failure.path not in failure.error
+    assert isinstance(blank, Prediction)
+    assert (blank.verdict, blank.label, blank.probability) == ("unsupported", None, None)
+    assert "blank" in blank.reason
+    expected = Classifier.load(model).predict([answer.path for answer in answers])
+    for answer, other in zip(answers, expected, strict=True):
+        if isinstance(answer, Prediction) and isinstance(other, Prediction):
+            assert list(answer.probabilities.values()) == pytest.approx(
+                list(other.probabilities.values()), abs=1e-5
+            )
+
+
+def test_fixed_batch_gives_the_same_answers(folder: Path, tmp_path: Path) -> None:
+    fixed = Classifier.load(write_model(tmp_path / "f.onnx", sharpness=3, batch=4))
+    free = Classifier.load(write_model(tmp_path / "g.onnx", sharpness=3))
+    for first, second in zip(fixed.predict(folder), free.predict(folder), strict=True):
+        if isinstance(first, Prediction) and isinstance(second, Prediction):
+            assert first.label == second.label
+            assert first.probability == pytest.approx(second.probability, abs=1e-5)
+
+
+def test_model_without_maps(folder: Path, tmp_path: Path) -> None:
+    classifier = Classifier.load(write_model(tmp_path / "m.onnx", heatmap=False))
+    answer = classifier.predict(folder / "0.png")[0]
+    assert isinstance(answer, Prediction)
+    assert answer.label is not None
+    assert answer.heatmap is None
+
+
+def test_prepared_inputs(folder: Path, classifier: Classifier) -> None:
+    inputs = np.stack([prepare(phantom(number), SIDE) for number in range(5)])
+    probabilities = classifier.probabilities(inputs, batch_size=2)
+    assert probabilities.shape == (5, 4)
+    assert probabilities.sum(axis=1) == pytest.approx(1)
+    answer = classifier.predict(folder / "1.png")[0]
+    assert isinstance(answer, Prediction)
+    assert list(answer.probabilities.values()) == pytest.approx(probabilities[1], abs=1e-5)
+    assert classifier.probabilities(inputs[:0]).shape == (0, 4)
+    for wrong in (inputs[0], inputs[:, :10], inputs.astype(np.float32)):
+        with pytest.raises(InputError, match=r"uint8 of shape \[N, 32, 32\]"):
+            classifier.probabilities(wrong)
+
+
+def test_arrays_and_files_give_the_same_answer(folder: Path, classifier: Classifier) -> None:
+    from_array, from_file = classifier.predict([phantom(1), folder / "1.png"])
+    assert isinstance(from_array, Prediction)
+    assert isinstance(from_file, Prediction)
+    assert from_array.path == "array 0"
+    assert from_array.probabilities == pytest.approx(from_file.probabilities, abs=1e-5)
+    (single,) = classifier.predict(phantom(1))
+    assert isinstance(single, Prediction)
+    assert single.label == from_array.label
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (phantom(0).astype(np.float32) / 255, r"uint8.*not float32 from 0 to 0\.\d+; "),
+        (phantom(0).astype(np.uint16), "not uint16 from"),
+        (np.stack([phantom(0)] * 3, axis=-1), r"not of shape \[80, 80, 3\]; make colour grey"),
+        (phantom(0)[0], r"\[height, width\], not of shape \[80\]$"),
+        ((phantom(0) > 99).astype(np.uint8), "0 and 1 only"),
+        (phantom(0)[:20], "80x20 pixels are too few"),
+        (np.zeros((0, 80), np.float64), "not float64;"),
+    ],
+)
+def test_wrong_arrays_are_refused(
+    classifier: Classifier, wrong: NDArray[Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=f"array 1: .*{message}"):
+        classifier.predict([phantom(0), wrong])
+    with pytest.raises(ValueError, match=message):
+        list(classifier.stream([wrong]))
+
+
+def test_verdict_follows_the_threshold(folder: Path, model: Path) -> None:
+    path = folder / "0.png"
+    for confident, verdict in ((0.0, "confident"), (1.0, "uncertain")):
+        (answer,) = Classifier.load(model, confident=confident).predict(path)
+        assert isinstance(answer, Prediction)
+        assert answer.verdict == verdict
+        assert answer.reason.startswith("between ") == (verdict == "uncertain")
+        first, second = sorted(answer.probabilities.values(), reverse=True)[:2]
+        if answer.reason:
+            assert f"({100 * first:.0f} %)" in answer.reason
+            assert f"({100 * second:.0f} %)" in answer.reason
+
+
+def test_three_zooms_answer_with_their_mean(folder: Path, model: Path) -> None:
+    careful = Classifier.load(model, tta=True)
+    spread = 0.0
+    for plain, answer in zip(
+        Classifier.load(model).predict(folder), careful.predict(folder), strict=True
+    ):
+        if isinstance(plain, Failure) or isinstance(answer, Failure) or plain.label is None:
+            assert type(plain) is type(answer)
+            continue
+        grey = prepare(read_slice(plain.path), SIDE)
+        views = [grey, *(view[0] for view in zoomed(grey[None]))]
+        each = np.array([by_hand(model, view)[0] for view in views])
+        spread = max(spread, float(np.ptp(each, axis=0).max()))
+        assert list(answer.probabilities.values()) == pytest.approx(each.mean(axis=0), abs=1e-5)
+        assert answer.label == CLASSES[int(each.mean(axis=0).argmax())]
+        assert answer.model == "small 0.1 (tta)"
+        if answer.label == plain.label:
+            assert np.array_equal(answer.heatmap, plain.heatmap)
+    assert spread > 1e-3
+
+
+def test_stream_takes_inputs_as_it_goes(folder: Path, classifier: Classifier) -> None:
+    taken = []
+
+    def endless() -> Any:
+        while True:
+            taken.append(1)
+            yield folder / "0.png"
+
+    stream = classifier.stream(endless(), batch_size=4, keep_pictures=True)
+    for _ in range(20):
+        answer = next(stream)
+    assert isinstance(answer, Prediction)
+    assert np.array_equal(answer.picture, phantom(0))
+    stream.close()
+    assert 20 <= len(taken) < 60
+
+
+def test_same_slice_in_every_format(tmp_path: Path, classifier: Classifier) -> None:
+    grey = phantom(6, size=128)
+    deep = grey.astype(np.uint16) * 13 + 100
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    Image.fromarray(grey).save(tmp_path / "b.jpg", quality=95)
+    write_dicom(tmp_path / "c.dcm", grey)
+    window = {"WindowCenter": 1700, "WindowWidth": 3400, "RescaleSlope": 1, "RescaleIntercept": 0}
+    write_dicom(tmp_path / "d.dcm", deep, **window)
+    code = picture(deep, "JPEG2000", irreversible=False, no_jp2=True)
+    write_encapsulated(tmp_path / "e.dcm", deep, JPEG2000Lossless, [code])
+    dataset = dcmread(tmp_path / "d.dcm")
+    dataset.compress(RLELossless)
+    dataset.save_as(tmp_path / "f.dcm")
+    # Stored so that the axial slice looks as the picture does.
+    volume = grey.T[::-1, ::-1, None]
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "g.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(volume.astype(np.int16), np.eye(4)), tmp_path / "h.nii")
+    answers = classifier.predict(sorted(tmp_path.iterdir()))
+    assert len(answers) == 8
+    first = answers[0]
+    assert isinstance(first, Prediction)
+    for answer in answers:
+        assert isinstance(answer, Prediction)
+        assert answer.label == first.label, answer.path
+        assert answer.probabilities == pytest.approx(first.probabilities, abs=0.02), answer.path
+
+
+def test_volumes_give_an_answer_a_slice(tmp_path: Path, classifier: Classifier) -> None:
+    slices = [phantom(3).T[::-1, ::-1]] * 6
+    nibabel.save(nibabel.Nifti1Image(np.stack(slices, -1), np.eye(4)), tmp_path / "v.nii.gz")
+    answers = classifier.predict(tmp_path / "v.nii.gz", choice=SliceChoice.parse("axial", "2:5"))
+    assert [answer.slice for answer in answers if isinstance(answer, Prediction)] == [2, 3, 4]
+    nothing = classifier.predict(tmp_path / "v.nii.gz", choice=SliceChoice.parse("axial", "9"))
+    assert len(nothing) == 1
+    assert isinstance(nothing[0], Failure)
+
+
+def test_folders_without_pictures_and_missing_files(tmp_path: Path, classifier: Classifier) -> None:
+    answers = classifier.predict([tmp_path, tmp_path / "no.jpg", "nowhere"])
+    errors = [answer.error for answer in answers if isinstance(answer, Failure)]
+    assert errors == [
+        "no JPEG, PNG, DICOM or NIfTI file in this folder",
+        "no such file",
+        "no such file",
+    ]
+
+
+def test_progress_counts_files(folder: Path, classifier: Classifier) -> None:
+    seen = []
+
+    def count(items: Any, *, total: int, label: str) -> Any:
+        seen.append((total, label))
+        return items
+
+    classifier.predict(folder, progress=count)
+    assert seen == [(8, "judging")]

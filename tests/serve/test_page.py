@@ -1,0 +1,477 @@
+"""The page of `tumorscope serve` in a real browser: what a person drops, sees, hears and saves."""
+
+import base64
+import csv
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from dicom_files import write_dicom
+from serving import Service, running
+from small_model import write_model
+from tumorscope import RESEARCH_USE_ONLY
+from tumorscope.phantoms.drawing import draw_phantom
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright.expect
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+MILLISECONDS = 30_000
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("service")
+    model = write_model(folder / "m.onnx", sharpness=1)
+    with running(folder, "--model", str(model), "--threads", "1") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    heads = [
+        draw_phantom("glioma", plane="axial", patient_seed=4, slice_number=n, size=96).image
+        for n in range(6)
+    ]
+    for number in (1, 2, 10):
+        Image.fromarray(heads[number % 6]).save(folder / f"scan{number}.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
+    write_dicom(folder / "ct.dcm", heads[0], Modality="CT")
+    volume = np.stack([grey.T[::-1, ::-1] for grey in heads], axis=-1).astype(np.int16)
+    affine = np.array([[1.0, 0, 0, -48], [0, 1, 0, -48], [0, 0, 5, -15], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(volume, affine), folder / "head.nii.gz")
+    (folder / "series").mkdir()
+    (folder / "nowhere").mkdir()
+    for number, grey in enumerate(heads):
+        place = {
+            "PixelSpacing": [1, 1],
+            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+            "ImagePositionPatient": [-48, -48, 5 * number],
+        }
+        name = f"IM{(7 * number) % 11}"
+        write_dicom(folder / "series" / name, grey, SeriesInstanceUID="1.2.5", **place)
+        write_dicom(folder / "nowhere" / name, grey, SeriesInstanceUID="1.2.6")
+    return folder
+
+
+@pytest.fixture
+def page(browser: Any, service: Service) -> Iterator[Any]:
+    """A fresh page, on which nothing may go wrong unsaid."""
+    yield from open_page(browser, service.address)
+
+
+def open_page(browser: Any, address: str) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    context.set_default_timeout(MILLISECONDS)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]")
+    yield page
+    context.close()
+    assert not complaints
+
+
+def give(page: Any, *files: Path, wait: bool = True) -> None:
+    page.set_input_files("#choose-files", [str(file) for file in files])
+    if wait:
+        page.wait_for_selector("#save-csv:enabled")
+
+
+def drop(page: Any, *files: Path) -> None:
+    """Drop files as a person does, on the page."""
+    contents = [[file.name, base64.b64encode(file.read_bytes()).decode()] for file in files]
+    transfer = page.evaluate_handle(
+        """(files) => {
+            const transfer = new DataTransfer();
+            for (const [name, text] of files) {
+                const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+                transfer.items.add(new File([bytes], name));
+            }
+            return transfer;
+        }""",
+        contents,
+    )
+    for event in ("dragover", "drop"):
+        page.dispatch_event("#drop", event, {"dataTransfer": transfer})
+    page.wait_for_selector("#save-csv:enabled")
+
+
+def seen(page: Any, selector: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """What stands on the screen there."""
+    return np.asarray(Image.open(io.BytesIO(page.locator(selector).first.screenshot())))
+
+
+def test_dropped_pictures_are_answered_in_order_of_counting(page: Any, scans: Path) -> None:
+    drop(page, scans / "scan10.png", scans / "scan2.png", scans / "scan1.png")
+    expect(page.locator("#list .name")).to_have_text(["scan1.png", "scan2.png", "scan10.png"])
+    expect(page.get_by_role("status")).to_have_text("3 files answered")
+    expect(page.locator("#detail h2")).to_have_text("scan1.png")
+    panel = page.locator(".answer")
+    expect(panel.locator("h3")).to_have_text("small 0.1")
+    expect(panel.locator(".bars li")).to_have_count(4)
+    shares = [float(text[:-2]) for text in panel.locator(".bars span:last-child").all_inner_texts()]
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+    best = panel.locator(".label .share").inner_text()
+    assert float(best[:-2]) == max(shares)
+    words = panel.locator(".verdict").inner_text()
+    assert words in ("Confident", "Uncertain, a person should look")
+
+
+def test_overlay_is_drawn_and_follows_its_controls(page: Any, scans: Path) -> None:
+    give(page, scans / "scan1.png")
+    page.wait_for_selector(".scan .heat")
+    with_heat = seen(page, ".scan")
+    assert np.ptp(with_heat[..., :3].astype(int), axis=-1).max() > 60
+    page.get_by_role("slider", name="Opacity of the heatmap").fill("0")
+    page.get_by_label("Outline").uncheck()
+    bare = seen(page, ".scan")
+    assert np.ptp(bare[..., :3].astype(int), axis=-1).max() == 0
+    page.get_by_label("Outline").check()
+    lined = seen(page, ".scan")
+    assert 0 < (lined != bare).any(axis=-1).mean() < 0.1
+    page.get_by_label("Heatmap", exact=True).uncheck()
+    expect(page.get_by_role("slider", name="Opacity of the heatmap")).to_be_disabled()
+    give(page, scans / "scan2.png")
+    page.click("#list li:nth-child(2)")
+    expect(page.get_by_label("Heatmap", exact=True)).not_to_be_checked()
+
+
+def test_outline_stands_where_the_heat_is_half(page: Any) -> None:
+    path = page.evaluate(
+        """async () => {
+            const { outline } = await import("./pictures.js");
+            const [width, height] = [40, 30];
+            const levels = new Uint8Array(width * height);
+            for (let y = 0; y < height; y += 1) for (let x = 0; x < width; x += 1)
+                levels[y * width + x] = Math.max(0, 200 - 20 * Math.hypot(x - 15, y - 12));
+            return outline({ width, height, levels });
+        }"""
+    )
+    points = np.array(re.findall(r"([\d.]+) ([\d.]+)", path), dtype=float)
+    # (Pixels' middles are half a pixel in; the cone is at half its height 5 pixels from the top.)
+    distances = np.hypot(points[:, 0] - 15.5, points[:, 1] - 12.5)
+    np.testing.assert_allclose(distances, 5, atol=0.25)
+    assert len(points) > 40
+
+
+def test_broken_and_refused_files_say_why(page: Any, scans: Path) -> None:
+    give(page, scans / "broken.jpg", scans / "ct.dcm", scans / "scan1.png")
+    expect(page.get_by_role("status")).to_have_text("3 files answered; 1 without an answer")
+    page.get_by_role("option", name="broken.jpg").click()
+    expect(page.locator(".answer .label")).to_have_text("Cannot be read")
+    expect(page.locator(".answer")).to_contain_text("Damaged picture, its data is broken.")
+    page.get_by_role("option", name="ct.dcm").click()
+    expect(page.locator(".verdict")).to_have_text("Not judged")
+    expect(page.locator(".answer")).to_contain_text("the model judges MR slices only")
+    page.get_by_role("option", name="scan1.png").click()
+    expect(page.locator(".bars")).to_be_visible()
+
+
+def test_folder_of_other_things_is_told(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "notes.txt").write_text("nothing to see")
+    page.set_input_files("#choose-folder", str(tmp_path / "folder"))
+    expect(page.get_by_role("alert")).to_contain_text("No JPEG, PNG, DICOM or NIfTI file")
+
+
+def test_names_of_files_stay_in_the_page(page: Any, scans: Path) -> None:
+    page.evaluate(
+        """() => {
+            const send = window.fetch;
+            window.sent = [];
+            window.fetch = (address, options) => {
+                window.sent.push(address, ...[...options.body.values()].map(({ name }) => name));
+                return send(address, options);
+            };
+        }"""
+    )
+    give(page, scans / "scan1.png", scans / "head.nii.gz")
+    sent = page.evaluate("window.sent")
+    assert {"0.png", "0.nii.gz"} < set(sent)
+    assert not any("scan1" in text or "head" in text for text in sent)
+
+
+def test_volume_is_browsed_in_niivue(page: Any, scans: Path) -> None:
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url))
+    give(page, scans / "scan1.png")
+    assert not any("niivue" in url for url in loaded)
+    give(page, scans / "head.nii.gz")
+    page.get_by_role("option", name="head.nii.gz").click()
+    view = page.get_by_label("View")
+    expect(view).to_have_value("axial")
+    assert sum("niivue" in url for url in loaded) == 1
+    strip = page.get_by_role("slider", name="Slices")
+    expect(strip.locator("i")).to_have_count(6)
+    expect(strip.locator("i.decided")).to_have_count(3)
+    strip.press("Home")
+    expect(strip).to_have_attribute("aria-valuetext", re.compile(r"Slice 1 of 6: .+ %"))
+    page.wait_for_timeout(300)
+    first = seen(page, ".viewer canvas")
+    assert first[..., :3].std() > 10
+    strip.press("End")
+    expect(page.locator(".now h3")).to_have_text("Slice 5 (6 of 6 judged)")
+    page.wait_for_timeout(300)
+    assert (seen(page, ".viewer canvas") != first).any(axis=-1).mean() > 0.02
+    view.select_option("all planes")
+    page.locator(".strip").click(position={"x": 5, "y": 20})
+    expect(strip).to_have_attribute("aria-valuenow", "1")
+
+
+def test_scrolling_in_niivue_moves_the_strip(page: Any, scans: Path) -> None:
+    give(page, scans / "head.nii.gz")
+    expect(page.get_by_label("View")).to_be_visible()
+    strip = page.get_by_role("slider", name="Slices")
+    strip.press("Home")
+    page.locator(".viewer canvas").hover()
+    for _ in range(2):
+        page.mouse.wheel(0, 100)
+        page.wait_for_timeout(200)
+    expect(strip).not_to_have_attribute("aria-valuenow", "1")
+
+
+def test_series_is_one_scan_along_the_body(page: Any, scans: Path) -> None:
+    page.set_input_files("#choose-folder", str(scans / "series"))
+    page.wait_for_selector("#save-csv:enabled")
+    expect(page.locator("#list .name")).to_have_text(["series"])
+    expect(page.get_by_label("View")).to_have_value("axial")
+    strip = page.get_by_role("slider", name="Slices")
+    strip.press("Home")
+    strip.press("ArrowRight")
+    strip.press("PageUp")
+    expect(strip).to_have_attribute("aria-valuenow", "6")
+    expect(page.locator(".now h3")).to_have_text("Slice 6 of 6")
+
+
+def test_series_without_places_is_shown_as_pictures(page: Any, scans: Path) -> None:
+    page.set_input_files("#choose-folder", str(scans / "nowhere"))
+    page.wait_for_selector("#save-csv:enabled")
+    picture = page.locator(".viewer img")
+    before = picture.get_attribute("src")
+    page.get_by_role("slider", name="Slices").press("End")
+    expect(picture).not_to_have_attribute("src", before)
+    expect(page.get_by_label("View")).to_have_count(0)
+
+
+def test_stack_of_slices_is_a_nifti_volume_in_its_place(page: Any) -> None:
+    """What the page builds for NiiVue, nibabel reads at the same mm as the series says."""
+    text = page.evaluate(
+        """async () => {
+            const { niftiOf, stackOf } = await import("./nifti.js");
+            const slice = (z) => ({ picture: "x",
+                affine: [[-2, 0, 0, 40], [0, -2, 0, 30], [0, 0, 5, z], [0, 0, 0, 1]] });
+            const stack = stackOf([slice(-10), slice(-5), slice(5)]);
+            const grey = (level) =>
+                ({ width: 4, height: 3, levels: new Uint8Array(12).fill(level) });
+            const bytes = new Uint8Array(niftiOf(stack, [grey(1), grey(2), grey(4)]));
+            return btoa(String.fromCharCode(...bytes));
+        }"""
+    )
+    image = nibabel.Nifti1Image.from_bytes(base64.b64decode(text))
+    values = np.asarray(image.dataobj)  # type: ignore[attr-defined]
+    assert values.shape == (4, 3, 4)
+    assert [int(values[0, 0, k]) for k in range(4)] == [1, 2, 0, 4]
+    expected = [[-2, 0, 0, 40], [0, -2, 0, 30], [0, 0, 5, -10], [0, 0, 0, 1]]
+    np.testing.assert_allclose(image.affine, expected)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(image.header.get_zooms(), [2, 2, 5])  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_light_and_dark(page: Any, scans: Path, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    give(page, scans / "scan1.png")
+    lightness = page.evaluate(
+        """() => [document.body, ...document.querySelectorAll(
+            ".notice, .quiet, .said, .label, .share, .verdict, h3, button, #status")]
+          .filter((element) => element.offsetParent || element === document.body)
+          .map((element) => {
+            let behind = element;
+            while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)")
+                behind = behind.parentElement;
+            return [element.className || element.tagName, getComputedStyle(element).color,
+                getComputedStyle(behind).backgroundColor];
+        })"""
+    )
+    body = luminance(lightness[0][2])
+    assert (body < 0.1) if scheme == "dark" else (body > 0.9)
+    for name, colour, behind in lightness:
+        high, low = sorted((luminance(colour), luminance(behind)), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 4.5, name
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    parts = np.array([int(part) for part in re.findall(r"\d+", colour)[:3]]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def test_keyboard_is_enough(page: Any, scans: Path) -> None:
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Choose files")).to_be_focused()
+    give(page, *(scans / f"scan{number}.png" for number in (1, 2, 10)))
+    names = []
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        names.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
+        if names[-1] == "list":
+            break
+    assert names[-1] == "list"
+    for key, name in (
+        ("ArrowDown", "scan2.png"),
+        ("End", "scan10.png"),
+        ("ArrowDown", "scan10.png"),
+        ("ArrowUp", "scan2.png"),
+        ("Home", "scan1.png"),
+    ):
+        page.keyboard.press(key)
+        expect(page.locator("#detail h2")).to_have_text(name)
+        expect(page.get_by_role("option", selected=True)).to_contain_text(name)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(page.get_by_label("Heatmap", exact=True)).not_to_be_checked()
+    page.get_by_role("button", name="Clear").press("Enter")
+    expect(page.get_by_role("button", name="Choose files")).to_be_focused()
+    expect(page.locator("#results")).to_be_hidden()
+
+
+def test_every_control_has_a_name(page: Any, scans: Path) -> None:
+    give(page, scans / "scan1.png", scans / "head.nii.gz")
+    page.get_by_role("option", name="head.nii.gz").click()
+    expect(page.get_by_label("View")).to_be_visible()
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, img, canvas, [role]")]
+          .filter((element) => !(element.ariaLabel || element.labels?.length
+            || element.textContent.trim() || element.alt != null || element.title))
+          .map((element) => element.outerHTML)
+          .filter((html) => !html.includes('role="status"') && !html.includes('role="alert"'))"""
+    )
+    assert nameless == []
+
+
+@pytest.mark.parametrize("width", [360, 768])
+def test_narrow_screens_hold_everything(page: Any, scans: Path, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 740})
+    give(page, scans / "scan1.png", scans / "head.nii.gz")
+    for name in ("scan1.png", "head.nii.gz"):
+        page.get_by_role("option", name=name).click()
+        page.wait_for_selector(".answer .label")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.mouse.wheel(0, 2000)
+        expect(page.get_by_text("Research use only")).to_be_in_viewport()
+
+
+def test_csv_holds_every_slice(page: Any, scans: Path, tmp_path: Path) -> None:
+    odd = tmp_path / '=1+1,"x".png'
+    odd.write_bytes((scans / "scan1.png").read_bytes())
+    give(page, odd, scans / "head.nii.gz", scans / "broken.jpg")
+    with page.expect_download() as download:
+        page.click("#save-csv")
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["path"] for row in rows].count("head.nii.gz") == 6
+    (single,) = (row for row in rows if row["path"] == '\'=1+1,"x".png')
+    shares = [float(single[key]) for key in single if key.startswith("probability_")]
+    assert sum(shares) == pytest.approx(1, abs=1e-5)
+    (failed,) = (row for row in rows if row["path"] == "broken.jpg")
+    assert failed["error"]
+    assert not failed["label"]
+
+
+def test_report_stands_alone(browser: Any, page: Any, scans: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "<img src=x onerror=alert(1)>.png"
+    odd.write_bytes((scans / "scan1.png").read_bytes())
+    give(page, odd, scans / "head.nii.gz", scans / "broken.jpg", scans / "ct.dcm")
+    with page.expect_download() as download:
+        page.click("#save-report")
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "onerror=alert(1)>.png<" not in text
+    assert not re.search(r'(?:src|href)="(?!data:image/jpeg;base64,)', text)
+    report = tmp_path / "report.html"
+    report.write_text(text, encoding="utf-8")
+    context = browser.new_context()
+    shown = context.new_page()
+    shown.goto(report.as_uri())
+    expect(shown.get_by_text(RESEARCH_USE_ONLY).first).to_be_visible()
+    expect(shown.locator("article")).to_have_count(4)
+    expect(shown.locator("img")).to_have_count(4)
+    assert shown.pdf()[:5] == b"%PDF-"
+    context.close()
+
+
+def test_two_models_are_compared(browser: Any, scans: Path, tmp_path: Path) -> None:
+    sure = write_model(tmp_path / "a.onnx", sharpness=30, name="first")
+    unsure = write_model(
+        tmp_path / "b.onnx", sharpness=0.01, name="second", classes=["meningioma", "glioma"]
+    )
+    with running(tmp_path, "--model", str(sure), "--model", str(unsure)) as service:
+        for page in open_page(browser, service.address):
+            expect(page.locator("#models")).to_have_text("first 0.1 and second 0.1")
+            give(page, scans / "scan1.png", scans / "head.nii.gz")
+            page.get_by_role("option", name="scan1.png").click()
+            expect(page.locator(".answer h3")).to_have_text(["first 0.1", "second 0.1"])
+            expect(page.locator(".scan")).to_have_count(2)
+            labels = page.locator(".answer .label").all_inner_texts()
+            assert len({label.rpartition(" ")[0].split(" ")[0] for label in labels}) == 2
+            expect(page.locator(".differ")).to_contain_text("The models differ")
+            page.get_by_role("option", name="head.nii.gz").click()
+            expect(page.locator(".strip")).to_have_count(2)
+            page.locator(".strip").last.press("End")
+            for strip in page.locator(".strip").all():
+                expect(strip).to_have_attribute("aria-valuenow", "6")
+            expect(page.get_by_label("View")).to_be_visible()
+            page.get_by_label("Heatmap of").select_option("second 0.1")
+            expect(page.locator(".now .answer")).to_have_count(2)
+
+
+def test_token_is_asked_for(browser: Any, scans: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.onnx", sharpness=1)
+    with running(tmp_path, "--model", str(model), token="let me in") as service:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(service.address)
+        page.get_by_label("Token", exact=True).fill("wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_label("Token", exact=True)).to_have_value("")
+        page.get_by_label("Token", exact=True).fill("let me in")
+        page.get_by_role("button", name="Go on").click()
+        page.wait_for_selector("body[data-ready]")
+        give(page, scans / "scan1.png")
+        expect(page.locator(".answer .label")).to_be_visible()
+        context.close()
+
+
+def test_service_that_is_gone_is_told(browser: Any, service: Service, scans: Path) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(service.address)
+    page.wait_for_selector("body[data-ready]")
+    context.set_offline(True)
+    give(page, scans / "scan1.png")
+    expect(page.locator(".answer .label")).to_have_text("No answer")
+    expect(page.locator(".answer")).to_contain_text("The service does not answer")
+    context.close()
