@@ -1,4 +1,4 @@
-"""The records that describe a data set: one `Slice` a picture, a `Catalogue` for all of them."""
+"""Describes a data set: a `Slice` for each picture, a `Catalogue` of all of them."""
 
 import hashlib
 from collections import Counter
@@ -31,6 +31,9 @@ class Slice:
         mask: The tumour's outline (0 and 255, same pixels as the picture), where there is one.
         mirrored: Whether the mask must be mirrored left to right to fit the picture.
         doubt: Why the label is doubted; empty where it is not.
+        sequence: The MR sequence as the data set calls it (`T1`, `T1c`, `FLAIR`…), else empty.
+        plane: `axial`, `coronal` or `sagittal` where the data set says, else empty.
+        hospital: Where it was acquired, as the data set calls it, else empty.
     """
 
     path: Path
@@ -44,6 +47,9 @@ class Slice:
     mask: Path | None = None
     mirrored: bool = False
     doubt: str = ""
+    sequence: str = ""
+    plane: str = ""
+    hospital: str = ""
 
 
 def slice_name(item: Slice) -> str:

@@ -200,6 +200,7 @@ def _read_healthy(folder: Path) -> Catalogue:
                 label="notumor",
                 source=folder.resolve().name,
                 group=f"{Path(row['file']).parent.name}/{row['subject']}",
+                plane=row["plane"].lower(),
             )
         )
     return Catalogue(tuple(slices), tuple(skipped))
@@ -263,6 +264,9 @@ def _read_table(path: Path) -> Catalogue:
                 split=row.split(),
                 fold=row.whole("fold"),
                 mask=path.parent / row["mask"] if row["mask"] else None,
+                sequence=row["sequence"],
+                plane=row["plane"].lower(),
+                hospital=row["site"] or row["hospital"],
             )
         )
     return Catalogue(tuple(slices), tuple(skipped))
