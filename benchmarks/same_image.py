@@ -93,7 +93,7 @@ def pictures(folder: Path | None) -> Iterator[bytes]:
             phantom = draw_phantom(label, plane="axial", patient_seed=seed, slice_number=2)
             yield picture(phantom.image, "JPEG", quality=95)
     if folder is not None:
-        files = [Path(path) for path in find_files(folder) if path.lower().endswith(".jpg")]
+        files = [Path(path) for path in find_files(folder).files if path.lower().endswith(".jpg")]
         for path in files[:: -(-len(files) // PICTURES)]:
             yield path.read_bytes()
 

@@ -418,14 +418,14 @@ def test_folder_is_read_in_the_order_of_the_series(tmp_path: Path) -> None:
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / ".hidden.dcm").write_bytes(b"x")
-    names = [Path(path).name for path in find_files(tmp_path)]
+    names = [Path(path).name for path in find_files(tmp_path).files]
     ordered = [f"{name}{series}.dcm" for series in (1, 2) for name in "cadb"]
     assert names == ["broken.dcm", *ordered]
 
 
 def test_real_series(real_data: Path) -> None:
     folder = real_data / "dicom" / "healthy_child_t1"
-    paths = find_files(folder)
+    paths = find_files(folder).files
     places = [float(dcmread(path).ImagePositionPatient[0]) for path in paths]
     assert len(paths) == 24
     assert places in (sorted(places), sorted(places, reverse=True))

@@ -255,7 +255,7 @@ def test_folders_are_read_in_the_order_people_count_in(tmp_path: Path) -> None:
     for name in ("s10.png", "s9.PNG", "v2.nii", "a/s1.jpg", "b/.s.jpg", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    found = [str(Path(path).relative_to(tmp_path)) for path in find_files(tmp_path)]
+    found = [str(Path(path).relative_to(tmp_path)) for path in find_files(tmp_path).files]
     assert found == ["s9.PNG", "s10.png", "v2.nii", "a/s1.jpg"]
 
 

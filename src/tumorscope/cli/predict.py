@@ -16,6 +16,7 @@ from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
+    from tumorscope.images.listing import Ignored
     from tumorscope.inference import Classifier, Failure, Prediction
     from tumorscope.series.series_prediction import SeriesPrediction
 
@@ -79,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Judge all inputs and print the answers."""
+    from tumorscope.images.listing import summarise  # noqa: PLC0415
     from tumorscope.images.opening import quieten_libraries  # noqa: PLC0415
     from tumorscope.images.slices import SliceChoice  # noqa: PLC0415
     from tumorscope.inference import DEFAULT_MODEL, Classifier  # noqa: PLC0415  (keeps --help fast)
@@ -89,9 +91,11 @@ def run(options: argparse.Namespace) -> int:
     elif options.deidentify:
         raise DataError("--deidentify is about what --dicom-sr DIR writes: give that, too")
     choice = SliceChoice.parse(options.axis, options.slices)
-    files = _files(options.paths)
+    ignored: list[Ignored] = []
+    files = _files(options.paths, ignored)
     if not files:
-        raise DataError("no files: the list on standard input is empty")
+        why = summarise(ignored) if ignored else "the list on standard input is empty"
+        raise DataError(f"no files: {why}")
     classifier = Classifier.load(
         options.model or DEFAULT_MODEL,
         threads=options.threads,
@@ -114,6 +118,8 @@ def run(options: argparse.Namespace) -> int:
 
         answers = sum_up(answers, confident=classifier.confident)  # type: ignore[arg-type]
     failures = _writer(options)(answers, classifier)
+    if ignored:
+        print(f"tumorscope: {summarise(ignored)}", file=sys.stderr)
     if options.dicom_sr:
         failures += _report(reported, options, classifier)
     return STATUS_FAILED if failures else 0
@@ -133,20 +139,25 @@ def _count(text: str) -> int:
     return value
 
 
-def _files(paths: Iterable[str]) -> list[str]:
+def _files(paths: Iterable[str], ignored: "list[Ignored]") -> list[str]:
     """Return the files that the paths mean, in order; what means none stays as it is."""
+    from tumorscope.images.listing import Ignored, is_litter  # noqa: PLC0415
     from tumorscope.images.opening import find_files  # noqa: PLC0415
 
     files: list[str] = []
     for path in paths:
         if path == "-":
             lines = (line.rstrip("\r\n") for line in sys.stdin)
-            files += _files(line for line in lines if line and line != "-")
+            files += _files((line for line in lines if line and line != "-"), ignored)
+        elif is_litter(path):  # (The shell, too, puts it in place of a pattern.)
+            ignored.append(Ignored(path, "metadata"))
         elif Path(path).is_dir():
-            files += find_files(path) or [path]
+            listing = find_files(path)
+            files += listing.files or [path]
+            ignored += listing.ignored
         elif glob.has_magic(path) and not Path(path).exists():
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207  (absolute ones, too)
-            files += _files(matches) or [path]
+            files += _files(matches, ignored) or [path]
         else:
             files.append(path)
     return files

@@ -1,13 +1,14 @@
-"""A path comes in, all slices that stand there go out, whatever the format of the file is."""
+"""Reads all slices of a file, whatever its format."""
 
+import itertools
 import logging
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from typing import Final
 
 from tumorscope.images.dicom import DICOM_SUFFIXES, in_series_order, is_dicom, read_dicom
+from tumorscope.images.listing import Listing, list_files
 from tumorscope.images.nifti import NIFTI_SUFFIXES, read_nifti
 from tumorscope.images.reading import (
     PICTURE_SUFFIXES,
@@ -19,10 +20,8 @@ from tumorscope.images.reading import (
 from tumorscope.images.slices import File, SliceChoice, SliceImage
 from tumorscope.images.suitability import why_unsuitable
 
-IMAGE_SUFFIXES: Final = (*PICTURE_SUFFIXES, *DICOM_SUFFIXES, *NIFTI_SUFFIXES)
-"""Endings of the files that are looked for in folders, beside DICOM files of any name."""
-
-_DICOM_INDEX: Final = "DICOMDIR"
+OTHER_SUFFIXES: Final = (*PICTURE_SUFFIXES, *NIFTI_SUFFIXES)
+"""Endings of the files that are no DICOM files."""
 
 
 def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[SliceImage]:
@@ -44,7 +43,7 @@ def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[Slice
     name = name_of(path)
     ending = name.lower()
     if not isinstance(path, FileInMemory) and os.path.isdir(name):  # noqa: PTH112  (a stream of many paths)
-        raise UnreadableImageError(f"{name}: no JPEG, PNG, DICOM or NIfTI file in this folder")
+        raise UnreadableImageError(f"{name}: {_why_no_files(name)}")
     if ending.endswith(NIFTI_SUFFIXES):
         yield from read_nifti(path, choice or SliceChoice())
     elif ending.endswith(DICOM_SUFFIXES) or is_dicom(path):
@@ -60,6 +59,15 @@ def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[Slice
         yield SliceImage(name, None, grey, unsupported=why_unsuitable(grey))
 
 
+def _why_no_files(folder: str) -> str:
+    """Return why a folder comes to be read like a file: it has none that may hold slices."""
+    try:
+        os.listdir(folder)  # noqa: PTH208  (a stream of many paths)
+    except OSError as error:
+        return f"cannot be listed ({error.strerror})"
+    return "no image file in this folder"
+
+
 def quieten_libraries() -> None:
     """Let the libraries that read files warn of nothing for the rest of the process.
 
@@ -72,38 +80,23 @@ def quieten_libraries() -> None:
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
 
 
-def find_files(folder: "str | os.PathLike[str]") -> list[str]:
-    """Return the files of a folder and of the folders in it that may hold slices.
+def find_files(folder: "str | os.PathLike[str]") -> Listing:
+    """List the files of a folder and of the folders in it that may hold slices.
 
     Args:
-        folder: Where to look; hidden files and folders are passed over.
+        folder: Where to look.
 
     Returns:
-        Folder by folder: pictures and volumes in the order that people count in (2 before 10),
-        then DICOM files series by series, along the body. Empty when there are none.
+        As `list_files` lists them, but of each folder the DICOM files last, series by series,
+        along the body.
     """
-    found: list[str] = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted((name for name in folders if name[0] != "."), key=_counting)
-        paths = [
-            os.path.join(where, name)  # noqa: PTH118  (as os.walk gives it)
-            for name in sorted(names, key=_counting)
-            if name[0] != "." and name.upper() != _DICOM_INDEX
-        ]
-        other = [path for path in paths if path.lower().endswith(PICTURE_SUFFIXES + NIFTI_SUFFIXES)]
-        dicom = [
-            path
-            for path in paths
-            if path not in other and (path.lower().endswith(DICOM_SUFFIXES) or is_dicom(path))
-        ]
-        found += other
-        found += in_series_order(dicom) if len(dicom) > 1 else dicom
-    return found
-
-
-def _counting(name: str) -> list[tuple[int, str]]:
-    """Return what names are sorted by: numbers in them count as numbers."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part.lower())
-        for part in re.findall(r"[0-9]{1,18}|[^0-9]+", name)
-    ]
+    listing = list_files(folder)
+    files: list[str] = []
+    for _, paths in itertools.groupby(listing.files, key=os.path.dirname):
+        inside = list(paths)
+        dicom = [path for path in inside if not path.lower().endswith(OTHER_SUFFIXES)]
+        dicom = [path for path in dicom if path.lower().endswith(DICOM_SUFFIXES) or is_dicom(path)]
+        known = frozenset(dicom)
+        files += (path for path in inside if path not in known)
+        files += in_series_order(dicom) if len(dicom) > 1 else dicom
+    return Listing(tuple(files), listing.ignored)

@@ -161,7 +161,7 @@ class Classifier:
         files: list[Input] = []
         for item in items:
             folder = isinstance(item, (str, os.PathLike)) and Path(item).is_dir()
-            files += (find_files(item) if folder else []) or [item]  # type: ignore[arg-type]
+            files += (find_files(item).files if folder else ()) or (item,)  # type: ignore[arg-type]
         shown = progress(files, total=len(files), label="judging")
         return list(self.stream(shown, batch_size=batch_size, choice=choice))
 

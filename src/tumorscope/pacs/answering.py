@@ -167,7 +167,7 @@ class Answering(threading.Thread):
         _LOG.info("%s: judged in %.1f s", job.name, time.monotonic() - start)
 
     def _judged(self, job: Path) -> Iterator[Prediction | Failure]:
-        for answer in self._classifier.stream(find_files(job / "images")):
+        for answer in self._classifier.stream(find_files(job / "images").files):
             if self._stop_asked.is_set():
                 raise _StoppedError
             yield answer

@@ -1,0 +1,191 @@
+"""Lists the files of a folder that may hold slices, and those of kinds that are ignored.
+
+Every file is one or the other, so nothing is passed over unsaid: a file that is neither known nor
+ignored is listed to be read, and reading it names it with a reason.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+_DOCUMENT: Final = "text or document"
+
+_MACOS: Final = "metadata of macOS"
+
+_WINDOWS: Final = "metadata of Windows"
+
+IGNORED_FOLDERS: Final = {
+    "__macosx": _MACOS,
+    "$recycle.bin": _WINDOWS,
+    "system volume information": _WINDOWS,
+    "@eadir": "thumbnails of a network drive",
+    "lost+found": "folder of a file system",
+}
+"""Folders that are ignored with all that is in them, by their name in small letters."""
+
+LITTER: Final = {
+    ".ds_store": _MACOS,
+    "icon\r": _MACOS,
+    "thumbs.db": _WINDOWS,
+    "ehthumbs.db": _WINDOWS,
+    "desktop.ini": _WINDOWS,
+}
+"""What operating systems leave behind, by its name in small letters; beside it, names in `._`."""
+
+IGNORED_NAMES: Final = {
+    **LITTER,
+    "dicomdir": "index of a DICOM medium",
+    **dict.fromkeys(
+        (
+            *("authors", "changelog", "changes", "checksums", "citation", "copying", "licence"),
+            *("license", "makefile", "manifest", "md5sums", "notice", "readme", "version"),
+        ),
+        _DOCUMENT,
+    ),
+}
+"""Files that are ignored, by their name in small letters."""
+
+IGNORED_SUFFIXES: Final = dict.fromkeys(
+    (
+        *(".txt", ".md", ".rst", ".rtf", ".tex", ".bib", ".log", ".pdf", ".doc", ".docx", ".odt"),
+        *(".csv", ".tsv", ".xls", ".xlsx", ".ods", ".ppt", ".pptx", ".odp", ".htm", ".html"),
+        *(".css", ".js", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg"),
+        *(".conf", ".bval", ".bvec", ".py", ".ipynb", ".m", ".r", ".sh", ".bat", ".cmd", ".exe"),
+        *(".dll", ".lnk", ".url", ".webloc", ".md5", ".sha1", ".sha256", ".sha512", ".asc"),
+        *(".sig", ".cff", ".lock"),
+    ),
+    _DOCUMENT,
+)
+"""Endings of files that are ignored, in small letters."""
+
+_APPLE_DOUBLE: Final = "._"
+
+_HIDDEN: Final = "hidden file or folder"
+
+_NO_FILE: Final = "pipe, socket or device"
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A file that is not read.
+
+    Attributes:
+        path: The file, or a folder that is ignored with all that is in it.
+        kind: What kind it is of, in plain words.
+    """
+
+    path: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a folder.
+
+    Attributes:
+        files: Those that may hold slices, in the order that people count in (2 before 10), those
+            of a folder before those of the folders in it.
+        ignored: Those that are not read.
+    """
+
+    files: tuple[str, ...]
+    ignored: tuple[Ignored, ...]
+
+
+def why_ignored(path: str) -> str:
+    """Return the kind for which a file is ignored; empty when it is to be read.
+
+    Args:
+        path: The file's path inside the folder that was given, with `/`: what hidden folder that
+            one itself lies in does not matter.
+    """
+    *folders, name = path.split("/")
+    for folder in folders:
+        kind = _why_folder_ignored(folder)
+        if kind:
+            return kind
+    return _why_file_ignored(name)
+
+
+def is_litter(path: str) -> bool:
+    """Tell whether a file is what an operating system leaves behind, whoever gives it.
+
+    Args:
+        path: The file's path, with `/`.
+    """
+    *folders, name = path.split("/")
+    return (
+        name.startswith(_APPLE_DOUBLE)
+        or name.lower() in LITTER
+        or any(folder.lower() in IGNORED_FOLDERS for folder in folders)
+    )
+
+
+def list_files(folder: "str | os.PathLike[str]") -> Listing:
+    """List the files of a folder and of the folders in it, without opening one.
+
+    Links to folders are followed, each folder is listed once. A folder that cannot be listed
+    stands among the files: reading it says why.
+
+    Args:
+        folder: Where to look.
+    """
+    files: list[str] = []
+    ignored: list[Ignored] = []
+    waiting = [os.fspath(folder)]
+    seen = {os.path.realpath(folder)}
+    while waiting:
+        here = waiting.pop()
+        try:
+            with os.scandir(here) as entries:
+                inside = sorted(entries, key=lambda entry: natural_key(entry.name))
+        except OSError:
+            files.append(here)
+            continue
+        folders = []
+        for entry in inside:
+            is_folder = entry.is_dir()
+            kind = _why_folder_ignored(entry.name) if is_folder else _why_file_ignored(entry.name)
+            if kind:
+                ignored.append(Ignored(entry.path, kind))
+            elif is_folder:
+                place = os.path.realpath(entry.path)
+                if place not in seen:
+                    seen.add(place)
+                    folders.append(entry.path)
+            elif entry.is_file() or entry.is_symlink():
+                files.append(entry.path)
+            else:
+                ignored.append(Ignored(entry.path, _NO_FILE))
+        waiting += reversed(folders)
+    return Listing(tuple(files), tuple(ignored))
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Return what names are sorted by: numbers in them count as numbers."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part.lower())
+        for part in re.findall(r"[0-9]{1,18}|[^0-9]+", name)
+    ]
+
+
+def summarise(ignored: Iterable[Ignored]) -> str:
+    """Return one line about files that were ignored: how many of which kind."""
+    counts = Counter(item.kind for item in ignored)
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
+    return f"ignored {counts.total():,} file{'' if counts.total() == 1 else 's'} ({kinds})"
+
+
+def _why_folder_ignored(name: str) -> str:
+    return IGNORED_FOLDERS.get(name.lower(), "") or (_HIDDEN if name[0] == "." else "")
+
+
+def _why_file_ignored(name: str) -> str:
+    if name.startswith(_APPLE_DOUBLE):
+        return _MACOS
+    small = name.lower()
+    kind = IGNORED_NAMES.get(small) or IGNORED_SUFFIXES.get(os.path.splitext(small)[1])  # noqa: PTH122
+    return kind or (_HIDDEN if name[0] == "." else "")
