@@ -17,6 +17,10 @@ def make_bundle(folder: Path, *, target: str = "jetson-nano", **changes: Any) ->
     """Write a bundle of a small model into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     model = write_model(folder / "model.onnx", **({"sharpness": 40.0} | changes))
+    if find_target(target).precisions[0] == "fp16":
+        from tumorscope.export.fp16 import convert_file  # noqa: PLC0415  (imports torch)
+
+        convert_file(model, model)
     return write_bundle(model, find_target(target), folder / "bundle").path
 
 

@@ -173,6 +173,7 @@ def test_eight_bits_for_each_channel(trained: Path, tmp_path: Path) -> None:
         assert weights.dtype == np.int8
         assert scales.shape == (len(weights),)
     assert exported.missing == (
+        "DequantizeLinear of 32-bit integers",
         "DequantizeLinear of unsigned or shifted values",
         "QuantizeLinear of unsigned or shifted values",
     )

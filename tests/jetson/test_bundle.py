@@ -23,9 +23,11 @@ from tumorscope.cli import export as command
 from tumorscope.cli.main import main
 from tumorscope.errors import ModelError
 from tumorscope.export import FORMATS, onnx_file
+from tumorscope.export.fp16 import convert_file, to_fp16
 from tumorscope.jetson import TARGETS, estimate, find_target, unsupported_operators, write_bundle
 from tumorscope.jetson.board_graph import board_graph
-from tumorscope.jetson.operators import TENSORRT_8_2, TENSORRT_8_5, wide_integers
+from tumorscope.jetson.messages import read_model
+from tumorscope.jetson.operators import TENSORRT_8_2, TENSORRT_10, wide_integers
 
 NANO = TARGETS["jetson-nano"]
 
@@ -128,9 +130,10 @@ def test_a_bundle_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_bundle(model, NANO, out)
     (out / "model.engine").write_bytes(b"old")
-    write_bundle(model, TARGETS["jetson-orin"], out)
+    convert_file(model, tmp_path / "m16.onnx")
+    write_bundle(tmp_path / "m16.onnx", TARGETS["orin-jp6"], out)
     assert not (out / "model.engine").exists()
-    assert "jetson-orin" in (out / "model.json").read_text()
+    assert "orin-jp6" in (out / "model.json").read_text()
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("mine")
@@ -166,17 +169,20 @@ def test_what_a_board_cannot_read_is_refused(tmp_path: Path) -> None:
     onnx.save(swish, path)
     with pytest.raises(ModelError, match=r"TensorRT 8\.2 has no HardSwish, operator set 14"):
         board_graph(path, NANO)
-    assert board_graph(path, TARGETS["jetson-orin"]).graph.node
+    with pytest.raises(ModelError, match="computes in fp32, orin-jp6 takes fp16 or int8"):
+        board_graph(path, TARGETS["orin-jp6"])
+    onnx.save(to_fp16(onnx.load(write_model(path))), path)
+    assert board_graph(path, TARGETS["orin-jp6"]).graph.node
     onnx.save(onnx.load(write_model(path, batch=4)), path)
     with pytest.raises(ModelError, match="takes 4 slices a call"):
         board_graph(path, NANO)
 
 
 def test_the_newer_tensorrt_reads_what_the_older_does() -> None:
-    assert TENSORRT_8_2.operators < TENSORRT_8_5.operators
-    assert "LayerNormalization" not in TENSORRT_8_5.operators
+    assert TENSORRT_8_2.operators < TENSORRT_10.operators
+    assert "LayerNormalization" not in TENSORRT_10.operators
     known = {schema.name for schema in onnx.defs.get_all_schemas_with_history()}
-    assert TENSORRT_8_5.operators - TENSORRT_8_2.operators <= known
+    assert TENSORRT_10.operators - TENSORRT_8_2.operators <= known
 
 
 @pytest.mark.parametrize("number", [4, 2**40])
@@ -216,7 +222,7 @@ def test_an_open_shape_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(model, path)
     with pytest.raises(ModelError, match="the shape of probabilities is open"):
-        board_graph(path, TARGETS["jetson-orin"])
+        board_graph(path, TARGETS["orin-jp6"])
 
 
 def test_layers_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
@@ -250,14 +256,14 @@ def test_the_estimate_counts_what_the_layers_do() -> None:
     by_hand += 1e3 * relu.operations / 472e9 + 1e3 * flatten.operations / 472e9
     assert cost.milliseconds == pytest.approx(by_hand + 3 * 0.030, rel=1e-6)
     assert cost.to_json()["kernels"] == cost.kernels == 3
-    assert cost.milliseconds > estimate(model, TARGETS["jetson-orin"]).milliseconds
+    assert cost.milliseconds > estimate(model, TARGETS["orin-jp6"]).milliseconds
 
 
 def test_the_command_bundles_a_name_and_says_that_it_estimates(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, figures = tmp_path / "b", tmp_path / "f.json"
-    words = ["export", "tumorscope-edge", "--target", "jetson-orin", "--out", str(out)]
+    words = ["export", "tumorscope-edge", "--target", "orin-jp6", "--out", str(out)]
     assert main([*words, "--json", str(figures)]) == 0
     said = capsys.readouterr().out
     assert "an estimate from its data sheet, not measured" in said
@@ -284,7 +290,10 @@ def test_the_command_bundles_a_run(
     [
         (["missing.onnx", "--target", "jetson-nano"], "missing.onnx: no such model file"),
         (["nothing", "--target", "jetson-nano"], "no model 'nothing' came with this package"),
-        (["tumorscope-edge", "--target", "jetson-nano", "--format", "onnx-int8"], "format onnx,"),
+        (
+            ["tumorscope-edge", "--target", "jetson-nano", "--format", "onnx-int8"],
+            "jetson-nano takes the format onnx, not onnx-int8",
+        ),
         (["tumorscope-edge"], "of a model file only a bundle is made, with --target"),
     ],
 )
@@ -347,3 +356,20 @@ def test_resealing_changes_nothing_in_a_whole_bundle(bundle: Path) -> None:
     before = (bundle / "SHA256SUMS").read_text()
     reseal(bundle)
     assert (bundle / "SHA256SUMS").read_text() == before
+
+
+def test_the_precision_stands_in_the_file_for_the_boards_of_today(
+    trained: Path, tmp_path: Path
+) -> None:
+    words = ["export", str(trained), "--format", "onnx-int8-signed"]
+    assert main([*words, "--target", "orin-jp7", "--out", str(tmp_path / "int8")]) == 0
+    assert (
+        main(["export", "tumorscope-edge", "--target", "thor", "--out", str(tmp_path / "b")]) == 0
+    )
+    for folder, precision in ((tmp_path / "int8", "int8"), (tmp_path / "b", "fp16")):
+        assert json.loads((folder / "model.json").read_text())["precision"] == precision
+        assert unsupported_operators(read_model((folder / "model.onnx").read_bytes())) == []
+    whole = onnx.load(tmp_path / "b" / "model.onnx")
+    kinds = {item.data_type for item in whole.graph.initializer if item.dims}
+    assert TensorProto.FLOAT16 in kinds
+    assert {port.type.tensor_type.elem_type for port in whole.graph.output} == {TensorProto.FLOAT}

@@ -1,4 +1,4 @@
-"""`tumorscope export`: a run comes in, a checked model file, or a bundle for a Jetson, goes out."""
+"""`tumorscope export`: writes a checked model file, or a folder for a Jetson."""
 
 import argparse
 import tempfile
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 SUMMARIES: Final = {
     "onnx": "one file for predict, ONNX Runtime and TensorRT",
     "onnx-fp16": "half the size, 16-bit floating point",
-    "onnx-int8": "a quarter of the size, 8 bits, calibrated on training slices",
+    "onnx-int8": "a quarter of the size, 8 bits for processors, calibrated on training slices",
+    "onnx-int8-signed": "the same for TensorRT: signed and symmetric",
     "torchscript": "for libtorch and C++",
     "openvino": "a folder for OpenVINO (needs openvino)",
     "tensorrt": "an engine for this machine's NVIDIA GPU (needs TensorRT)",
 }
 """The formats by name, a line each."""
 
-TARGETS: Final = ("jetson-nano", "jetson-orin")
+TARGETS: Final = ("jetson-nano", "orin-jp6", "orin-jp7", "thor")
+_FORMATS: Final = {"fp32": "onnx", "fp16": "onnx-fp16", "int8": "onnx-int8-signed"}
+"""The format of a board's file by its precision."""
+
 OPSET: Final = 13
 """The newest operator set that TensorRT 8.2, the last one for a Jetson Nano, reads."""
 
@@ -45,7 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="RUN", help="a run folder; with --target also a model file or its name"
     )
     parser.add_argument(
-        "--format", default="onnx", choices=SUMMARIES, metavar="NAME", help="default: onnx"
+        "--format",
+        choices=SUMMARIES,
+        metavar="NAME",
+        help="default: onnx; with --target what the board takes",
     )
     parser.add_argument(
         "--target", choices=TARGETS, help="write a bundle for this board and its .tar.gz"
@@ -84,13 +91,17 @@ def run(options: argparse.Namespace) -> int:
     if options.target:
         made = _make_bundle(options)
     else:
-        made = _export(options, options.out, opset=options.opset, batch=options.batch)
+        made = _export(
+            options, options.format or "onnx", options.out, opset=options.opset, batch=options.batch
+        )
     if options.json:
         write_json(options.json, made.to_json())
     return 0
 
 
-def _export(options: argparse.Namespace, out: Path | None, *, opset: str, batch: str) -> "Exported":
+def _export(
+    options: argparse.Namespace, kind: str, out: Path | None, *, opset: str, batch: str
+) -> "Exported":
     """Write a run's file and show how it compares with the network."""
     folder = Path(options.source)
     if not options.target and not folder.is_dir():
@@ -104,7 +115,7 @@ def _export(options: argparse.Namespace, out: Path | None, *, opset: str, batch:
         raise MissingExtraError("train", error.name or "torch") from None
     exported = export_run(
         RunFolder(folder),
-        options.format,
+        kind,
         out,
         opset=newest_opset() if opset == "newest" else _number(opset, "--opset", "newest"),
         batch=None if batch == "dynamic" else _number(batch, "--batch", "dynamic"),
@@ -123,21 +134,40 @@ def _make_bundle(options: argparse.Namespace) -> "Bundle":
     from tumorscope.inference.model_file import find_model  # noqa: PLC0415
     from tumorscope.jetson import find_target, write_bundle  # noqa: PLC0415  (keeps --help fast)
 
-    if options.format != "onnx":
-        raise ModelError(f"a bundle holds the format onnx, not {options.format}")
     target, source = find_target(options.target), Path(options.source)
-    if source.is_dir():
-        out = options.out or source / target.name
-        with tempfile.TemporaryDirectory() as folder:
-            model = Path(folder) / "model.onnx"
-            _export(options, model, opset=str(OPSET), batch="1")
-            bundle = write_bundle(model, target, out)
-    else:
-        out = options.out or Path(f"{source.stem}-{target.name}")
-        bundle = write_bundle(find_model(options.source), target, out)
+    formats = [_FORMATS[precision] for precision in target.precisions]
+    kind = options.format or formats[0]
+    if kind not in formats:
+        raise ModelError(f"{target.name} takes the format {' or '.join(formats)}, not {kind}")
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model.onnx"
+        if source.is_dir():
+            out = options.out or source / target.name
+            _export(options, kind, model, opset=str(OPSET), batch="1")
+        else:
+            out = options.out or Path(f"{source.stem}-{target.name}")
+            model = _convert(find_model(options.source), kind, model)
+        bundle = write_bundle(model, target, out)
     if options.json != "-":
         _describe(bundle)
     return bundle
+
+
+def _convert(model: Path, kind: str, out: Path) -> Path:
+    """Return a model file in the format that a board takes; `out` where it had to be written."""
+    from tumorscope.jetson.messages import read_model  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.jetson.operators import precision_of  # noqa: PLC0415
+
+    if _FORMATS[precision_of(read_model(model.read_bytes()))] == kind:
+        return model
+    if kind != _FORMATS["fp16"]:
+        raise ModelError(f"{model}: {kind} is calibrated on slices: give the run folder")
+    try:
+        from tumorscope.export.fp16 import convert_file  # noqa: PLC0415  (needs onnx)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", error.name or "onnx") from None
+    convert_file(model, out)
+    return out
 
 
 def _describe(bundle: "Bundle") -> None:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import onnx
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.errors import DataError, ModelError
 from tumorscope.export.fp16 import to_fp16
-from tumorscope.export.metadata import metadata_of, to_text
+from tumorscope.export.metadata import keep_fp32, metadata_of, to_text
 from tumorscope.export.onnx_file import EDGE_OPSET, build_onnx, save_onnx
 from tumorscope.export.openvino_folder import write_openvino
 from tumorscope.export.quantization import CALIBRATION_IMAGES, quantize
@@ -21,7 +21,6 @@ from tumorscope.export.tensorrt_engine import write_engine
 from tumorscope.export.torchscript_file import export_torchscript
 from tumorscope.export.verification import Tolerance, Verification, verify
 from tumorscope.jetson.operators import unsupported_operators
-from tumorscope.networks.pooled import MappedNetwork
 from tumorscope.progress import Progress, silent
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import TrainedNetwork, load_weights
@@ -214,20 +213,17 @@ def _write_onnx(order: Order, path: Path) -> None:
 
 
 def _write_half(order: Order, path: Path) -> None:
-    save_onnx(to_fp16(order.model, keep_fp32=_keep_fp32(order, 16)), order.metadata, path)
+    save_onnx(
+        to_fp16(order.model, keep_fp32=keep_fp32(order.trained.network, 16)), order.metadata, path
+    )
 
 
-def _write_int8(order: Order, path: Path) -> None:
+def _write_int8(order: Order, path: Path, *, signed: bool = False) -> None:
     images = order.sample("train", CALIBRATION_IMAGES)
     model = build_onnx(order.trained, opset=order.opset)
-    quantized = quantize(model, images.grey, batch=order.batch, keep_fp32=_keep_fp32(order, 8))
+    keep = keep_fp32(order.trained.network, 8)
+    quantized = quantize(model, images.grey, signed=signed, batch=order.batch, keep_fp32=keep)
     save_onnx(quantized, order.metadata, path)
-
-
-def _keep_fp32(order: Order, bits: int) -> tuple[str, ...]:
-    """Return the names of the network's modules that stay in float32 when it gets fewer bits."""
-    network = order.trained.network
-    return network.keep_fp32.get(bits, ()) if isinstance(network, MappedNetwork) else ()
 
 
 def _write_torchscript(order: Order, path: Path) -> None:
@@ -262,6 +258,12 @@ FORMATS: Final = {
             file="model-int8.onnx",
             tolerance=Tolerance(accuracy=0.003),
             write=_write_int8,
+        ),
+        Format(
+            name="onnx-int8-signed",
+            file="model-int8-signed.onnx",
+            tolerance=Tolerance(accuracy=0.003),
+            write=partial(_write_int8, signed=True),
         ),
         Format(
             name="torchscript",

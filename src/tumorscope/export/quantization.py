@@ -1,4 +1,4 @@
-"""An ONNX model and training images come in, the same model computing in 8 bits goes out."""
+"""Quantizes ONNX models to 8 bits, calibrated on training images."""
 
 import io
 import tempfile
@@ -38,19 +38,21 @@ def quantize(
     model: onnx.ModelProto,
     grey: NDArray[np.uint8],
     *,
+    signed: bool = False,
     batch: int | None = None,
     keep_fp32: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """Return a model whose convolutions compute in 8 bits (static, quantise-dequantise pairs).
 
     Weights are signed, symmetric and scaled for each channel; values between layers are unsigned,
-    since those are the ones that x86 processors multiply fast. The ranges of the latter leave out
-    the rarest values of the calibration images: one strange image does not make everything else
-    coarse.
+    which x86 processors multiply fast, or signed and symmetric, which TensorRT asks for. The ranges
+    of the latter leave out the rarest values of the calibration images: one odd image does not
+    make everything else coarse.
 
     Args:
         model: In float, for any number of images a call.
         grey: Calibration images `[N, S, S]`, grey values 0 to 255, at least one.
+        signed: Whether values between layers are signed and symmetric.
         keep_fp32: Names of the network's modules that stay in float.
         batch: The number of images a call that the result is fixed to, or None.
     """
@@ -66,12 +68,18 @@ def quantize(
             _Images(grey),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=_OPERATORS,
             nodes_to_exclude=[*last, *nodes_of(model, keep_fp32)],
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": _PERCENTILE},
+            extra_options={
+                "CalibPercentile": _PERCENTILE,
+                "ActivationSymmetric": signed,
+                "WeightSymmetric": True,
+                # TensorRT reads no 32-bit integers that are dequantised, as biases else are.
+                "QuantizeBias": not signed,
+            },
         )
         result: onnx.ModelProto = onnx.load(quantized)
     used = {node.domain for node in result.graph.node}

@@ -1,4 +1,4 @@
-"""A model file comes in, the same model as the board takes it goes out: one slice a call."""
+"""Fits a model file to a board: one slice a call, nothing that its TensorRT cannot read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import onnxruntime
 
 from tumorscope.errors import ModelError
 from tumorscope.jetson.messages import Model, read_model
-from tumorscope.jetson.operators import unsupported_operators, wide_integers
+from tumorscope.jetson.operators import precision_of, unsupported_operators, wide_integers
 from tumorscope.jetson.targets import Target
 
 NEWEST_FILE_FORMAT: Final = 8
@@ -50,6 +50,12 @@ def board_graph(path: Path, target: Target) -> Model:
             if not isinstance(length, int):
                 raise ModelError(f"{path}: not for {target.name}: the shape of {port.name} is open")
             _set_side(side, length)
+    precision = precision_of(model)
+    if precision not in target.precisions:
+        raise ModelError(
+            f"{path}: computes in {precision}, {target.name} takes "
+            f"{' or '.join(target.precisions)}: export it in that format"
+        )
     return model
 
 

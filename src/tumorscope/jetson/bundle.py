@@ -1,4 +1,4 @@
-"""A model file and a target come in, a checked folder and its archive for the board go out."""
+"""Writes the folder that runs on a Jetson, and its archive."""
 
 import gzip
 import json
@@ -18,6 +18,7 @@ from tumorscope.jetson.board_graph import board_graph
 from tumorscope.jetson.cost import Estimate, estimate
 from tumorscope.jetson.golden_cases import write_golden
 from tumorscope.jetson.messages import Model
+from tumorscope.jetson.operators import precision_of
 from tumorscope.jetson.targets import Target
 
 _PACKAGE: Final = Path(tumorscope.__file__).parent
@@ -171,6 +172,7 @@ def _facts(graph: Model, folder: Path, target: Target) -> dict[str, Any]:
             "tensorrt": target.tensorrt.version,
             "workspace_mib": target.workspace,
         },
+        "precision": precision_of(graph),
         "opset": next(item.version for item in graph.opset_import if not item.domain),
         "inputs": {port.name: _shape(port) for port in graph.graph.input},
         "outputs": {port.name: _shape(port) for port in graph.graph.output},

@@ -1,16 +1,17 @@
-"""An ONNX model comes in, what a version of TensorRT cannot read in it goes out.
+"""What versions of TensorRT cannot read in an ONNX model.
 
 The operators are those of ONNX-TensorRT's support matrices:
 
 - TensorRT 8.2, the last version for the Jetson Nano: release 8.4-GA's matrix
   (https://github.com/onnx/onnx-tensorrt/blob/release/8.4-GA/docs/operators.md) without what the
   changelog says was added after 8.2 (docs/Changelog.md: Shrink, Xor), which is 8.2-GA's.
-- TensorRT 8.5, the oldest for a Jetson Orin (JetPack 5):
-  https://github.com/onnx/onnx-tensorrt/blob/release/8.5-GA/docs/operators.md
+- TensorRT 10 and 11 (Jetson Orin and Thor): the operators of release 8.5-GA's matrix
+  (https://github.com/onnx/onnx-tensorrt/blob/release/8.5-GA/docs/operators.md), which later
+  versions kept, and the operator sets of 10.0-GA.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,9 @@ _LARGEST_INDEX: Final = 2**31 - 1
 _INTEGERS: Final = {2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}
 """ONNX's numbers of the integers that stand for shapes, indices and zeros."""
 
-_UINT8, _INT64 = 2, 7
+_UINT8, _INT32, _INT64, _FLOAT16 = 2, 6, 7, 10
+
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class TensorRT:
 
 
 TENSORRT_8_2: Final = TensorRT("8.2", TENSORRT_8_2_OPSET, TENSORRT_8_2_OPERATORS)
-TENSORRT_8_5: Final = TensorRT("8.5", 17, TENSORRT_8_2_OPERATORS | _ADDED_BY_8_5)
+TENSORRT_10: Final = TensorRT("10", 20, TENSORRT_8_2_OPERATORS | _ADDED_BY_8_5)
+TENSORRT_11: Final = TensorRT("11", 20, TENSORRT_8_2_OPERATORS | _ADDED_BY_8_5)
 
 
 def unsupported_operators(model: Model, tensorrt: TensorRT = TENSORRT_8_2) -> list[str]:
@@ -82,7 +86,7 @@ def unsupported_operators(model: Model, tensorrt: TensorRT = TENSORRT_8_2) -> li
     Returns:
         Operators' names (`HardSwish`), `operator set 18` when it is newer than TensorRT's, and
         `QuantizeLinear of unsigned or shifted values`, since TensorRT's 8-bit values are signed
-        and symmetric. Empty: all is well.
+        and symmetric, and `DequantizeLinear of 32-bit integers`. Empty: all is well.
     """
     versions = {item.domain: item.version for item in model.opset_import}
     names = {
@@ -96,7 +100,18 @@ def unsupported_operators(model: Model, tensorrt: TensorRT = TENSORRT_8_2) -> li
     for node in model.graph.node:
         if node.op_type in _QUANTIZING and not _is_symmetric(values.get("".join(node.input[2:]))):
             names.add(f"{node.op_type} of unsigned or shifted values")
+        quantized = values.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if quantized is not None and quantized.data_type == _INT32:
+            names.add("DequantizeLinear of 32-bit integers")
     return sorted(names)
+
+
+def precision_of(model: Model) -> Precision:
+    """Return what a model computes in, by its operators and weights."""
+    if any(node.op_type in _QUANTIZING for node in model.graph.node):
+        return "int8"
+    half = any(item.data_type == _FLOAT16 for item in model.graph.initializer)
+    return "fp16" if half else "fp32"
 
 
 def wide_integers(model: Model) -> list[str]:

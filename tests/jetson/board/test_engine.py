@@ -1,6 +1,7 @@
 """The way over TensorRT, with stand-ins for it: there is no GPU here.
 
-The stand-ins in `tests/standins` have the names, signatures and options of TensorRT 8.2 and 10, and
+The stand-ins in `tests/standins` have the names, signatures and options of TensorRT 8.2, 10 and
+11, and
 let ONNX Runtime compute. So what is tested is that the board's files keep to these interfaces: that
 ports are found, memory is copied, engines belong to their board. Nothing is said about arithmetic.
 """
@@ -24,7 +25,8 @@ from tumorscope.jetson.board.engines import INPUT, TensorRT
 from tumorscope.jetson.board.folder import BoardError, read_facts
 
 NANO = "NVIDIA Jetson Nano Developer Kit\0"
-GENERATIONS = {"8": "8.2.1.9", "10": "10.3.0"}
+GENERATIONS = {"8": "8.2.1.9", "10": "10.3.0", "11": "11.0.0"}
+TARGETS = {"8": "jetson-nano", "10": "orin-jp6", "11": "thor"}
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +63,11 @@ def variables(cudart: Path, generation: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_an_engine_is_built_verified_and_used(bundle: Path, cudart: Path, generation: str) -> None:
+def test_an_engine_is_built_verified_and_used(
+    tmp_path: Path, cudart: Path, generation: str
+) -> None:
     board = variables(cudart, generation)
+    bundle = make_bundle(tmp_path, target=TARGETS[generation])
     result = run_in(bundle, "build_engine.sh", "--any-board", python="/bin/bash", **board)
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in bundle.glob("model.engine*")) == [
@@ -70,9 +75,16 @@ def test_an_engine_is_built_verified_and_used(bundle: Path, cudart: Path, genera
         "model.engine.json",
     ]
     log = (bundle / "build_engine.log").read_text()
-    assert "--fp16" in log
+    precision = {"8": "--fp16", "10": "--stronglyTyped", "11": ""}[generation]
+    assert [
+        word for word in log.split() if word in ("--fp16", "--int8", "--stronglyTyped")
+    ] == precision.split()
     assert "--timingCacheFile=timing.cache" in log
-    memory = {"8": "--workspace=512", "10": "--memPoolSize=workspace:512"}
+    memory = {
+        "8": "--workspace=512",
+        "10": "--memPoolSize=workspace:1024",
+        "11": "--memPoolSize=workspace:4096",
+    }
     assert memory[generation] in log
     said = json.loads((bundle / "model.engine.json").read_text())
     assert said["tensorrt"] == GENERATIONS[generation]
@@ -235,7 +247,7 @@ def test_before_building_board_and_space_are_checked(
     assert complaint.count("\n") == 1
 
 
-@pytest.fixture(scope="module", params=[(8, 2), (10, 3)], ids=["TensorRT 8.2", "TensorRT 10.3"])
+@pytest.fixture(scope="module", params=[(8, 2), (10, 3), (11, 0)], ids=str)
 def program(
     request: pytest.FixtureRequest, cudart: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

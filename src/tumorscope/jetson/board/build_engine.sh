@@ -11,15 +11,17 @@ python=${PYTHON:-python3}
 log=build_engine.log
 # The Jetson Nano's 4 GB are the processor's, too.
 workspace=$(sed -n 's/.*"workspace_mib": *\([0-9]*\).*/\1/p' model.json 2>/dev/null || true)
+precision=$(sed -n 's/.*"precision": *"\([a-z0-9]*\)".*/\1/p' model.json 2>/dev/null || true)
 
 "$python" -m tumorscope.jetson.board.engine check "$@" || exit 2
 
 trtexec=$(command -v trtexec || echo /usr/src/tensorrt/bin/trtexec)
 [ -x "$trtexec" ] || complain "no TensorRT here: trtexec is neither on the PATH nor $trtexec; JetPack brings it"
 
-# TensorRT 8.4 gave the options for memory new names, 8.6 the one for not timing; older names are gone by now.
+# Which options there are differs by version: 8.4 renamed the one for memory, 8.6 the one for not timing, 10 takes
+# the file's own types if told, 11 takes nothing else and has no options for precision any more.
 help=$("$trtexec" --help 2>&1 || true)
-options=(--onnx=model.onnx --saveEngine=model.engine.part --fp16 --timingCacheFile=timing.cache)
+options=(--onnx=model.onnx --saveEngine=model.engine.part --timingCacheFile=timing.cache)
 case $help in
   *--memPoolSize*) options+=("--memPoolSize=workspace:${workspace:-512}") ;;
   *) options+=("--workspace=${workspace:-512}") ;;
@@ -28,6 +30,13 @@ case $help in
   *--skipInference*) options+=(--skipInference) ;;
   *) options+=(--buildOnly) ;;
 esac
+
+if [ "$precision" != fp32 ] && [[ $help == *--stronglyTyped* ]]; then
+  options+=(--stronglyTyped)
+elif [[ $help == *--fp16* ]]; then
+  options+=(--fp16)
+  [ "$precision" != int8 ] || options+=(--int8)
+fi
 
 trap 'rm -f model.engine.part' EXIT
 rm -f model.engine model.engine.json
