@@ -26,7 +26,7 @@ from peers import MEASURE, entrant, in_onnx, latency_figures, write_peers
 from record import ROOT, write_record
 from tumorscope.cli.show import console, progress, table
 from tumorscope.datasets.splits import PROTOCOLS
-from tumorscope.evaluation import Predictions, evaluate
+from tumorscope.evaluation import Predictions, score_predictions
 from tumorscope.evaluation.predictions import pool
 from tumorscope.export.onnx_file import build_onnx
 from tumorscope.files import write_bytes
@@ -124,8 +124,8 @@ def main() -> None:
 def pooled(runs: Sequence[RunFolder]) -> dict[str, object]:
     """Return a network's figures over its folds."""
     tables = [Predictions.load(run.path / "predictions.csv") for run in runs]
-    level = evaluate(pool(tables), title="", facts={}).images
-    names = ("accuracy", "balanced_accuracy", "ece", "tumour_called_no_tumour")
+    level = score_predictions(pool(tables), title="", facts={}).images
+    names = ("accuracy", "balanced_accuracy", "ece", "miss_rate")
     network = load_weights(runs[0].weights_file).network
     speeds = [row["images_per_second"] for run in runs for row in run.history()]
     return {
@@ -133,7 +133,7 @@ def pooled(runs: Sequence[RunFolder]) -> dict[str, object]:
         "outline_loss": runs[0].recipe().loss.outline,
         "n": level.n,
         "groups": level.groups,
-        **{name: level.figures[name] for name in names},
+        **{name: level.metrics[name] for name in names},
         "interval": {name: level.interval[name] for name in names},
         "parameters": sum(value.numel() for value in network.parameters()),
         "training_images_per_second": round(statistics.median(speeds), 1),

@@ -1,4 +1,4 @@
-"""The records in `results/` come in; the tables of the model card go out."""
+"""Builds the tables of the model card from the records in `results/`."""
 
 import csv
 from collections import Counter
@@ -18,10 +18,10 @@ _NAMES = {
 
 
 def data_table() -> str:
-    """Return how many slices the bundled network learned from, as its file says."""
+    """Return how many slices the bundled network was trained on, as its file says."""
     facts = Classifier.load().facts
     counts = facts.data["counts"]
-    rows = [["class", "to learn from", "held out, for calibration"]]
+    rows = [["class", "training", "validation, for calibration"]]
     for label in sorted({*counts["train"], *counts["validation"]}):
         name = _NAMES.get(label, "a tumour of unknown kind")
         parts = (counts[part].get(label, 0) for part in ("train", "validation"))
@@ -40,8 +40,8 @@ def figures_table() -> str:
         "balanced accuracy": "balanced_accuracy",
         "macro F1": "macro_f1",
         "expected calibration error": "ece",
-        "accuracy of the surest 90 %": "surest_accuracy",
-        "tumour called no tumour": "tumour_called_no_tumour",
+        "selective accuracy at 90 % coverage": "selective_accuracy",
+        "miss rate": "miss_rate",
     }
     rows = [["measure", *columns]]
     sizes = [f"{each['n']:,}, {each['groups']:,}" for each in found.values()]
@@ -74,8 +74,8 @@ def zooms_table() -> str:
     rows = [["measure", "one look", "`--tta`"]]
     shares = {
         "accuracy": "accuracy",
-        "accuracy of the surest 90 %": "surest_accuracy",
-        "tumour called no tumour": "tumour_called_no_tumour",
+        "selective accuracy at 90 % coverage": "selective_accuracy",
+        "miss rate": "miss_rate",
         "expected calibration error": "ece",
     }
     for split in _FOLDS:
@@ -139,7 +139,7 @@ def verdicts_table() -> str:
 def corruptions_table() -> str:
     """Return the share of accuracy that is kept fault by fault."""
     figures = read_record("corruptions_edge")["figures"]
-    rows = [["fault", "of the clean accuracy, mean of five strengths", "at the strongest"]]
+    rows = [["corruption", "of the clean accuracy, mean of five severities", "at the highest"]]
     for kind, kept in figures["kept"].items():
         strongest = figures["accuracy"][kind][-1] / figures["clean"]
         rows.append([kind, f"{kept:.1%}", f"{strongest:.1%}"])
@@ -154,23 +154,23 @@ def mistakes_table() -> str:
         wrong = list(csv.DictReader(file))
     groups = Counter((row["group"], row["label"]) for row in wrong)
     worst = groups.most_common(12)
-    rows = [["group", "class", "wrong answers", "called", "the surest of them"]]
+    rows = [["group", "class", "wrong answers", "predicted", "the most probable of them"]]
     for (group, label), count in worst:
         own = [row for row in wrong if (row["group"], row["label"]) == (group, label)]
-        called = Counter(row["said"] for row in own).most_common()
+        predicted = Counter(row["predicted"] for row in own).most_common()
         first = own[0]
         rows.append(
             [
                 group,
                 _NAMES[label],
                 str(count),
-                ", ".join(f"{_NAMES[said]} {times}" for said, times in called),
+                ", ".join(f"{_NAMES[name]} {times}" for name, times in predicted),
                 f"`{first['file'].rsplit('/', 1)[-1]}` ({float(first['probability']):.2f})",
             ]
         )
     share = sum(count for _, count in worst) / len(wrong)
     lead = (
-        f"{len(wrong)} test images of `kaggle-patient` are sorted wrong, of {len(groups)} groups; "
+        f"{len(wrong)} test images of `kaggle-patient` are wrong, of {len(groups)} groups; "
         f"{share:.0%} of them are of these twelve:"
     )
     return f"{lead}\n\n{table(rows)}"
@@ -192,7 +192,7 @@ def _share(figures: dict[str, Any], name: str) -> str:
     value, ends = figures[name], figures["interval"].get(name)
     if value is None:
         return ""
-    digits = 2 if name in ("ece", "tumour_called_no_tumour") else 1
+    digits = 2 if name in ("ece", "miss_rate") else 1
     text = f"{value * 100:.{digits}f} %"
     if ends is not None:
         text += f" ({ends[0] * 100:.{digits}f} to {ends[1] * 100:.{digits}f})"

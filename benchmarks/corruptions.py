@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from measure import runs_in
 from record import write_record
-from tumorscope.cli.choices import data_paths
 from tumorscope.cli.show import console, progress, table
 from tumorscope.datasets.catalogue import Slice, slice_name
+from tumorscope.datasets.locations import data_paths
 from tumorscope.datasets.sources import read_data, read_set
 from tumorscope.datasets.splits import PROTOCOLS, partition
 from tumorscope.evaluation import Predictions

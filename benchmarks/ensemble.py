@@ -31,8 +31,8 @@ from tumorscope.datasets.catalogue import slice_name
 from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.sources import read_set
 from tumorscope.errors import DataError
-from tumorscope.evaluation import Predictions, evaluate
-from tumorscope.evaluation.report import verdict
+from tumorscope.evaluation import Predictions, score_predictions
+from tumorscope.evaluation.report import summarise
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import load_weights
 
@@ -50,17 +50,17 @@ def main() -> None:
     split = facts["split"]
     asked = Predictions.load(options.runs[0] / "predictions.csv")
     tables = [answers(run, asked, facts["data"], split, tta=options.tta) for run in options.runs]
-    evaluation = evaluate(
+    evaluation = score_predictions(
         average(tables),
         title=f"{len(tables)} runs on {split}, mean of their answers",
         facts={"protocol": split, "members": len(tables), "zooms": 3 if options.tta else 1},
     )
     members = [
-        {**describe(run), "accuracy": round(float((table.truth == table.said).mean()), 6)}
+        {**describe(run), "accuracy": round(float((table.target == table.predicted).mean()), 6)}
         for run, table in zip(options.runs, tables, strict=True)
     ]
     figures = evaluation.to_json()
-    for sentence in verdict(evaluation):
+    for sentence in summarise(evaluation):
         console().print(sentence)
     suffix = f"_{options.name}" if options.name else ""
     names = " ".join(run.resolve().name for run in options.runs)

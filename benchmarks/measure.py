@@ -36,8 +36,8 @@ _FIGURES = (
     "balanced_accuracy",
     "macro_f1",
     "ece",
-    "surest_accuracy",
-    "tumour_called_no_tumour",
+    "selective_accuracy",
+    "miss_rate",
 )
 
 
@@ -154,7 +154,7 @@ def _result(folder: Path, seed: int) -> dict[str, object]:
         "per_class": evaluation["per_class"],
         "confusion": evaluation["confusion"],
         "localisation": evaluation.get("localisation"),
-        "leaked": evaluation["facts"]["test images whose patient or twin was learned from"],
+        "leaked": evaluation["facts"]["test images whose patient or near-duplicate is in training"],
         "training_accuracy": round(float(np.mean([_training_accuracy(run) for run in runs])), 6),
         "images_per_second": round(statistics.median(speeds), 1),
         "seconds": json.loads(seconds.read_text()) if seconds.is_file() else None,

@@ -1,10 +1,10 @@
-"""Judged runs come in, a list of every image that they sorted wrong goes out.
+"""Lists every image that evaluated runs predicted wrong.
 
     python benchmarks/mistakes.py RUN
 
-writes `results/mistakes_SPLIT.csv`: `file, label, said, probability, group, copies, copies_wrong`,
-where `copies` are the test images that show the same slice and `copies_wrong` those of them that
-are sorted wrong; the surest mistakes come first.
+writes `results/mistakes_SPLIT.csv`: `file, label, predicted, probability, group, copies,
+copies_wrong`, where `copies` are the test images that show the same slice and `copies_wrong` those
+of them that are predicted wrong; the most probable mistakes come first.
 """
 
 import argparse
@@ -34,18 +34,20 @@ def list_mistakes(table: Predictions) -> str:
     """Return the mistakes as the text of a CSV file."""
     # A slice without a known cluster has no copies.
     slices = [cluster or name for cluster, name in zip(table.clusters, table.names, strict=True)]
-    wrong = [row for row in range(len(table)) if table.said[row] != table.truth[row]]
+    wrong = [row for row in range(len(table)) if table.predicted[row] != table.target[row]]
     copies, copies_wrong = Counter(slices), Counter(slices[row] for row in wrong)
     sure = table.probabilities.max(axis=1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "label", "said", "probability", "group", "copies", "copies_wrong"])
+    writer.writerow(
+        ["file", "label", "predicted", "probability", "group", "copies", "copies_wrong"]
+    )
     for row in sorted(wrong, key=lambda row: (-sure[row], table.names[row])):
         writer.writerow(
             [
                 table.names[row],
                 table.labels[row],
-                table.classes[table.said[row]],
+                table.classes[table.predicted[row]],
                 f"{sure[row]:.3f}",
                 table.groups[row],
                 copies[slices[row]],

@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from record import ROOT, write_record
-from tumorscope.evaluation import Predictions, evaluate
+from tumorscope.evaluation import Predictions, score_predictions
 from tumorscope.images import prepare, read_slice
 from tumorscope.networks.litenet import LiteNet, load_imagenet
 
@@ -100,11 +100,11 @@ def _by_plane(run: Path, plane_of: dict[str, str]) -> dict[str, dict[str, object
             clusters=tuple(table.clusters[row] for row in rows),
             probabilities=table.probabilities[rows],
         )
-        images = evaluate(part, title=plane, facts={}).images
+        images = score_predictions(part, title=plane, facts={}).images
         result[plane] = {
             "n": images.n,
             "groups": images.groups,
-            "accuracy": images.figures["accuracy"],
+            "accuracy": images.metrics["accuracy"],
             "interval": images.interval["accuracy"],
         }
     return result

@@ -1,4 +1,4 @@
-"""The records in `results/` come in; the tables of the pages, built anew from them, go out."""
+"""Builds the tables of the pages from the records in `results/`."""
 
 import argparse
 import sys
@@ -64,8 +64,8 @@ def rebuild(text: str) -> str:
 
 def accuracy_table() -> str:
     """Return the accuracies of the recipes on the protocols."""
-    measured = ["accuracy", "95 % interval", "tumour called no tumour", "on its training images"]
-    leaked = "test images with patient or twin in training"
+    measured = ["accuracy", "95 % interval", "miss rate", "on its training images"]
+    leaked = "test images with patient or near-duplicate in training"
     rows = [["recipe", "test", "test images", "groups", *measured, leaked]]
     for recipe, split, changed in (
         *(("quick", name, "") for name in _PROTOCOLS),
@@ -79,7 +79,7 @@ def accuracy_table() -> str:
         first = record["figures"]["by_seed"][0]
         seeds = len(record["seeds"])
         note = f" (mean of {seeds} seeds)" if seeds > 1 else ""
-        missed = first["tumour_called_no_tumour"]
+        missed = first["miss_rate"]
         kind = {"": "", "mild": ", milder", "soup": ", milder, soup of two"}[changed]
         kind += ", sets added" if len(record["figures"].get("sets", [])) > 1 else ""
         rows.append(
@@ -101,7 +101,7 @@ def accuracy_table() -> str:
 def protocols_table() -> str:
     """Return how large the test parts are, and how much of them was seen in training."""
     counted = ["folds", "test images", "different slices", "groups"]
-    rows = [["`--split`", *counted, "images whose patient or twin was learned from"]]
+    rows = [["`--split`", *counted, "images whose patient or near-duplicate is in training"]]
     for split in _PROTOCOLS:
         first = read_record(f"quick_{split}")["figures"]["by_seed"][0]
         counts = (first["n"], first["by_slice"]["n"], first["groups"], first["leaked"])
@@ -131,7 +131,7 @@ def remember_table() -> str:
         "to remember (`edge`, milder)": "edge_kaggle-official_mild",
         "to generalise (`edge`, sets added)": "edge_kaggle-patient",
     }
-    rows = [["trained", "test", "test images", "sorted right"]]
+    rows = [["trained", "test", "test images", "accuracy"]]
     for how, name in trained.items():
         record = read_record(name)
         count, seeds = record["n"], len(record["seeds"])
@@ -182,14 +182,14 @@ def speed_table() -> str:
         f"`audit` of {read_record('audit')['n']:,} images": (
             f"{audit['seconds']:.0f} s, {audit['peak_memory_mib']:.0f} MiB"
         ),
-        "twin pairs that the audit finds": f"{audit['recall']:.1%}",
+        "near-duplicate pairs that the audit finds": f"{audit['recall']:.1%}",
         "reported pairs that join two patients": f"{audit['share']:.2%}",
     }
     return table([("what", "figure"), *rows.items()])
 
 
 def audit_table() -> str:
-    """Return what the audit finds of the twins that are known, and what it reports wrongly."""
+    """Return the known near-duplicates that the audit finds, and what it reports wrongly."""
     record = read_record("audit")
     found = record["figures"]
     rows = {

@@ -76,7 +76,7 @@ def test_run_is_evaluated_again_and_summed_up(
     assert main(["evaluate", str(run), "--split", "published-split"]) == 0
     assert (run / "evaluations" / "published-split" / "report.html").is_file()
     assert main(["info", str(run)]) == 0
-    assert "trained and judged" in capsys.readouterr().out
+    assert "trained and evaluated" in capsys.readouterr().out
     assert main(["info", str(run), "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["test accuracy"] == before["accuracy"]
     (run / "evaluation.json").unlink()
@@ -108,7 +108,7 @@ def test_crossval_pools_folds_and_keeps_finished_ones(
     assert main([*words, "--out", str(folder)]) == 0
     pooled = json.loads((folder / "evaluation.json").read_text())
     assert pooled["n"] == 40
-    assert pooled["facts"]["test images whose patient or twin was learned from"] == 0
+    assert pooled["facts"]["test images whose patient or near-duplicate is in training"] == 0
     weights = folder / "fold-2" / "weights.safetensors"
     stamp = weights.stat().st_mtime_ns
     assert main(["crossval", "--resume", str(folder)]) == 0

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from tumorscope.evaluation.corruptions import KINDS, STRENGTHS, Kind, corrupt
+from tumorscope.evaluation.corruptions import KINDS, SEVERITIES, Kind, corrupt
 from tumorscope.images import cut_out, find_head, prepare
 from tumorscope.phantoms.drawing import draw_phantom
 
@@ -23,14 +23,14 @@ def heads() -> list[NDArray[np.uint8]]:
 HEADS = heads()
 
 
-def change(kind: Kind, strength: int) -> float:
+def change(kind: Kind, severity: int) -> float:
     """Mean difference from the clean slice, both seen at one size, over slices and seeds."""
 
     def seen(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
         return cut_out(grey, (0, grey.shape[0], 0, grey.shape[1]), 96).astype(np.float64)
 
     found = [
-        np.abs(seen(corrupt(head, kind, strength, seed)) - seen(head)).mean()
+        np.abs(seen(corrupt(head, kind, severity, seed)) - seen(head)).mean()
         for head in HEADS
         for seed in range(8)
     ]
@@ -39,7 +39,7 @@ def change(kind: Kind, strength: int) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stronger_fault_changes_the_slice_more(kind: Kind) -> None:
-    changes = [change(kind, strength) for strength in STRENGTHS]
+    changes = [change(kind, severity) for severity in SEVERITIES]
     assert changes == sorted(changes)
     assert changes[-1] > 1.3 * changes[0] > 0.1
 
@@ -59,17 +59,17 @@ def test_the_seed_decides_and_the_slice_is_left_alone(kind: Kind) -> None:
 @given(
     grey=arrays.arrays(np.uint8, st.tuples(st.integers(1, 70), st.integers(1, 70))),
     kind=st.sampled_from(KINDS),
-    strength=st.sampled_from(STRENGTHS),
+    severity=st.sampled_from(SEVERITIES),
     seed=st.integers(0, 2**32),
 )
 def test_any_picture_stays_one(
-    grey: NDArray[np.uint8], kind: Kind, strength: int, seed: int
+    grey: NDArray[np.uint8], kind: Kind, severity: int, seed: int
 ) -> None:
-    answer = corrupt(grey, kind, strength, seed)
+    answer = corrupt(grey, kind, severity, seed)
     assert answer.dtype == np.uint8
     assert answer.ndim == 2
     assert answer.flags.c_contiguous
-    if kind == "turn":
+    if kind == "rot90":
         assert sorted(answer.shape) == sorted(grey.shape)
     elif kind == "crop":
         assert answer.size
@@ -80,7 +80,7 @@ def test_any_picture_stays_one(
 
 
 @pytest.mark.parametrize(
-    ("grey", "kind", "strength"),
+    ("grey", "kind", "severity"),
     [
         (HEADS[0], "fog", 1),
         (HEADS[0], "blur", 0),
@@ -91,10 +91,10 @@ def test_any_picture_stays_one(
     ],
 )
 def test_what_is_no_slice_or_no_fault_is_refused(
-    grey: NDArray[np.uint8], kind: Kind, strength: int
+    grey: NDArray[np.uint8], kind: Kind, severity: int
 ) -> None:
     with pytest.raises(ValueError, match=r"no corruption|uint8 array"):
-        corrupt(grey, kind, strength, 0)
+        corrupt(grey, kind, severity, 0)
 
 
 def test_blur_is_a_bell_of_the_stated_width() -> None:
@@ -133,10 +133,10 @@ def test_contrast_is_one_of_four_curves() -> None:
     assert found == set(curves)
 
 
-@pytest.mark.parametrize(("strength", "ratio"), [(1, 1.5), (5, 6.0)])
-def test_a_field_has_the_stated_ratio(strength: int, ratio: float) -> None:
+@pytest.mark.parametrize(("severity", "ratio"), [(1, 1.5), (5, 6.0)])
+def test_a_field_has_the_stated_ratio(severity: int, ratio: float) -> None:
     grey = np.full((200, 240), 180, np.uint8)
-    shaded = corrupt(grey, "field", strength, 4).astype(float)
+    shaded = corrupt(grey, "bias_field", severity, 4).astype(float)
     assert shaded.max() / shaded.min() == pytest.approx(ratio, rel=0.05)
     assert np.percentile(shaded, 99.5) == pytest.approx(180, abs=1)
     smooth = max(np.abs(np.diff(shaded, axis=axis)).max() for axis in (0, 1))
@@ -165,29 +165,31 @@ def test_turns_are_quarters_and_turn_the_stated_share() -> None:
     grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
     quarters = {np.rot90(grey, number).tobytes(): number for number in range(4)}
     turned = {
-        strength: [quarters[corrupt(grey, "turn", strength, seed).tobytes()] for seed in range(500)]
-        for strength in STRENGTHS
+        severity: [
+            quarters[corrupt(grey, "rot90", severity, seed).tobytes()] for seed in range(500)
+        ]
+        for severity in SEVERITIES
     }
     assert set(turned[5]) == {1, 2, 3}
-    for strength, numbers in turned.items():
-        assert np.count_nonzero(numbers) / 500 == pytest.approx(strength / 5, abs=0.06)
-    # Who is turned at one strength is turned the same way at the next.
+    for severity, numbers in turned.items():
+        assert np.count_nonzero(numbers) / 500 == pytest.approx(severity / 5, abs=0.06)
+    # Who is turned at one severity is turned the same way at the next.
     for weak, strong in zip(turned[2], turned[3], strict=True):
         assert weak in (0, strong)
-    again = corrupt(grey, "turn", 5, 7)
+    again = corrupt(grey, "rot90", 5, 7)
     for _ in range(3):
-        again = corrupt(again, "turn", 5, 7)
+        again = corrupt(again, "rot90", 5, 7)
     assert np.array_equal(again, grey)
 
 
 def test_text_is_white_and_stays_in_the_corners() -> None:
     grey = np.full((224, 224), 40, np.uint8)
     reached = []
-    for strength in STRENGTHS:
-        written = np.mean([corrupt(grey, "text", strength, seed) != 40 for seed in range(20)], 0)
+    for severity in SEVERITIES:
+        written = np.mean([corrupt(grey, "text", severity, seed) != 40 for seed in range(20)], 0)
         reached.append(written.mean())
         assert not written[70:-70].any()
         assert not written[:, 105:119].any()
-        assert corrupt(grey, "text", strength, 0).max() > 200
+        assert corrupt(grey, "text", severity, 0).max() > 200
     assert 0 < reached[0] < 0.01
     assert 0.02 < reached[-1] < 0.12

@@ -1,146 +1,337 @@
-"""The evaluation as a whole: its JSON, its levels and folds, and test parts with holes."""
+"""Any model is evaluated: model files, other ONNX files, functions, modules, CSV files."""
 
+import csv
 import json
-from dataclasses import replace
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from tumorscope.classes import CLASSES, TUMOUR_CLASSES
-from tumorscope.evaluation import Predictions, evaluate
+from small_model import write_model
+from tumorscope.classes import CLASSES
+from tumorscope.cli.main import main
+from tumorscope.datasets.catalogue import Slice
+from tumorscope.datasets.sources import read_data
+from tumorscope.datasets.splits import partition
+from tumorscope.errors import DataError, ModelError
+from tumorscope.evaluation import InputSpec, evaluate
+from tumorscope.evaluation.predictor import LEAKED
+from tumorscope.inference import Classifier
+
+SPLIT = "grouped-folds"
 
 
-def table(
-    truth: list[int],
-    said: list[int],
-    *,
-    classes: tuple[str, ...] = CLASSES,
-    groups: list[str] | None = None,
-    clusters: list[str] | None = None,
-    folds: tuple[int, ...] = (),
-) -> Predictions:
-    count = len(truth)
-    rest = 0.2 / (len(classes) - 1)
-    return Predictions(
-        classes=classes,
-        names=tuple(f"{row}.jpg" for row in range(count)),
-        labels=tuple(classes[column] for column in truth),
-        groups=tuple(groups or [f"p{row}" for row in range(count)]),
-        clusters=tuple(clusters or [f"s{row}" for row in range(count)]),
-        probabilities=rest + (0.8 - rest) * np.eye(len(classes))[said],
-        folds=folds,
+def slices_of(phantoms: Path, *folds: int) -> list[Slice]:
+    catalogue = read_data([phantoms])
+    return [item for fold in folds for item in partition(catalogue, split=SPLIT, fold=fold).test]
+
+
+def write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def probabilities(item: Slice, sure: float = 0.7) -> list[float]:
+    return [sure if name == item.label else (1 - sure) / 3 for name in CLASSES]
+
+
+def test_a_model_file_is_evaluated_without_torch(phantoms: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.onnx", sharpness=9.0)
+    program = (
+        "import sys\n"
+        "class NoTorch:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.split('.')[0] in ('torch', 'lightning', 'monai'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, NoTorch())\n"
+        "from tumorscope.cli.main import main\n"
+        "raise SystemExit(main(sys.argv[1:]))"
     )
-
-
-def test_the_json_holds_everything_in_plain_types() -> None:
-    predictions = table([0, 1, 2, 3, 0, 2], [0, 1, 2, 3, 2, 0])
-    evaluation = evaluate(
-        predictions,
-        title="a test",
-        facts={"protocol": "kaggle-official", "twins": np.int64(3), "gap": np.float32("nan")},  # type: ignore[dict-item]
-        resamples=50,
-    )
-    written = evaluation.to_json()
-    # allow_nan: what is not there is null, never NaN, which is no JSON.
-    assert json.loads(json.dumps(written, allow_nan=False)) == written
-    for level in (written, written["by_slice"], written["by_patient"]):
-        assert isinstance(level, dict)
-        assert level["n"] == level["groups"] == 6
-        assert level["accuracy"] == 0.666667
-        assert level["confusion"] == [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]
-        low, high = level["interval"]["accuracy"]
-        assert 0 <= low < 0.666667 < high <= 1
-        assert set(level["interval"]) == set(evaluation.images.figures)
-        glioma = level["per_class"]["glioma"]
-        assert glioma["n"] == 2
-        assert glioma["sensitivity"] == 0.5
-        assert set(glioma["interval"]) == {
-            "precision", "sensitivity", "specificity", "f1", "roc_auc",
-        }  # fmt: skip
-    assert written["tumour_called_no_tumour"] == 0.25
-    assert written["no_tumour_called_tumour"] == 0.5
-    assert written["classes"] == list(CLASSES)
-    assert written["facts"] == {"protocol": "kaggle-official", "twins": 3, "gap": "nan"}
-    assert written["by_fold"] == {}
-    assert "not for diagnosis" in str(written["research_use_only"])
-
-
-def test_copies_count_once_by_slice_and_patients_once_by_patient() -> None:
-    # Patient a: one slice, right, four times. Patient b: two slices, both wrong.
-    predictions = table(
-        [0, 0, 0, 0, 1, 1],
-        [0, 0, 0, 0, 2, 2],
-        groups=["a"] * 4 + ["b"] * 2,
-        clusters=["s", "s", "s", "s", "t", "u"],
-    )
-    evaluation = evaluate(predictions, title="", facts={}, resamples=20)
-    assert evaluation.images.figures["accuracy"] == pytest.approx(4 / 6, abs=1e-6)
-    assert evaluation.slices.figures["accuracy"] == pytest.approx(1 / 3, abs=1e-6)
-    assert evaluation.patients.figures["accuracy"] == 0.5
-    assert (evaluation.images.n, evaluation.slices.n, evaluation.patients.n) == (6, 3, 2)
-    assert {evaluation.images.groups, evaluation.slices.groups, evaluation.patients.groups} == {2}
-
-
-def test_without_a_healthy_class_nothing_is_called_no_tumour() -> None:
-    predictions = table([0, 1, 2], [0, 1, 1], classes=TUMOUR_CLASSES)
-    written = evaluate(predictions, title="", facts={}, resamples=20).to_json()
-    assert written["tumour_called_no_tumour"] is None
-    assert written["no_tumour_called_tumour"] is None
-    assert written["interval"]["tumour_called_no_tumour"] is None  # type: ignore[index]
-
-
-@pytest.mark.filterwarnings("error")
-def test_a_class_that_is_not_there_has_no_figures() -> None:
-    predictions = table([0, 0, 1, 1], [0, 1, 1, 3])
-    evaluation = evaluate(predictions, title="", facts={}, resamples=20)
-    pituitary = evaluation.images.per_class["pituitary"]
-    assert pituitary.n == 0
-    assert pituitary.figures["sensitivity"] is None
-    assert pituitary.figures["roc_auc"] is None
-    assert pituitary.figures["precision"] == 0
-    assert evaluation.images.per_class["notumor"].figures["precision"] is None
-    assert evaluation.images.figures["balanced_accuracy"] == 0.5
-    assert evaluation.images.figures["macro_auc"] is None
-    assert evaluation.images.figures["no_tumour_called_tumour"] is None
-
-
-@pytest.mark.filterwarnings("error")
-def test_one_group_gives_figures_without_intervals() -> None:
-    predictions = table([0, 1, 2], [0, 1, 1], groups=["p"] * 3)
-    evaluation = evaluate(predictions, title="", facts={}, resamples=20)
-    assert evaluation.images.figures["accuracy"] == pytest.approx(2 / 3, abs=1e-6)
-    assert set(evaluation.images.interval.values()) == {None}
-
-
-def test_one_image_is_judged() -> None:
-    written = evaluate(table([2], [2]), title="", facts={}, resamples=20).to_json()
-    assert written["accuracy"] == 1
-    assert written["n"] == 1
-
-
-def test_folds_are_told_apart() -> None:
-    predictions = table([0, 1, 2, 3, 0], [0, 1, 2, 0, 0], folds=(1, 1, 2, 2, 2))
-    evaluation = evaluate(predictions, title="", facts={}, resamples=20)
-    assert evaluation.folds[1] == {
-        "n": 2, "accuracy": 1, "balanced_accuracy": 1, "macro_f1": 1,
-    }  # fmt: skip
-    assert evaluation.folds[2]["accuracy"] == pytest.approx(2 / 3, abs=1e-6)
-    assert list(evaluation.to_json()["by_fold"]) == ["1", "2"]  # type: ignore[call-overload]
-
-
-def test_verdicts_are_counted_and_judged() -> None:
-    predictions = table([0, 1, 2, 3, 0], [0, 1, 2, 0, 0])
-    assert "verdicts" not in evaluate(predictions, title="", facts={}, resamples=20).to_json()
-    said = ("confident", "confident", "uncertain", "confident", "uncertain")
-    evaluation = evaluate(replace(predictions, verdicts=said), title="", facts={}, resamples=20)
-    assert evaluation.to_json()["verdicts"] == {
-        "confident": {"n": 3, "share": 0.6, "accuracy": 0.666667},
-        "uncertain": {"n": 2, "share": 0.4, "accuracy": 1.0},
-        "unsupported": {"n": 0, "share": 0.0, "accuracy": None},
+    words = ["evaluate", str(model), "--data", str(phantoms), "--split", SPLIT, "--fold", "2"]
+    words += ["--json", str(tmp_path / "metrics.json"), "--out", str(tmp_path / "report")]
+    subprocess.run([sys.executable, "-c", program, *words], check=True)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    slices = slices_of(phantoms, 2)
+    assert metrics["n"] == len(slices)
+    assert metrics["facts"][LEAKED].startswith("not known")
+    answers = {
+        answer.path: answer.label
+        for answer in Classifier.load(model).predict([item.path for item in slices])
     }
+    with (tmp_path / "report" / "predictions.csv").open() as file:
+        rows = {row["name"]: row["predicted"] for row in csv.DictReader(file)}
+    for item in slices:  # evaluated as `predict` answers
+        assert answers[str(item.path)] in (rows[f"{item.source}/{item.name}"], None)
+    assert metrics["localisation"]["n"] == sum(item.label != "notumor" for item in slices)
+    assert sum(part["n"] for part in metrics["verdicts"].values()) == len(slices)
 
 
-def test_the_same_seed_gives_the_same_json() -> None:
-    predictions = table([0, 1, 2, 3, 0], [0, 1, 2, 0, 0])
-    first = evaluate(predictions, title="", facts={}, seed=5).to_json()
-    assert evaluate(predictions, title="", facts={}, seed=5).to_json() == first
+def test_a_model_of_the_same_fold_counts_its_leaks(phantoms: Path, tmp_path: Path) -> None:
+    data = {"fingerprint": read_data([phantoms]).fingerprint(), "split": SPLIT, "fold": 1}
+    model = write_model(tmp_path / "model.onnx", data=data)
+    first = evaluate(model, data=phantoms, split=SPLIT, fold=1)
+    assert first.evaluation.facts[LEAKED] == 0
+    second = evaluate(model, data=phantoms, split=SPLIT, fold=2)
+    assert "another fold" in str(second.evaluation.facts[LEAKED])
+
+
+def test_a_table_of_probabilities_scores_or_labels_gives_the_same_report(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    slices = slices_of(phantoms, 1, 2, 3, 4, 5)
+    spellings = ["Glioma_tumor", "meningioma", "No Tumor", "pituitary"]
+    rows = [[item.name, *probabilities(item)] for item in slices]
+    whole = write_csv(tmp_path / "p.csv", ["file", *spellings], rows)
+    found = evaluate(whole, data=phantoms, split=SPLIT)
+    metrics = found.to_json()
+    assert metrics["n"] == 40
+    assert metrics["accuracy"] == 1.0
+    assert metrics["ece"] == pytest.approx(0.3, abs=1e-6)
+    assert sorted(metrics["by_fold"]) == ["1", "2", "3", "4", "5"]
+    assert metrics["facts"][LEAKED] == 0
+    assert "reliability" in found.save(tmp_path / "report").read_text().lower()
+
+    scores = [[f"C:\\data\\{item.name}", *np.log(probabilities(item))] for item in slices[::-1]]
+    scored = write_csv(tmp_path / "s.csv", ["file", *(f"score_{n}" for n in CLASSES)], scores)
+    again = evaluate(scored, data=phantoms, split=SPLIT).to_json()
+    assert again["confusion"] == metrics["confusion"]
+    assert again["ece"] == metrics["ece"]
+
+    labels = [[Path(item.name).name, item.label] for item in slices]
+    named = write_csv(tmp_path / "l.csv", ["file", "label"], labels)
+    result = evaluate(named, data=phantoms, split=SPLIT)
+    told = result.to_json()
+    assert told["confusion"] == metrics["confusion"]
+    assert told["ece"] is told["macro_auc"] is told["selective_accuracy"] is None
+    page = result.save(tmp_path / "labels").read_text()
+    assert "calibration error (ECE)</" not in page.split("What the metrics mean")[0]
+
+
+def test_a_table_of_one_fold_is_evaluated_by_the_command(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    slices = slices_of(phantoms, 3)
+    rows = [[str(item.path), *probabilities(item)] for item in slices]
+    write_csv(tmp_path / "mine.csv", ["file", *(f"probability_{n}" for n in CLASSES)], rows)
+    words = ["evaluate", "mine.csv", "--data", str(phantoms), "--split", SPLIT, "--fold", "3"]
+    assert main(words) == 0
+    (folder,) = (tmp_path / "evaluations").iterdir()
+    assert folder.name == f"mine-on-{SPLIT}-fold-3"
+    assert (folder / "report.html").is_file()
+
+
+def _without_a_row(rows: list[list[Any]]) -> list[list[Any]]:
+    return rows[1:]
+
+
+def _with_another_file(rows: list[list[Any]]) -> list[list[Any]]:
+    return [*rows, ["images/other.png", 1, 0, 0, 0]]
+
+
+def _with_a_row_twice(rows: list[list[Any]]) -> list[list[Any]]:
+    return [*rows, rows[0]]
+
+
+def _with_half_a_probability(rows: list[list[Any]]) -> list[list[Any]]:
+    return [[rows[0][0], 0.2, 0.1, 0.1, 0.1], *rows[1:]]
+
+
+def _with_a_word(rows: list[list[Any]]) -> list[list[Any]]:
+    return [[rows[0][0], "much", 0, 0, 0], *rows[1:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_without_a_row, r"no row for .* of the test part"),
+        (_with_another_file, r"'images/other.png' is not in the test part of 8 images"),
+        (_with_a_row_twice, "has two rows"),
+        (_with_half_a_probability, "sum to 1"),
+        (_with_a_word, "is 'much', not a number"),
+    ],
+)
+def test_wrong_rows_are_told_in_one_line(
+    change: Callable[[list[list[Any]]], list[list[Any]]],
+    words: str,
+    phantoms: Path,
+    tmp_path: Path,
+) -> None:
+    rows = change([[item.name, *probabilities(item)] for item in slices_of(phantoms, 1)])
+    path = write_csv(tmp_path / "p.csv", ["file", *CLASSES], rows)
+    with pytest.raises(DataError, match=rf"p\.csv: .*{words}") as error:
+        evaluate(path, data=phantoms, split=SPLIT, fold=1)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (["name", *CLASSES], "no column 'file'"),
+        (["file", "glioma", "meningioma", "pituitary", "age"], "no column for the class 'notumor'"),
+        (["file", "a", "b", "c", "d"], "neither a column a class"),
+        (["file", "glioma", "Glioma", "notumor", "pituitary"], "there twice"),
+    ],
+)
+def test_wrong_columns_are_told(
+    header: list[str], words: str, phantoms: Path, tmp_path: Path
+) -> None:
+    rows = [[item.name, *probabilities(item)] for item in slices_of(phantoms, 1)]
+    with pytest.raises(DataError, match=words):
+        evaluate(write_csv(tmp_path / "p.csv", header, rows), data=phantoms, split=SPLIT, fold=1)
+
+
+def test_unknown_classes_missing_files_and_pictures_are_told(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    rows = [[item.name, "cyst"] for item in slices_of(phantoms, 1)]
+    path = write_csv(tmp_path / "p.csv", ["file", "label"], rows)
+    with pytest.raises(DataError, match="unknown class 'cyst'"):
+        evaluate(path, data=phantoms, split=SPLIT, fold=1)
+    with pytest.raises(DataError, match="no such file of predictions"):
+        evaluate(tmp_path / "none.csv", data=phantoms, split=SPLIT)
+    (tmp_path / "picture.csv").write_bytes(b"\x89PNG\r\n\xff")
+    with pytest.raises(DataError, match="not a CSV table"):
+        evaluate(tmp_path / "picture.csv", data=phantoms, split=SPLIT)
+
+
+def colour_network(path: Path) -> Path:
+    """Write a Keras-like classifier: batches of one, channels last, logits of the mean grey."""
+    weight = np.array([[4.0, -4.0, 1.0]] * 3, dtype=np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["mean", "weight"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colour",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 24, 24, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path
+    )
+    return path
+
+
+TOML = """
+classes = ["Meningioma", "glioma", "pituitary_tumor"]
+size = 24
+mean = 0.5
+std = [0.5, 0.5, 0.5]
+layout = "NHWC"
+"""
+
+
+def tumours_only(phantoms: Path, folder: Path) -> Path:
+    """The phantoms without those that have no tumour."""
+    with (phantoms / "slices.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["class"] != "notumor"]
+    for row in rows:
+        row["file"] = str(phantoms / row["file"])
+        row["mask"] = str(phantoms / row["mask"]) if row["mask"] else ""
+    with (folder / "tumours.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "tumours.csv"
+
+
+def test_another_onnx_classifier_is_fed_as_its_toml_says(phantoms: Path, tmp_path: Path) -> None:
+    model = colour_network(tmp_path / "colour.onnx")
+    (tmp_path / "colour.toml").write_text(TOML)
+    data = tumours_only(phantoms, tmp_path)
+    found = evaluate(str(model), data=data, split=SPLIT, fold=1)
+    assert found.predictions.classes == ("meningioma", "glioma", "pituitary")
+    assert found.evaluation.facts["preparation"] == "plain resizing"
+
+    def by_hand(batch: np.ndarray) -> np.ndarray:
+        assert batch.shape[1:] == (24, 24, 3)
+        mean = batch.mean(axis=(1, 2))
+        return mean @ np.array([[4.0, -4.0, 1.0]] * 3)
+
+    spec = InputSpec(
+        classes=("meningioma", "glioma", "pituitary"),
+        size=24,
+        mean=(0.5,),
+        std=(0.5,),
+        layout="NHWC",
+    )
+    again = evaluate(by_hand, data=data, split=SPLIT, fold=1, spec=spec)
+    np.testing.assert_allclose(
+        found.predictions.probabilities, again.predictions.probabilities, atol=1e-6
+    )
+    assert again.evaluation.title == "by_hand on grouped-folds, fold 1"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("size = 24\nnormalise = true", "unknown field 'normalise'"),
+        ('classes = ["glioma", "cyst"]', "unknown class 'cyst'"),
+        ('classes = ["glioma", "yes"]', "is none of"),
+        ("std = 0", "above 0"),
+        ("mean = [0.1, 0.2]", "one a channel"),
+        ("channels = 4", "channels 1 or 3"),
+        ('layout = "CHW"', "NCHW or NHWC"),
+        ("size = 'large'", "wrong type"),
+        ("size = ", "not a TOML file"),
+        ("size = 24", "does not take what its TOML file says"),
+    ],
+)
+def test_a_toml_that_cannot_be_used_is_named(
+    line: str, words: str, phantoms: Path, tmp_path: Path
+) -> None:
+    model = colour_network(tmp_path / "colour.onnx")
+    (tmp_path / "colour.toml").write_text(line)
+    with pytest.raises(ModelError, match=words) as error:
+        evaluate(model, data=phantoms, split=SPLIT, fold=1)
+    assert "\n" not in str(error.value)
+
+
+def test_a_torch_module_is_evaluated_as_it_would_predict(phantoms: Path) -> None:
+    import torch  # noqa: PLC0415  (slow to import)
+
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Dropout(0.5),
+        torch.nn.Linear(16, 4),
+    )  # fmt: skip
+    spec = InputSpec(size=32, channels=1, preparation="tumorscope")
+    first = evaluate(module, data=phantoms, split=SPLIT, spec=spec)
+    second = evaluate(module, data=phantoms, split=SPLIT, spec=spec)
+    assert first.to_json() == second.to_json()  # no dropout
+    assert module.training
+    assert first.evaluation.images.n == 8
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda batch: np.zeros((len(batch), 3)), "4 classes are named"),
+        (lambda batch: np.full((len(batch), 4), np.nan), "not all numbers"),
+        (lambda batch: np.full((len(batch), 4), 0.25), "softmax = false"),
+    ],
+)
+def test_a_function_with_odd_outputs_is_told(
+    function: Callable[[np.ndarray], np.ndarray], words: str, phantoms: Path
+) -> None:
+    with pytest.raises(ModelError, match=words):
+        evaluate(function, data=phantoms, split=SPLIT)
+
+
+def test_what_is_no_model_is_told(phantoms: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="a int cannot be evaluated"):
+        evaluate(3, data=phantoms, split=SPLIT)
+    with pytest.raises(ModelError, match="own model files only"):
+        evaluate(np.mean, data=phantoms, split=SPLIT, tta=True)
+    with pytest.raises(DataError, match="name the test with --split"):
+        main(["evaluate", str(write_model(tmp_path / "m.onnx")), "--debug"])

@@ -49,7 +49,7 @@ def test_the_vectorised_bootstrap_equals_a_plain_loop() -> None:
             for row, group in enumerate(predictions.groups)
             for _ in range(counts[groups.index(group)])
         ]
-        truth, said = predictions.truth[rows], predictions.said[rows]
+        truth, said = predictions.target[rows], predictions.predicted[rows]
         accuracy.append(reference.accuracy_score(truth, said))
         f1.append(reference.f1_score(truth, said, average="macro"))
         area.append(reference.roc_auc_score(truth == 1, predictions.probabilities[rows, 1]))
@@ -108,8 +108,8 @@ def test_a_figure_that_hangs_on_one_group_has_no_interval() -> None:
     predictions = table([0, 0, 1, 1, 2, 2], [0, 1, 1, 0, 2, 0], [1, 2, 3, 4, 5, 5])
     found = bootstrap(predictions, resamples=200)
     assert found.overall["accuracy"] is not None
-    assert found.overall["tumour_called_no_tumour"] is not None
-    assert found.overall["no_tumour_called_tumour"] is None
+    assert found.overall["miss_rate"] is not None
+    assert found.overall["false_positive_rate"] is None
     assert found.overall["macro_auc"] is None
     assert [pair is None for pair in found.per_class["sensitivity"]] == [False, False, True, True]
     assert [pair is None for pair in found.per_class["roc_auc"]] == [False, False, True, True]
@@ -122,7 +122,7 @@ def test_resamples_without_the_class_are_left_out() -> None:
     predictions = table(truth, [*truth[:-1], 0], list(range(30)), classes=TUMOUR_CLASSES)
     found = bootstrap(predictions, resamples=300)
     assert found.per_class["sensitivity"][1] == (0, 1)
-    assert "tumour_called_no_tumour" not in found.overall
+    assert "miss_rate" not in found.overall
 
 
 def test_when_no_resample_holds_the_class_there_is_no_interval() -> None:

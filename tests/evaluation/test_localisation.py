@@ -80,12 +80,15 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
         Localisation.load(path)
 
 
-def test_a_judged_run_tells_where_it_looked(trained: Path, phantoms: Path, tmp_path: Path) -> None:
+def test_an_evaluated_run_tells_where_it_looked(
+    trained: Path, phantoms: Path, tmp_path: Path
+) -> None:
     catalogue = read_data([phantoms])
     parts = partition(catalogue, split="grouped-folds")
-    judgement = evaluate_run(RunFolder(trained), parts, catalogue, tmp_path)
-    figures = judgement.evaluation.to_json()["localisation"]
+    result = evaluate_run(RunFolder(trained), parts, catalogue)
+    metrics = result.to_json()["localisation"]
     outlined = [item for item in parts.test if item.label != "notumor"]
-    assert figures["n"] == len(outlined)
+    assert metrics["n"] == len(outlined)
+    report = result.save(tmp_path)
     assert len((tmp_path / "localisation.csv").read_text().splitlines()) == 1 + len(outlined)
-    assert "tumours with an outline" in judgement.report.read_text()
+    assert "tumours with an outline" in report.read_text()

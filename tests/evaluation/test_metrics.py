@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from tumorscope.classes import CLASSES, TUMOUR_CLASSES
-from tumorscope.evaluation.evaluate import evaluate
 from tumorscope.evaluation.metrics import roc_auc, scores, tally
 from tumorscope.evaluation.predictions import Predictions
+from tumorscope.evaluation.scoring import score_predictions
 
 
 def predictions(
@@ -69,8 +69,8 @@ def test_figures_worked_out_by_hand() -> None:
     assert found["accuracy"] == pytest.approx(4 / 7)
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1 + 1 / 2 + 0) / 4)
     assert found["macro_f1"] == pytest.approx((4 / 6 + 1 + 2 / 4 + 0) / 4)
-    assert found["tumour_called_no_tumour"] == pytest.approx(1 / 5)
-    assert found["no_tumour_called_tumour"] == pytest.approx(1 / 2)
+    assert found["miss_rate"] == pytest.approx(1 / 5)
+    assert found["false_positive_rate"] == pytest.approx(1 / 2)
     # Bins: 0.5, 0.6 (in (0.533, 0.6]), 0.7 twice with one right, 0.8, 0.9, 1.0.
     gaps = 0.5 + 0.6 + abs(1 - 1.4) + 0.2 + 0.1 + 0
     assert found["ece"] == pytest.approx(gaps / 7)
@@ -84,8 +84,8 @@ def test_the_accuracy_of_the_surest_nine_tenths_by_hand() -> None:
     # Ten answers, the least sure of them wrong, and then one of the others too.
     top = np.linspace(0.5, 0.95, 10)
     values = np.stack([top, 1 - top, 0 * top, 0 * top], axis=1)
-    assert overall(predictions([1] + [0] * 9, values))["surest_accuracy"] == 1.0
-    found = overall(predictions([1, 0, 0, 1] + [0] * 6, values))["surest_accuracy"]
+    assert overall(predictions([1] + [0] * 9, values))["selective_accuracy"] == 1.0
+    found = overall(predictions([1, 0, 0, 1] + [0] * 6, values))["selective_accuracy"]
     assert found == pytest.approx(8 / 9)
 
 
@@ -104,7 +104,7 @@ def test_figures_of_a_class_worked_out_by_hand() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_figures_agree_with_scikit_learn(seed: int, classes: tuple[str, ...]) -> None:
     table = random_predictions(seed, classes=classes)
-    truth, said, values = table.truth, table.said, table.probabilities
+    truth, said, values = table.target, table.predicted, table.probabilities
     found = overall(table)
     assert found["accuracy"] == pytest.approx(reference.accuracy_score(truth, said))
     assert found["balanced_accuracy"] == pytest.approx(
@@ -140,7 +140,7 @@ def test_weighted_areas_agree_with_scikit_learn() -> None:
         for column in range(4):
             assert areas[row, column] == pytest.approx(
                 reference.roc_auc_score(
-                    table.truth == column, table.probabilities[:, column], sample_weight=weight
+                    table.target == column, table.probabilities[:, column], sample_weight=weight
                 )
             )
 
@@ -151,7 +151,7 @@ def test_an_impossible_answer_does_not_make_the_likelihood_infinite() -> None:
 
 
 def rounded(table: Predictions) -> dict[str, object]:
-    return evaluate(table, title="", facts={}, resamples=20).to_json()
+    return score_predictions(table, title="", facts={}, resamples=20).to_json()
 
 
 def assert_same(left: object, right: object) -> None:
@@ -212,9 +212,9 @@ def test_every_group_twice_leaves_the_figures_as_they_are(seed: int) -> None:
 def test_a_mistake_mended_never_lowers_the_accuracy(seed: int) -> None:
     table = random_predictions(seed, count=20)
     mended = np.where(
-        (table.truth == table.said)[:, None], table.probabilities, np.eye(4)[table.truth]
+        (table.target == table.predicted)[:, None], table.probabilities, np.eye(4)[table.target]
     )
-    perfect = predictions(table.truth.tolist(), mended)
+    perfect = predictions(table.target.tolist(), mended)
     found = overall(perfect)
     assert found["accuracy"] == found["balanced_accuracy"] == found["macro_f1"] == 1
     assert found["brier"] <= overall(table)["brier"]

@@ -102,7 +102,7 @@ def test_each_class_that_is_there_has_its_colour_in_the_roc_curves() -> None:
     assert near(two, NO_TUMOUR) == near(two, PITUITARY) == 0
 
 
-def test_a_tumour_called_no_tumour_is_framed_in_red() -> None:
+def test_a_miss_rate_is_framed_in_red() -> None:
     assert near(decode(mistakes_plot(table([0, 1], [2, 1]))), ALARM) > 200
     assert near(decode(mistakes_plot(table([2, 1], [0, 1]))), ALARM) == 0
 

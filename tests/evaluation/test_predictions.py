@@ -81,7 +81,7 @@ def test_slices_without_a_group_or_cluster_stand_for_themselves(tmp_path: Path) 
         Slice(path=tmp_path / "c.jpg", name="c.jpg", label="notumor", source="x", group="p"),
     ]
     answers = np.full((3, 4), 0.25, dtype=np.float32)
-    predictions = Predictions.of_slices(slices, answers, classes=CLASSES, fold=2)
+    predictions = Predictions.of_slices(slices, answers, classes=CLASSES, folds=(2,) * len(slices))
     assert predictions.clusters == ("x/a.jpg", "7", "x/c.jpg")
     assert predictions.groups == ("x/a.jpg", "7", "p")
     assert predictions.folds == (2, 2, 2)

@@ -12,9 +12,15 @@ import pytest
 
 from tumorscope.classes import CLASSES, TUMOUR_CLASSES
 from tumorscope.datasets.catalogue import Skipped, Slice
-from tumorscope.evaluation import Evaluation, Predictions, evaluate, write_evaluation, write_report
+from tumorscope.evaluation import (
+    Evaluation,
+    Predictions,
+    score_predictions,
+    write_evaluation,
+    write_report,
+)
 from tumorscope.evaluation.predictions import pool
-from tumorscope.evaluation.report import verdict
+from tumorscope.evaluation.report import summarise
 from tumorscope.evaluation.wording import decimal, percent, percent_interval
 
 HISTORY = [{"epoch": 1, "train_loss": 1.0}, {"epoch": 2, "train_loss": 0.5}]
@@ -35,7 +41,7 @@ def table(
 
 
 def judged(predictions: Predictions, **facts: str | float) -> Evaluation:
-    return evaluate(predictions, title="quick <on> phantoms", facts=facts, resamples=50)
+    return score_predictions(predictions, title="quick <on> phantoms", facts=facts, resamples=50)
 
 
 MIXED = table([0, 1, 2, 3] * 10, [0, 1, 2, 3] * 9 + [2, 1, 0, 3])
@@ -87,8 +93,8 @@ def test_the_page_tells_everything(tmp_path: Path) -> None:
     text, _ = read(tmp_path / "report.html")
     for words in (
         "quick <on> phantoms",
-        "Of 40 test images 38 were sorted right: 95.0 %, 95 % interval",
-        "Of 30 tumour images 1 was called no tumour: 3.3 %",
+        "Of 40 test images 38 are right: 95.0 %, 95 % interval",
+        "Of 30 tumour images 1 was missed (predicted as no tumour): 3.3 %",
         "The publisher's split.",
         "It cannot show new patients.",
         "test images with a twin in training 12,345",
@@ -101,7 +107,7 @@ def test_the_page_tells_everything(tmp_path: Path) -> None:
         "Learning curves",
     ):
         assert words in text
-    for name, figure in evaluation.images.figures.items():
+    for name, figure in evaluation.images.metrics.items():
         assert figure is not None
         shown = decimal(figure) if name in ("macro_auc", "ece", "brier", "nll") else percent(figure)
         assert shown in text
@@ -128,7 +134,7 @@ def test_what_is_not_given_leaves_no_hole(tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", judged(predictions), predictions)
     text, sources = read(tmp_path / "report.html")
     assert len(sources) == 4
-    assert "called no tumour" not in text
+    assert "miss rate" not in text
     assert "What was tested" not in text
     assert "No file was left out." in text
     assert "pituitary 0 — " in text
@@ -142,8 +148,8 @@ def test_folds_have_a_table(tmp_path: Path) -> None:
         for row in range(8)
     ]
     folds = [
-        Predictions.of_slices(slices[:4], np.eye(4), classes=CLASSES, fold=1),
-        Predictions.of_slices(slices[4:], np.eye(4)[[0, 1, 2, 2]], classes=CLASSES, fold=2),
+        Predictions.of_slices(slices[:4], np.eye(4), classes=CLASSES, folds=(1,) * 4),
+        Predictions.of_slices(slices[4:], np.eye(4)[[0, 1, 2, 2]], classes=CLASSES, folds=(2,) * 4),
     ]
     predictions = pool(folds)
     predictions = replace(predictions, verdicts=("confident",) * 6 + ("unsupported",) * 2)
@@ -156,21 +162,20 @@ def test_folds_have_a_table(tmp_path: Path) -> None:
 
 
 def test_no_mistake_is_not_called_certainty() -> None:
-    sentence = verdict(judged(table([0, 1, 2, 3] * 25, [0, 1, 2, 3] * 25)))[0]
+    sentence = summarise(judged(table([0, 1, 2, 3] * 25, [0, 1, 2, 3] * 25)))[0]
     assert sentence == (
-        "Of 100 test images 100 were sorted right: 100 %; over 100 groups that leaves room for "
+        "Of 100 test images 100 are right: 100 %; over 100 groups that leaves room for "
         "mistakes in up to 3.0 % of groups (95 %, rule of three)."
     )
 
 
 def test_one_group_is_said_to_have_no_interval() -> None:
-    sentences = verdict(judged(table([0, 1, 2, 2], [0, 1, 2, 0], groups=1)))
+    sentences = summarise(judged(table([0, 1, 2, 2], [0, 1, 2, 0], groups=1)))
     assert sentences == (
-        "Of 4 test images 3 were sorted right: 75.0 %; all are of one group, "
-        "so there is no interval.",
+        "Of 4 test images 3 are right: 75.0 %; all are of one group, so there is no interval.",
         "Counting a slice once, however many copies there are: 75.0 % of 4; "
         "counting patients: 66.7 % of 3.",
-        "None of the 2 tumour images was called no tumour.",
+        "None of the 2 tumour images was missed.",
     )
 
 
@@ -185,7 +190,7 @@ def test_a_folder_holds_everything_and_all_of_it_agrees(tmp_path: Path) -> None:
     assert json.loads((report.parent / "evaluation.json").read_text()) == evaluation.to_json()
     with (report.parent / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert sum(row["label"] == row["said"] for row in rows) == evaluation.images.right
+    assert sum(row["label"] == row["predicted"] for row in rows) == evaluation.images.right
     again = Predictions.load(report.parent / "predictions.csv")
     assert judged(again).to_json() == evaluation.to_json()
 

@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tumorscope.datasets.locations import find_data, find_set
 from tumorscope.datasets.splits import PROTOCOLS
-from tumorscope.errors import DataError
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None) -> None:
@@ -47,31 +45,6 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, several_devices: bo
         return
     parser.add_argument("--devices", type=int, default=1, help="devices a machine (default: 1)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
-
-
-def data_paths(given: list[Path] | None, split: str) -> list[Path]:
-    """Return the data sets that a split is made from.
-
-    Args:
-        given: What `--data` named.
-        split: The protocol; the set it is for is looked for in each folder named.
-
-    Raises:
-        DataError: Nothing is named and nothing was downloaded, or the set is not there.
-    """
-    source = PROTOCOLS[split].source
-    roots = given or [find_data(None)]
-    if not source:
-        return roots
-    if len(roots) == 1:
-        return [find_set(find_data(roots[0]), source)]
-    for number, root in enumerate(roots):
-        try:
-            own = find_set(find_data(root), source)
-        except DataError:
-            continue
-        return [own, *roots[:number], *roots[number + 1 :]]
-    raise DataError(f"{split} needs the {source} set, which none of the --data folders holds")
 
 
 def overrides(options: argparse.Namespace) -> list[str]:

@@ -1,4 +1,4 @@
-"""`tumorscope crossval`: trains and judges on every fold, and pools the answers in one report."""
+"""`tumorscope crossval`: trains and evaluates on every fold, and pools the predictions."""
 
 import argparse
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, data_paths, overrides
-from tumorscope.cli.show import progress, write_json
+from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, overrides
+from tumorscope.cli.show import progress, show_evaluation, write_json
 from tumorscope.cli.train import (
     default_folder,
     make_partition,
     quiet_libraries,
     resumable,
-    say,
     train,
 )
 from tumorscope.datasets.catalogue import Catalogue
+from tumorscope.datasets.locations import data_paths
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import folds_of
 from tumorscope.errors import ModelError
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
     parser.add_argument("--out", type=Path, help="where it goes (default: runs/ and the time)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with one that stopped")
-    parser.add_argument("--json", metavar="FILE", help="write the pooled figures; - for the screen")
+    parser.add_argument("--json", metavar="FILE", help="write the pooled metrics; - for the screen")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class _Plan:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train and judge fold by fold; what is finished already is kept."""
+    """Train and evaluate fold by fold; what is finished already is kept."""
     quiet_libraries()
     plan = _plan(options)
     catalogue = read_data(plan.paths, progress=progress)
@@ -60,11 +60,12 @@ def run(options: argparse.Namespace) -> int:
             _run_fold(runs[-1], catalogue, fold, plan)
     if not is_first_process():
         return 0
-    judgement = evaluate_pooled(runs, catalogue, plan.folder)
+    result = evaluate_pooled(runs, catalogue, plan.folder)
+    report = result.save(plan.folder)
     if options.json:
-        write_json(options.json, judgement.evaluation.to_json())
+        write_json(options.json, result.to_json())
     if options.json != "-":
-        say(judgement)
+        show_evaluation(result, report)
     return 0
 
 
@@ -91,7 +92,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
         folder=folder,
         recipe=recipe,
         split=options.split,
-        paths=data_paths(options.data, options.split),
+        paths=data_paths(options.data or [], options.split),
         hardware=hardware,
         resume=False,
     )
@@ -104,10 +105,10 @@ def _run_fold(run: RunFolder, catalogue: Catalogue, fold: int, plan: _Plan) -> N
             begun = plan.resume and run.recipe_file.is_file()
             train(catalogue, parts, plan.recipe, run.path, plan.paths, plan.hardware, resume=begun)
         if is_first_process():
-            evaluate_run(run, parts, catalogue, run.path, progress=progress)
+            evaluate_run(run, parts, catalogue, progress=progress).save(run.path)
     if is_first_process():
         found = Predictions.load(run.path / "predictions.csv")
-        right = (found.truth == found.said).mean()
+        right = (found.target == found.predicted).mean()
         Console(stderr=True, highlight=False).print(
             f"fold {max(fold, 1)}: accuracy {right:.2%} of {len(found):,} images"
         )

@@ -12,10 +12,10 @@ from tumorscope.audit.audit import audit
 from tumorscope.audit.audit_report import render_page
 from tumorscope.audit.findings import verdict as audit_verdict
 from tumorscope.cli import train as training
-from tumorscope.cli.choices import data_paths
-from tumorscope.cli.show import console, progress, table
+from tumorscope.cli.show import console, progress, show_evaluation, table
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.locations import data_paths
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition
 from tumorscope.errors import DataError, ModelError
@@ -75,14 +75,15 @@ def run(options: argparse.Namespace) -> int:
     done = training.train(catalogue, parts, recipe, folder / "run", paths, Hardware())
     if done is None:
         return 0
-    out.print("\n[bold]4. Judging[/bold]")
-    judgement = evaluate_run(done, parts, catalogue, done.path, progress=progress)
+    out.print("\n[bold]4. Evaluating[/bold]")
+    result = evaluate_run(done, parts, catalogue, progress=progress)
+    report = result.save(done.path)
     out.print("\n[bold]5. Exporting[/bold]: the network, ONNX and TorchScript must agree")
     model = _export(done, parts, folder, out)
     out.print("\n[bold]6. Classifying[/bold]: a few test slices with the ONNX file, without torch")
     _classify(model, parts.test, out)
     out.print(f"\nDone in {time.perf_counter() - began:.0f} s.")
-    training.say(judgement)
+    show_evaluation(result, report)
     return 0
 
 

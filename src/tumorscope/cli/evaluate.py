@@ -1,34 +1,71 @@
-"""`tumorscope evaluate`: a run and a split come in, figures and a report go out."""
+"""`tumorscope evaluate`: metrics and a report of any model, or of a file of predictions."""
 
 import argparse
+import re
 from pathlib import Path
 
-from tumorscope.cli.choices import add_data_arguments, data_paths
-from tumorscope.cli.show import progress, write_json
-from tumorscope.cli.train import make_partition, say
+from tumorscope.cli.choices import add_data_arguments
+from tumorscope.cli.show import progress, show_evaluation, write_json
+from tumorscope.datasets.locations import data_paths
 from tumorscope.datasets.sources import join_sets, read_set
-from tumorscope.datasets.splits import PROTOCOLS
-from tumorscope.errors import ModelError
-from tumorscope.training.run_evaluation import evaluate_run
-from tumorscope.training.run_folder import RunFolder
+from tumorscope.datasets.splits import PROTOCOLS, partition
+from tumorscope.errors import DataError, MissingExtraError, ModelError
+from tumorscope.evaluation import EvaluationResult, evaluate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
-    parser.add_argument("model", type=Path, metavar="RUN", help="a run folder")
-    add_data_arguments(parser, split=None)
-    parser.add_argument("--fold", type=int, help="the fold that tests (default: the run's own)")
-    parser.add_argument("--tta", action="store_true", help="judge each slice at three zooms")
-    parser.add_argument("--json", metavar="FILE", help="write the figures, too; - for the screen")
     parser.add_argument(
-        "--out", type=Path, help="where the report goes (default: in the run, by split)"
+        "model",
+        metavar="MODEL",
+        help="a model file, a bundled model's name, a run folder, another ONNX classifier with a "
+        "TOML file beside it, or a CSV file of predictions (docs/evaluate.md)",
+    )
+    add_data_arguments(parser, split=None)
+    parser.add_argument(
+        "--fold", type=int, help="the fold that tests (default: a run's own, all of a CSV, else 1)"
+    )
+    parser.add_argument("--tta", action="store_true", help="the mean over three zooms")
+    parser.add_argument("--json", metavar="FILE", help="write the metrics, too; - for the screen")
+    parser.add_argument(
+        "--out", type=Path, help="where the report goes (default: in the run, or evaluations/)"
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Judge a run on a test part."""
-    model = RunFolder(options.model)
-    facts = model.data()
+    """Evaluate a model on a test part."""
+    if Path(options.model).is_dir():
+        result, folder = _evaluate_run(options)
+    else:
+        if options.split is None:
+            raise DataError(f"name the test with --split: {', '.join(sorted(PROTOCOLS))}")
+        result = evaluate(
+            options.model,
+            data=options.data,
+            split=options.split,
+            fold=options.fold,
+            tta=options.tta,
+            progress=progress,
+        )
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", result.evaluation.title).strip("-")
+        folder = options.out or Path("evaluations") / name
+    report = result.save(folder)
+    if options.json:
+        write_json(options.json, result.to_json())
+    if options.json != "-":
+        show_evaluation(result, report)
+    return 0
+
+
+def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
+    """Evaluate a run, and say where its report goes."""
+    try:  # a run needs PyTorch, all else does not
+        from tumorscope.training.run_evaluation import evaluate_run  # noqa: PLC0415
+        from tumorscope.training.run_folder import RunFolder  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", str(error.name)) from None
+    model = RunFolder(Path(options.model))
+    facts, recipe = model.data(), model.recipe()
     if not model.weights_file.is_file():
         raise ModelError(
             f"{model.path}: no weights yet; go on with: tumorscope train --resume {model.path}"
@@ -39,23 +76,22 @@ def run(options: argparse.Namespace) -> int:
     if options.data is None and PROTOCOLS[split].source in ("", PROTOCOLS[facts["split"]].source):
         paths = learned_from
     else:
-        paths = data_paths(options.data, split)
-    # The data that the run learned from stands beside it, so that its twins are found in the test.
+        paths = data_paths(options.data or [], split)
+    # What the run was trained on stands beside it, so that near-duplicates of it are found.
     known = {path.resolve() for path in paths}
     joined = [path for path in learned_from if path.exists() and path.resolve() not in known]
     sets = [read_set(path, progress=progress) for path in (*paths, *joined)]
     catalogue = join_sets(sets, progress=progress)
     asked = {item.source for part in sets[: len(paths)] for item in part.slices}
-    parts = make_partition(
-        catalogue.where(lambda item: item.source in asked), split, fold, model.recipe()
+    parts = partition(
+        catalogue.where(lambda item: item.source in asked),
+        split=split,
+        fold=fold,
+        validation_share=recipe.training.validation_share,
+        seed=recipe.training.seed,
     )
     own = split == facts["split"] and parts.fold == facts["fold"] and not options.tta
     name = f"{split}-{parts.fold}" if parts.fold else split
     name += "-tta" if options.tta else ""
     folder = options.out or (model.path if own else model.path / "evaluations" / name)
-    judgement = evaluate_run(model, parts, catalogue, folder, tta=options.tta, progress=progress)
-    if options.json:
-        write_json(options.json, judgement.evaluation.to_json())
-    if options.json != "-":
-        say(judgement)
-    return 0
+    return evaluate_run(model, parts, catalogue, tta=options.tta, progress=progress), folder

@@ -1,4 +1,4 @@
-"""`tumorscope info`: a run folder comes in, a summary of what was done and found goes out."""
+"""`tumorscope info`: sums up a run folder."""
 
 import argparse
 from pathlib import Path
@@ -32,7 +32,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     """Return what is known about a run; None where it has not come so far."""
     recipe, data, history = folder.recipe(), folder.data(), folder.history()
     best = max(history, key=lambda row: row["validation_accuracy"], default=None)
-    figures = folder.figures()
+    metrics = folder.metrics()
     network = recipe.network.name
     return {
         "state": _state(folder),
@@ -41,16 +41,16 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "input": f"{recipe.input.size} pixels",
         "split": data["split"],
         "fold": data["fold"] or None,
-        "learned from": sum(data["counts"]["train"].values()),
-        "chosen by": sum(data["counts"]["validation"].values()),
+        "training slices": sum(data["counts"]["train"].values()),
+        "validation slices": sum(data["counts"]["validation"].values()),
         "epochs": f"{len(history)} of {recipe.training.epochs * recipe.training.soup}",
         "best validation accuracy": best and round(best["validation_accuracy"], 4),
-        "test images": figures.get("n"),
-        "test accuracy": figures.get("accuracy"),
-        "95 % interval": figures.get("interval", {}).get("accuracy"),
-        "calibration error": figures.get("ece"),
-        "tumour called no tumour": figures.get("tumour_called_no_tumour"),
-        "test images seen before": data["test_slices_whose_group_was_learned"],
+        "test images": metrics.get("n"),
+        "test accuracy": metrics.get("accuracy"),
+        "95 % interval": metrics.get("interval", {}).get("accuracy"),
+        "calibration error": metrics.get("ece"),
+        "miss rate": metrics.get("miss_rate"),
+        "test images whose group is in training": data["test_slices_whose_group_was_learned"],
         "data fingerprint": data["fingerprint"][:16],
         "report": str(folder.report_file) if folder.report_file.is_file() else None,
     }
@@ -58,7 +58,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
 
 def _state(folder: RunFolder) -> str:
     if folder.evaluation_file.is_file():
-        return "trained and judged"
+        return "trained and evaluated"
     if folder.weights_file.is_file():
         return "trained"
     return f"stopped; go on with: tumorscope train --resume {folder.path}"

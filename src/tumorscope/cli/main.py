@@ -15,12 +15,12 @@ from tumorscope import RESEARCH_USE_ONLY, __version__
 from tumorscope.errors import MissingExtraError, TumorscopeError
 
 COMMANDS: Final = {
-    "demo": "draw phantoms, train, judge, export and predict, in three minutes",
+    "demo": "draw phantoms, train, evaluate, export and predict, in three minutes",
     "predict": "classify pictures, DICOM files and NIfTI volumes",
     "listen": "receive MR images from a PACS or a scanner, answer with reports and overlays",
     "train": "train a network from a recipe",
-    "evaluate": "judge a trained network on a test split",
-    "crossval": "train and judge on every fold, and pool the answers",
+    "evaluate": "evaluate a model, or a file of predictions, on a test split",
+    "crossval": "train and evaluate on every fold, and pool the predictions",
     "tune": "search for a better recipe on a fold's training part",
     "export": "turn a run into one checked model file",
     "audit": "find copies, leaks and shortcuts in a data set",
@@ -185,7 +185,7 @@ def _command(name: str) -> _Command:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("tumorscope"):
             raise
-        return _Missing("serve" if name == "serve" else "train", error.name)
+        return _Missing(name if name in ("serve", "evaluate") else "train", error.name)
 
 
 if __name__ == "__main__":

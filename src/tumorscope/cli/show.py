@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +17,11 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
+
+from tumorscope import RESEARCH_USE_ONLY
+
+if TYPE_CHECKING:
+    from tumorscope.evaluation import EvaluationResult
 
 T = TypeVar("T")
 
@@ -53,13 +58,22 @@ def progress(items: Iterable[T], *, total: int, label: str) -> Iterator[T]:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Return a table: the first column is text, the others are figures on the right."""
+    """Return a table: the first column is text, the others are numbers on the right."""
     result = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
     for number, column in enumerate(columns):
         result.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
         result.add_row(*row)
     return result
+
+
+def show_evaluation(result: "EvaluationResult", report: Path) -> None:
+    """Tell a person what an evaluation found, and where its report is."""
+    out = console()
+    for sentence in result.summary:
+        out.print(sentence)
+    out.print(f"report: {report}")
+    out.print(RESEARCH_USE_ONLY)
 
 
 def write_json(target: str, value: object) -> None:

@@ -13,17 +13,16 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, data_paths, overrides
-from tumorscope.cli.main import DISCLAIMER
-from tumorscope.cli.show import console, progress
+from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, overrides
+from tumorscope.cli.show import console, progress, show_evaluation
 from tumorscope.datasets.catalogue import Catalogue
+from tumorscope.datasets.locations import data_paths
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition, partition
 from tumorscope.errors import ModelError
-from tumorscope.evaluation.report import verdict
 from tumorscope.training.fit import Hardware, fit, is_first_process
 from tumorscope.training.recipe import Recipe, load_recipe
-from tumorscope.training.run_evaluation import RunEvaluation, evaluate_run
+from tumorscope.training.run_evaluation import evaluate_run
 from tumorscope.training.run_folder import Origin, RunFolder
 
 
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, then judge on the test part."""
+    """Train, then evaluate on the test part."""
     quiet_libraries()
     if options.resume:
         before = RunFolder(options.resume)
@@ -51,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         recipe = load_recipe(options.recipe, overrides(options))
         split, fold = options.split, options.fold
-        paths = data_paths(options.data, split)
+        paths = data_paths(options.data or [], split)
         folder = options.out or default_folder(recipe, split)
     catalogue = read_data(paths, progress=progress)
     parts = make_partition(catalogue, split, fold, recipe)
@@ -65,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
         if not parts.test or options.no_test:
             console().print(f"weights: {done.weights_file}")
             return 0
-        say(evaluate_run(done, parts, catalogue, done.path, progress=progress))
+        result = evaluate_run(done, parts, catalogue, progress=progress)
+        show_evaluation(result, result.save(done.path))
     return 0
 
 
@@ -114,8 +114,8 @@ def train(
     out = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not is_first_process())
     groups = len({item.group for item in (*parts.train, *parts.validation)})
     out.print(
-        f"{recipe.name}: {len(parts.train):,} slices to learn from, {len(parts.validation):,} to "
-        f"choose by, {len(parts.test):,} to be judged on; {groups:,} groups"
+        f"{recipe.name}: {len(parts.train):,} training slices, {len(parts.validation):,} "
+        f"validation, {len(parts.test):,} test; {groups:,} groups"
     )
     for reason, count in _left_out(catalogue, parts).items():
         out.print(f"{count:,} {reason}")
@@ -145,15 +145,6 @@ def _left_out(catalogue: Catalogue, parts: Partition) -> dict[str, int]:
         ),
     }
     return {reason: count for reason, count in counts.items() if count}
-
-
-def say(judgement: RunEvaluation) -> None:
-    """Tell a person what came out."""
-    out = console()
-    for sentence in verdict(judgement.evaluation):
-        out.print(sentence)
-    out.print(f"report: {judgement.report}")
-    out.print(DISCLAIMER)
 
 
 def default_folder(recipe: Recipe, split: str) -> Path:

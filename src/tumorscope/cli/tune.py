@@ -8,10 +8,11 @@ from typing import Any
 import optuna
 from rich.console import Console
 
-from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, data_paths, overrides
+from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, overrides
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
 from tumorscope.cli.show import console, progress, table, write_json
 from tumorscope.cli.train import Bars, default_folder, make_partition, quiet_libraries, resumable
+from tumorscope.datasets.locations import data_paths
 from tumorscope.datasets.sources import read_data
 from tumorscope.errors import RecipeError
 from tumorscope.training.fit import Hardware
@@ -94,7 +95,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     return Plan(
         recipe=recipe,
         space=load_search(options.search, recipe),
-        paths=tuple(data_paths(options.data, options.split)),
+        paths=tuple(data_paths(options.data or [], options.split)),
         split=options.split,
         fold=options.fold,
         trials=_TRIALS if options.trials is None else options.trials,

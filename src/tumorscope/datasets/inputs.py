@@ -1,6 +1,6 @@
 """Slices come in, the model's inputs as arrays go out; files that cannot be read are listed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,9 @@ from tumorscope.errors import DataError
 from tumorscope.images import UnreadableImageError, cut_out, find_head, prepare, read_slice
 from tumorscope.parallel import map_ordered
 from tumorscope.progress import Progress, silent
+
+Preparation = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+"""Turns a grey slice `[height, width]` into an input of a side `[S, S]`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,7 @@ def read_inputs(
     slices: Sequence[Slice],
     *,
     size: int,
+    prepared_by: Preparation = prepare,
     outlines: bool = False,
     progress: Progress = silent,
     label: str = "reading",
@@ -50,6 +54,7 @@ def read_inputs(
     Args:
         slices: What to read.
         size: Side of the model's input in pixels.
+        prepared_by: Turns a grey slice and the side into the input.
         outlines: Whether tumour outlines are read, too.
         progress: Shows how far the reading is.
         label: What the progress is called.
@@ -67,7 +72,7 @@ def read_inputs(
         try:
             picture = read_slice(item.path)
             outline = read_outline(item, picture, size) if outlines else None
-            return prepare(picture, size), outline
+            return prepared_by(picture, size), outline
         except UnreadableImageError as error:
             return str(error)
 

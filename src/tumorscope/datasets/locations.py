@@ -1,12 +1,13 @@
 """A path or nothing comes in, the folder where a data set stands goes out."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from platformdirs import user_cache_path
 
+from tumorscope.datasets.splits import PROTOCOLS
 from tumorscope.errors import DataError
 
 DATA_VARIABLE: Final = "TUMORSCOPE_DATA"
@@ -125,3 +126,28 @@ def _existing(folder: Path, said: str) -> Path:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder (named by {said})")
     return folder
+
+
+def data_paths(given: Sequence[Path], split: str) -> list[Path]:
+    """Return the data sets that a split is made from.
+
+    Args:
+        given: What `--data` named; nothing: see `find_data`.
+        split: The protocol; the set it is for is looked for in each folder named.
+
+    Raises:
+        DataError: Nothing is named and nothing was downloaded, or the set is not there.
+    """
+    source = PROTOCOLS[split].source
+    roots = list(given) or [find_data(None)]
+    if not source:
+        return roots
+    if len(roots) == 1:
+        return [find_set(find_data(roots[0]), source)]
+    for number, root in enumerate(roots):
+        try:
+            own = find_set(find_data(root), source)
+        except DataError:
+            continue
+        return [own, *roots[:number], *roots[number + 1 :]]
+    raise DataError(f"{split} needs the {source} set, which none of the --data folders holds")

@@ -1,4 +1,4 @@
-"""Probabilities and true classes come in; a temperature, or how far both agree, goes out."""
+"""Fits a temperature and a confidence threshold, and compares probabilities with accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

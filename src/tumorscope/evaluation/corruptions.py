@@ -1,4 +1,4 @@
-"""A grey slice comes in, the same slice with a fault as scans and their copies have it goes out."""
+"""Corrupts grey slices as scanners and copies do, at five severities."""
 
 import math
 from typing import Final, Literal, get_args
@@ -10,18 +10,18 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from tumorscope.images import find_head
 
-Kind = Literal["blur", "noise", "contrast", "field", "crop", "turn", "text"]
+Kind = Literal["blur", "noise", "contrast", "bias_field", "crop", "rot90", "text"]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-STRENGTHS: Final = (1, 2, 3, 4, 5)
+SEVERITIES: Final = (1, 2, 3, 4, 5)
 
 _BLUR: Final = (0.003, 0.006, 0.009, 0.012, 0.015)
 _NOISE: Final = (0.02, 0.04, 0.06, 0.08, 0.11)
 _GAMMA: Final = (1.2, 1.4, 1.6, 1.8, 2.0)
 _GAIN: Final = (1.1, 1.2, 1.3, 1.4, 1.5)
-_FIELD: Final = (1.5, 2.0, 3.0, 4.0, 6.0)
+_BIAS_FIELD: Final = (1.5, 2.0, 3.0, 4.0, 6.0)
 _CROP: Final = (0.04, 0.08, 0.12, 0.16, 0.20)
-_TURN: Final = (0.2, 0.4, 0.6, 0.8, 1.0)
+_ROT90: Final = (0.2, 0.4, 0.6, 0.8, 1.0)
 _TEXT: Final = (0.030, 0.035, 0.040, 0.045, 0.050)
 _LINES: Final = (1, 2, 2, 3, 4)
 _CORNERS: Final = (1, 2, 4, 4, 4)
@@ -29,13 +29,13 @@ _CORNERS: Final = (1, 2, 4, 4, 4)
 _LETTERS: Final = "ABCDEFGHIKLMNOPRSTUVWZ0123456789:./"
 
 
-def corrupt(grey: NDArray[np.uint8], kind: Kind, strength: int, seed: int) -> NDArray[np.uint8]:
+def corrupt(grey: NDArray[np.uint8], kind: Kind, severity: int, seed: int) -> NDArray[np.uint8]:
     """Give a slice a fault.
 
-    The seed decides direction, place and pattern, the strength how far it goes: one seed gives the
-    same fault at all strengths. Strength 5 is heavy, yet a radiologist reads past it.
+    The seed decides direction, place and pattern, the severity how far it goes: one seed gives the
+    same fault at all severities. Severity 5 is heavy, yet a radiologist reads past it.
 
-    | kind | what | at strengths 1 to 5 |
+    | kind | what | at severities 1 to 5 |
     |---|---|---|
     | `blur` | a Gaussian bell; its standard deviation as a share of the head's side | 0.003 to
       0.015 |
@@ -43,10 +43,10 @@ def corrupt(grey: NDArray[np.uint8], kind: Kind, strength: int, seed: int) -> ND
       each channel as a share of the slice's range | 0.02 to 0.11 |
     | `contrast` | a gamma, and a gain that clips at white, each of this factor or its inverse |
       gamma 1.2 to 2, gain 1.1 to 1.5 |
-    | `field` | brightness that varies smoothly (a polynomial of degree 2 in the exponent), as a
-      coil makes it; brightest place to darkest | 1.5 to 6 |
+    | `bias_field` | brightness that varies smoothly (a polynomial of degree 2 in the exponent), as
+      a coil makes it; brightest place to darkest | 1.5 to 6 |
     | `crop` | one side of the head cut off, as a share of the head | 0.04 to 0.20 |
-    | `turn` | a turn by 90, 180 or 270 degrees, which knows no half measures; the chance that a
+    | `rot90` | a turn by 90, 180 or 270 degrees, which knows no half measures; the chance that a
       slice is turned | 0.2 to 1 |
     | `text` | lines of white letters in the picture's corners; the letters' size as a share of its
       side | 0.03 to 0.05, 1 line in 1 corner to 4 lines in all |
@@ -54,21 +54,21 @@ def corrupt(grey: NDArray[np.uint8], kind: Kind, strength: int, seed: int) -> ND
     Args:
         grey: Grey values 0 to 255, uint8, shape `[height, width]`.
         kind: One of `KINDS`.
-        strength: 1 to 5.
+        severity: 1 to 5.
         seed: The same seed gives the same fault; draw another for each slice.
 
     Returns:
         Grey values 0 to 255, uint8; the same shape but where a part is cut off or it is turned.
 
     Raises:
-        ValueError: The kind or strength is unknown, or the slice is no uint8 picture.
+        ValueError: The kind or severity is unknown, or the slice is no uint8 picture.
     """
-    if kind not in KINDS or strength not in STRENGTHS:
-        raise ValueError(f"there is no corruption '{kind}' of strength {strength}")
+    if kind not in KINDS or severity not in SEVERITIES:
+        raise ValueError(f"there is no corruption '{kind}' of severity {severity}")
     if grey.ndim != 2 or grey.dtype != np.uint8 or not grey.size:
         raise ValueError(f"a slice is a uint8 array [height, width], not {grey.dtype} {grey.shape}")
     random = np.random.default_rng([seed, KINDS.index(kind)])
-    return _FAULTS[kind](grey, strength - 1, random)
+    return _FAULTS[kind](grey, severity - 1, random)
 
 
 def _blur(grey: NDArray[np.uint8], level: int, _: Generator) -> NDArray[np.uint8]:
@@ -91,13 +91,13 @@ def _contrast(grey: NDArray[np.uint8], level: int, random: Generator) -> NDArray
     return table[grey]
 
 
-def _field(grey: NDArray[np.uint8], level: int, random: Generator) -> NDArray[np.uint8]:
+def _bias_field(grey: NDArray[np.uint8], level: int, random: Generator) -> NDArray[np.uint8]:
     height, width = grey.shape
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
     a, b, c, d, e = random.standard_normal(5)
     surface = a * x + b * y + c * x * x + d * x * y + e * y * y
     rise = (surface - surface.min()) / max(np.ptp(surface), 1e-9)
-    shaded = grey * _FIELD[level] ** rise
+    shaded = grey * _BIAS_FIELD[level] ** rise
     # What stores a picture lays the range anew: the brightest tissue stays as bright.
     return _to_grey(shaded * (np.percentile(grey, 99.5) / max(np.percentile(shaded, 99.5), 1.0)))
 
@@ -115,9 +115,9 @@ def _crop(grey: NDArray[np.uint8], level: int, random: Generator) -> NDArray[np.
     return grey[rows, columns].copy()
 
 
-def _turn(grey: NDArray[np.uint8], level: int, random: Generator) -> NDArray[np.uint8]:
+def _rot90(grey: NDArray[np.uint8], level: int, random: Generator) -> NDArray[np.uint8]:
     chance, quarters = random.random(), int(random.integers(1, 4))
-    return np.rot90(grey, quarters if chance < _TURN[level] else 0).copy()
+    return np.rot90(grey, quarters if chance < _ROT90[level] else 0).copy()
 
 
 def _text(grey: NDArray[np.uint8], level: int, random: Generator) -> NDArray[np.uint8]:
@@ -143,9 +143,9 @@ _FAULTS: Final = {
     "blur": _blur,
     "noise": _noise,
     "contrast": _contrast,
-    "field": _field,
+    "bias_field": _bias_field,
     "crop": _crop,
-    "turn": _turn,
+    "rot90": _rot90,
     "text": _text,
 }
 

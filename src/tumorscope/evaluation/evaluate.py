@@ -1,263 +1,245 @@
-"""Predictions come in, an `Evaluation` goes out: every figure at three levels, with intervals."""
+"""Evaluates a model on the test part of a protocol: `tumorscope.evaluate`."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from tumorscope import RESEARCH_USE_ONLY
-from tumorscope.evaluation.intervals import Interval, bootstrap
-from tumorscope.evaluation.localisation import Localisation
-from tumorscope.evaluation.metrics import confusion_of, roc_auc, scores, tally
-from tumorscope.evaluation.predictions import Predictions
-
-FIGURES: Final = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "macro_auc",
-    "ece",
-    "brier",
-    "nll",
-    "surest_accuracy",
-    "tumour_called_no_tumour",
-    "no_tumour_called_tumour",
+from tumorscope.datasets.catalogue import Catalogue
+from tumorscope.datasets.locations import data_paths
+from tumorscope.datasets.sources import read_data
+from tumorscope.datasets.splits import Partition, folds_of, partition
+from tumorscope.errors import DataError, ModelError
+from tumorscope.evaluation.function_predictor import (
+    FunctionPredictor,
+    callable_function,
+    onnx_function,
 )
-"""The figures of a `Level`, in the order in which they are written down."""
-
-VERDICTS: Final = ("confident", "uncertain", "unsupported")
-"""What a model says of its own answers."""
-
-Fact = str | int | float
-
-_DIGITS: Final = 6
-"""Digits after the point in every figure that is written down."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassResult:
-    """How well one class is told from the rest; None where a figure has nothing to stand on.
-
-    Attributes:
-        n: Images (or slices, or patients) of the class.
-        figures: `precision`, `sensitivity`, `specificity`, `f1`, `roc_auc`.
-        interval: 95 % intervals by the same names.
-    """
-
-    n: int
-    figures: dict[str, float | None]
-    interval: dict[str, Interval | None]
+from tumorscope.evaluation.input_spec import InputSpec, read_spec
+from tumorscope.evaluation.model_predictor import ModelPredictor
+from tumorscope.evaluation.predictions import Predictions
+from tumorscope.evaluation.predictions_table import read_predictions
+from tumorscope.evaluation.predictor import LEAKED, Predictor, predict_slices, test_name
+from tumorscope.evaluation.report import Background, summarise, write_evaluation
+from tumorscope.evaluation.scoring import Evaluation, Fact, score_predictions
+from tumorscope.inference import Classifier
+from tumorscope.progress import Progress, silent
 
 
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """All figures, counting images, unique slices or patients.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EvaluationResult:
+    """What an evaluation found.
 
     Attributes:
-        n: How many there are.
-        right: How many of them were sorted right.
-        groups: How many groups they come from.
-        figures: By the names in `FIGURES`; None where a figure has nothing to stand on, such as
-            the last two when `notumor` is no class.
-        interval: 95 % intervals by the same names.
-        per_class: By class, in the order of the classes.
-        confusion: Counts, rows true, columns said.
+        evaluation: The metrics.
+        predictions: What they were computed from.
+        background: What the report tells besides.
     """
 
-    n: int
-    right: int
-    groups: int
-    figures: dict[str, float | None]
-    interval: dict[str, Interval | None]
-    per_class: dict[str, ClassResult]
-    confusion: tuple[tuple[int, ...], ...]
+    evaluation: Evaluation
+    predictions: Predictions
+    background: Background = field(default_factory=Background)
 
-    def to_json(self) -> dict[str, object]:
-        """Return plain Python types, figures rounded to six digits."""
-        return {
-            "n": self.n,
-            "groups": self.groups,
-            **self.figures,
-            "interval": _lists(self.interval),
-            "confusion": [list(row) for row in self.confusion],
-            "per_class": {
-                name: {"n": result.n, **result.figures, "interval": _lists(result.interval)}
-                for name, result in self.per_class.items()
-            },
-        }
+    def __str__(self) -> str:
+        return "\n".join(self.summary)
 
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """The result in a few sentences."""
+        return summarise(self.evaluation)
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What a set of predictions is worth.
+    def to_json(self) -> dict[str, Any]:
+        """Return what `evaluation.json` holds."""
+        return self.evaluation.to_json()
 
-    Attributes:
-        title: What was tested on what.
-        classes: In the order of the confusion matrix.
-        images: Counting images.
-        slices: Counting unique slices, each with the mean probabilities of its images.
-        patients: Counting groups, each with the mean probabilities of its slices.
-        folds: By fold, counting images: `n`, `accuracy`, `balanced_accuracy`, `macro_f1`; empty
-            when there are fewer than two folds.
-        facts: What else is to be known, in the caller's words: protocol, seeds, data fingerprint,
-            test images with a twin in training.
-        resamples: Resamples of the bootstrap.
-        seed: Its seed.
-        localisation: How heatmaps lie on outlines; None where there are none.
-        verdicts: By verdict, counting images: `n`, `share` of all, `accuracy`; empty where they
-            are not known.
-    """
+    def save(self, folder: Path | str) -> Path:
+        """Write report, JSON, CSV and plots into a folder.
 
-    title: str
-    classes: tuple[str, ...]
-    images: Level
-    slices: Level
-    patients: Level
-    folds: dict[int, dict[str, float | None]]
-    facts: dict[str, Fact]
-    resamples: int
-    seed: int
-    localisation: Localisation | None = None
-    verdicts: dict[str, dict[str, float | None]] = field(default_factory=dict)
+        Args:
+            folder: Made when missing.
 
-    def to_json(self) -> dict[str, object]:
-        """Return plain Python types for `evaluation.json`: the images' figures at the top."""
-        return {
-            "title": self.title,
-            "classes": list(self.classes),
-            **self.images.to_json(),
-            "by_slice": self.slices.to_json(),
-            "by_patient": self.patients.to_json(),
-            "by_fold": {str(fold): figures for fold, figures in self.folds.items()},
-            **({"verdicts": self.verdicts} if self.verdicts else {}),
-            "bootstrap": {"over": "groups", "resamples": self.resamples, "seed": self.seed},
-            **(
-                {"localisation": self.localisation.to_json(seed=self.seed)}
-                if self.localisation
-                else {}
-            ),
-            "facts": dict(self.facts),
-            "research_use_only": RESEARCH_USE_ONLY,
-        }
+        Returns:
+            The HTML report.
+        """
+        return write_evaluation(Path(folder), self.evaluation, self.predictions, **self.background)
 
 
 def evaluate(
-    predictions: Predictions,
+    model: Any,
     *,
-    title: str,
-    facts: Mapping[str, Fact],
-    localisation: Localisation | None = None,
-    resamples: int = 1000,
+    split: str,
+    data: Path | str | Sequence[Path | str] | None = None,
+    fold: int | None = None,
+    spec: InputSpec | None = None,
+    tta: bool = False,
     seed: int = 0,
-) -> Evaluation:
-    """Judge predictions by image, by unique slice and by patient.
+    progress: Progress = silent,
+) -> EvaluationResult:
+    """Evaluate a model on the test part of a protocol, whoever made it.
 
     Args:
-        predictions: What a model said, and what is true.
-        title: What was tested on what, for people.
-        facts: What else is to be known; passed on to the JSON and the report.
-        localisation: How heatmaps lie on outlines, passed on, too.
-        resamples: Resamples of the bootstrap over groups.
-        seed: Its seed.
+        model: One of
+            a classifier that `tumorscope.load` returned, a model file or a bundled model's name;
+            the path of another ONNX classifier, with a TOML file beside it (see `InputSpec`);
+            a PyTorch module, or a function from a batch of floats to logits `[N, classes]`;
+            the path of a CSV file of predictions;
+            a `Predictor`.
+        split: A protocol's name, as in `tumorscope evaluate --split`.
+        data: A data set, or the folder that holds the public ones; by default what the variable
+            TUMORSCOPE_DATA names, else what `tumorscope download` fetched.
+        fold: The fold that tests, of a protocol with folds. Left out: the first; of a CSV file: all
+            of them, each test image once.
+        spec: What a module or a function takes and gives.
+        tta: Test-time augmentation of a model file: the mean over three zooms.
+        seed: Of the bootstrap.
+        progress: Shows how far the reading is.
 
     Returns:
-        The evaluation; every figure is rounded to six digits.
+        The metrics with intervals, the predictions, and a report to save.
+
+    Raises:
+        DataError: The data, or the CSV file, cannot be used.
+        ModelError: The model cannot be used.
+
+    Example:
+        >>> result = evaluate("tumorscope-edge", split="kaggle-patient", fold=1)  # doctest: +SKIP
+        >>> print(result)  # doctest: +SKIP
+        >>> result.save("evaluation")  # doctest: +SKIP
     """
-    return Evaluation(
-        title=title,
-        classes=predictions.classes,
-        images=_level(predictions, resamples, seed),
-        slices=_level(predictions.by_slice(), resamples, seed),
-        patients=_level(predictions.by_patient(), resamples, seed),
-        folds=_folds(predictions),
-        facts={name: _plain_fact(value) for name, value in facts.items()},
-        resamples=resamples,
-        seed=seed,
-        localisation=localisation,
-        verdicts=_verdicts(predictions),
+    given = [data] if isinstance(data, (str, Path)) else data or []
+    table = _existing_table(model)
+    predictor = None if table else as_predictor(model, spec=spec, tta=tta)
+    catalogue = read_data(data_paths([Path(path) for path in given], split), progress=progress)
+    if table:
+        return _evaluate_table(table, catalogue, split, fold, seed)
+    assert predictor is not None
+    parts = partition(catalogue, split=split, fold=fold or 1)
+    return evaluate_predictor(predictor, parts, catalogue, seed=seed, progress=progress)
+
+
+def as_predictor(model: Any, *, spec: InputSpec | None = None, tta: bool = False) -> Predictor:
+    """Return what evaluation can ask.
+
+    Args:
+        model: See `evaluate`; no CSV file.
+        spec: What a module or a function takes and gives.
+        tta: Test-time augmentation of a model file.
+
+    Raises:
+        ModelError: It is nothing of the kind.
+    """
+    if isinstance(model, Classifier):
+        return ModelPredictor(model)
+    if isinstance(model, (str, Path)):
+        path = Path(model)
+        if (beside := path.with_suffix(".toml")).is_file() and path.suffix == ".onnx":
+            _refuse_tta(tta)
+            return FunctionPredictor(onnx_function(path), read_spec(beside), path.stem)
+        return ModelPredictor(Classifier.load(model, tta=tta))
+    _refuse_tta(tta)
+    if hasattr(model, "leaked"):
+        predictor: Predictor = model
+        return predictor
+    if callable(model):
+        title = getattr(model, "__name__", type(model).__name__)
+        return FunctionPredictor(callable_function(model), spec or InputSpec(), title)
+    raise ModelError(
+        f"a {type(model).__name__} cannot be evaluated: give a model, a path or a function"
     )
 
 
-def _level(predictions: Predictions, resamples: int, seed: int) -> Level:
-    classes = predictions.classes
-    sums = tally(predictions).sum(axis=0)
-    counted = scores(sums, classes)
-    areas = roc_auc(predictions)[0]
-    found = {**counted.overall, "macro_auc": areas.mean()}
-    overall = {name: float(found.get(name, math.nan)) for name in FIGURES}
-    per_class = {**counted.per_class, "roc_auc": areas}
-    intervals = bootstrap(predictions, resamples=resamples, seed=seed)
-    sizes = np.bincount(predictions.truth, minlength=len(classes))
-    return Level(
-        n=len(predictions),
-        right=int(np.count_nonzero(predictions.truth == predictions.said)),
-        groups=len(set(predictions.groups)),
-        figures={name: _figure(value) for name, value in overall.items()},
-        interval={name: _pair(intervals.overall.get(name)) for name in overall},
-        per_class={
-            label: ClassResult(
-                n=int(sizes[column]),
-                figures={
-                    name: _figure(float(values[column])) for name, values in per_class.items()
-                },
-                interval={name: _pair(intervals.per_class[name][column]) for name in per_class},
-            )
-            for column, label in enumerate(classes)
-        },
-        confusion=tuple(
-            tuple(int(count) for count in row) for row in confusion_of(sums, len(classes))
+def evaluate_predictor(
+    predictor: Predictor,
+    parts: Partition,
+    catalogue: Catalogue,
+    *,
+    background: Background | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> EvaluationResult:
+    """Evaluate a model on the test part of a partition.
+
+    Args:
+        predictor: The model.
+        parts: Its test part is predicted.
+        catalogue: What it was split from, and more of what the model was trained on where that is
+            at hand.
+        background: What the report tells besides.
+        seed: Of the bootstrap.
+        progress: Shows how far the reading is.
+
+    Raises:
+        DataError: There is no test part.
+        ModelError: The model does not know a class of the test part.
+    """
+    predictions, localisation, skipped = predict_slices(predictor, parts, progress=progress)
+    facts: dict[str, Fact] = {
+        "protocol": parts.protocol.name,
+        **({"fold": parts.fold} if parts.fold else {}),
+        LEAKED: predictor.leaked(parts, catalogue),
+        **predictor.facts(),
+        "data fingerprint": catalogue.fingerprint(),
+    }
+    told: Background = {
+        "protocol_text": parts.protocol.explanation,
+        "skipped": catalogue.skipped,
+        **(background or {}),
+    }
+    told["skipped"] = (*told["skipped"], *skipped)
+    return EvaluationResult(
+        evaluation=score_predictions(
+            predictions,
+            title=f"{predictor.title} on {test_name(parts)}",
+            facts=facts,
+            localisation=localisation,
+            seed=seed,
         ),
+        predictions=predictions,
+        background=told,
     )
 
 
-def _folds(predictions: Predictions) -> dict[int, dict[str, float | None]]:
-    numbers = sorted(set(predictions.folds))
-    if len(numbers) < 2:
-        return {}
-    rows, fold_of_row = tally(predictions), np.array(predictions.folds)
-    table: dict[int, dict[str, float | None]] = {}
-    for number in numbers:
-        inside = fold_of_row == number
-        overall = scores(rows[inside].sum(axis=0), predictions.classes).overall
-        names = ("accuracy", "balanced_accuracy", "macro_f1")
-        table[number] = {
-            "n": int(np.count_nonzero(inside)),
-            **{name: _figure(float(overall[name])) for name in names},
-        }
-    return table
+def _evaluate_table(
+    path: Path, catalogue: Catalogue, split: str, fold: int | None, seed: int
+) -> EvaluationResult:
+    """Evaluate a CSV file of predictions on one fold, or on all of them."""
+    numbers = folds_of(catalogue, split) if fold is None else (fold,)
+    parts = [partition(catalogue, split=split, fold=number) for number in numbers]
+    tested = [item for part in parts for item in part.test]
+    predictions = read_predictions(path, tested, folded=bool(parts[0].fold))
+    kind = "labels" if predictions.labels_only else "probabilities"
+    name = test_name(parts[0]) if len(parts) == 1 else f"{split}, {len(parts)} folds pooled"
+    return EvaluationResult(
+        evaluation=score_predictions(
+            predictions,
+            title=f"{path.stem} on {name}",
+            facts={
+                "protocol": split,
+                **({"folds": ", ".join(map(str, numbers))} if parts[0].fold else {}),
+                LEAKED: sum(part.leaked for part in parts),
+                "predictions": f"{path.name}, {kind}",
+                "trained on": "the training part of this split, on trust",
+                "data fingerprint": catalogue.fingerprint(),
+            },
+            seed=seed,
+        ),
+        predictions=predictions,
+        background={
+            "protocol_text": parts[0].protocol.explanation,
+            "skipped": catalogue.skipped,
+        },
+    )
 
 
-def _verdicts(predictions: Predictions) -> dict[str, dict[str, float | None]]:
-    said = np.array(predictions.verdicts)
-    right = predictions.truth == predictions.said
-    table: dict[str, dict[str, float | None]] = {}
-    for verdict in VERDICTS if said.size else ():
-        inside = said == verdict
-        table[verdict] = {
-            "n": int(inside.sum()),
-            "share": _figure(float(inside.mean())),
-            "accuracy": _figure(float(right[inside].mean())) if inside.any() else None,
-        }
-    return table
-
-
-def _figure(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, _DIGITS)
-
-
-def _pair(interval: Interval | None) -> Interval | None:
-    if interval is None:
+def _existing_table(model: Any) -> Path | None:
+    """Return the CSV file that is to be evaluated, if it is one."""
+    if not isinstance(model, (str, Path)) or Path(model).suffix.lower() != ".csv":
         return None
-    return round(interval[0], _DIGITS), round(interval[1], _DIGITS)
+    if not Path(model).is_file():
+        raise DataError(f"{model}: no such file of predictions; check the path")
+    return Path(model)
 
 
-def _lists(intervals: dict[str, Interval | None]) -> dict[str, list[float] | None]:
-    return {name: None if pair is None else list(pair) for name, pair in intervals.items()}
-
-
-def _plain_fact(value: Fact) -> Fact:
-    """Turn NumPy's numbers into Python's, and what JSON cannot hold into words."""
-    plain: Fact = value.item() if isinstance(value, np.generic) else value
-    return str(plain) if isinstance(plain, float) and not math.isfinite(plain) else plain
+def _refuse_tta(tta: bool) -> None:  # noqa: FBT001
+    if tta:
+        raise ModelError("test-time augmentation (tta) is of tumorscope's own model files only")

@@ -1,8 +1,8 @@
-"""Predictions come in, 95 % intervals for their figures go out: a bootstrap over groups.
+"""Estimates 95 % intervals of metrics by a bootstrap over groups.
 
 The slices of one patient are alike, so the patient (group), not the image, is drawn with
 replacement (the cluster bootstrap: Field and Welsh, J. R. Stat. Soc. B 69, 2007); the interval
-lies between the 2.5th and 97.5th percentiles of the figures of the resamples (Efron 1979).
+lies between the 2.5th and 97.5th percentiles of the metrics of the resamples (Efron 1979).
 
 Two things that the percentile bootstrap cannot do are for the reader to know: where no group holds
 a mistake it sees no spread at all, and the calibration error of a resample is on average larger
@@ -28,7 +28,7 @@ _CHUNK: Final = 100
 
 @dataclass(frozen=True)
 class Intervals:
-    """95 % intervals by the names of the figures; None where fewer than two groups bear on one.
+    """95 % intervals by the names of the metrics; None where fewer than two groups bear on one.
 
     Attributes:
         overall: As in `metrics.Scores`, and `macro_auc`.

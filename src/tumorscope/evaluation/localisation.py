@@ -1,4 +1,4 @@
-"""Heatmaps and true outlines come in, how well a network sees where the tumour is goes out."""
+"""Compares heatmaps with tumour outlines."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ class Localisation:
     dice: NDArray[np.float64]
 
     def to_json(self, *, seed: int = 0) -> dict[str, object]:
-        """Return the figures with 95 % intervals by bootstrap over groups."""
+        """Return the metrics with 95 % intervals by bootstrap over groups."""
         columns = {"peak_inside": self.peak_inside.astype(np.float64), "dice": self.dice}
         return {
             "n": len(self.names),
@@ -91,7 +91,7 @@ def localise(
     """Compare heatmaps with outlines.
 
     Args:
-        heatmaps: Of the class that the network said, shape `[N, h, w]`; one that is 0 all over
+        heatmaps: Of the predicted class, shape `[N, h, w]`; one that is 0 all over
             shows nothing.
         outlines: The tumours, 0 to 255, shape `[N, S, S]`, none of them empty.
         names: The images' names, length N.

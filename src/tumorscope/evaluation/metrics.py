@@ -1,8 +1,8 @@
-"""Predictions come in, the field's figures go out, for the whole set or for many resamples at once.
+"""Computes the metrics of predictions, of one set or of many resamples at once.
 
 Everything but the ROC AUC is a function of sums over images, so an image is turned into a row of
 summands once (`tally`), rows are added up as one likes, and `scores` reads the sums, one set or a
-thousand of them. A figure that has nothing to stand on (the sensitivity for a class that is not
+thousand of them. A metric that has nothing to stand on (the sensitivity for a class that is not
 there) is NaN.
 """
 
@@ -17,8 +17,8 @@ from tumorscope.evaluation.predictions import Predictions
 
 NO_TUMOUR: Final = "notumor"
 
-SUREST: Final = 0.9
-"""The share of the answers that `surest_accuracy` is about."""
+COVERAGE: Final = 0.9
+"""The share of the answers that `selective_accuracy` is about."""
 
 _Floats = NDArray[np.float64]
 
@@ -28,12 +28,12 @@ _EPSILON: Final = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The figures for one set of images, or for several.
+    """The metrics of one set of images, or for several.
 
     Attributes:
         overall: Arrays of shape `[...]` by name: `accuracy`, `balanced_accuracy`, `macro_f1`,
-            `ece`, `brier`, `nll`, `surest_accuracy`, and, where `notumor` is a class,
-            `tumour_called_no_tumour` and `no_tumour_called_tumour`.
+            `ece`, `brier`, `nll`, `selective_accuracy`, and, where `notumor` is a class,
+            `miss_rate` and `false_positive_rate`.
         per_class: Arrays of shape `[..., C]` by name: `precision`, `sensitivity`, `specificity`,
             `f1`.
     """
@@ -43,62 +43,63 @@ class Scores:
 
 
 def tally(predictions: Predictions) -> _Floats:
-    """Turn each image into what it adds to the sums that the figures are made of.
+    """Turn each image into what it adds to the sums that the metrics are made of.
 
     Args:
         predictions: N images in C classes.
 
     Returns:
         Shape `[N, C * C + 3 * BINS + 4]`: its cell of the confusion matrix (rows true, columns
-        said), its calibration bin (count, right, confidence), squared error, log-likelihood,
-        whether it is among the surest answers, whether among those and right.
+        predicted), its calibration bin (count, right, confidence), squared error, log-likelihood,
+        whether it is among the share `COVERAGE` with the highest
+        probabilities, whether among those and right.
     """
     count, classes = predictions.probabilities.shape
     rows = np.arange(count)
-    truth, said = predictions.truth, predictions.said
-    top = predictions.probabilities[rows, said]
+    target, predicted = predictions.target, predictions.predicted
+    top = predictions.probabilities[rows, predicted]
     confusion = np.zeros((count, classes, classes))
-    confusion[rows, truth, said] = 1
+    confusion[rows, target, predicted] = 1
     bins = np.zeros((count, BINS, 3))
-    bins[rows, bin_numbers(top)] = np.stack([np.ones(count), truth == said, top], axis=1)
-    error = ((predictions.probabilities - np.eye(classes)[truth]) ** 2).sum(axis=1)
-    surprise = -np.log(np.clip(predictions.probabilities[rows, truth], _EPSILON, 1))
-    surest = top >= np.sort(top)[int(count * (1 - SUREST) + 1e-6)]
-    columns = (error, surprise, surest, surest & (truth == said))
+    bins[rows, bin_numbers(top)] = np.stack([np.ones(count), target == predicted, top], axis=1)
+    error = ((predictions.probabilities - np.eye(classes)[target]) ** 2).sum(axis=1)
+    surprise = -np.log(np.clip(predictions.probabilities[rows, target], _EPSILON, 1))
+    covered = top >= np.sort(top)[int(count * (1 - COVERAGE) + 1e-6)]
+    columns = (error, surprise, covered, covered & (target == predicted))
     return np.concatenate(
         [confusion.reshape(count, -1), bins.reshape(count, -1), np.stack(columns, axis=1)], axis=1
     )
 
 
 def confusion_of(sums: _Floats, classes: int) -> _Floats:
-    """Return the confusion matrices, shape `[..., C, C]`, rows true, columns said."""
+    """Return the confusion matrices, shape `[..., C, C]`, rows target, columns predicted."""
     return sums[..., : classes * classes].reshape(*sums.shape[:-1], classes, classes)
 
 
 def scores(sums: _Floats, classes: tuple[str, ...]) -> Scores:
-    """Read the figures from sums of `tally` rows.
+    """Compute the metrics from sums of `tally` rows.
 
     Balanced accuracy is the mean sensitivity over the classes that are there, macro F1 the mean
-    F1 over those that are there or were said (both as in scikit-learn). ECE is the expected
+    F1 over those that are there or were predicted (both as in scikit-learn). ECE is the expected
     calibration error over `BINS` equal-width bins of the top probability (Guo et al., ICML 2017).
     The Brier score is the sum over classes of the squared errors (Brier 1950: 0 to 2).
-    `surest_accuracy` is that of the share `SUREST` of the answers with the highest probabilities
-    (and of those with as high a one).
+    `selective_accuracy` is that of the share `COVERAGE` of the answers with the highest
+    probabilities (and of those with as high a one).
 
     Args:
         sums: Sums of rows, shape `[..., K]`.
         classes: The C class names.
 
     Returns:
-        The figures; NaN where one has nothing to stand on.
+        The metrics; NaN where one has nothing to stand on.
     """
     confusion = confusion_of(sums, len(classes))
     bins = sums[..., len(classes) ** 2 : -4].reshape(*sums.shape[:-1], BINS, 3)
     total = confusion.sum(axis=(-2, -1))
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    true, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
     sensitivity = _ratio(hits, true)
-    f1 = _ratio(2 * hits, true + said)
+    f1 = _ratio(2 * hits, true + predicted)
     overall = {
         "accuracy": _ratio(hits.sum(axis=-1), total),
         "balanced_accuracy": _mean_of_defined(sensitivity),
@@ -106,18 +107,18 @@ def scores(sums: _Floats, classes: tuple[str, ...]) -> Scores:
         "ece": _ratio(np.abs(bins[..., 1] - bins[..., 2]).sum(axis=-1), total),
         "brier": _ratio(sums[..., -4], total),
         "nll": _ratio(sums[..., -3], total),
-        "surest_accuracy": _ratio(sums[..., -1], sums[..., -2]),
+        "selective_accuracy": _ratio(sums[..., -1], sums[..., -2]),
     }
     if NO_TUMOUR in classes:
         healthy = classes.index(NO_TUMOUR)
-        missed = said[..., healthy] - hits[..., healthy]
-        overall["tumour_called_no_tumour"] = _ratio(missed, total - true[..., healthy])
-        overall["no_tumour_called_tumour"] = 1 - sensitivity[..., healthy]
+        missed = predicted[..., healthy] - hits[..., healthy]
+        overall["miss_rate"] = _ratio(missed, total - true[..., healthy])
+        overall["false_positive_rate"] = 1 - sensitivity[..., healthy]
     others = total[..., None] - true
     per_class = {
-        "precision": _ratio(hits, said),
+        "precision": _ratio(hits, predicted),
         "sensitivity": sensitivity,
-        "specificity": _ratio(others - (said - hits), others),
+        "specificity": _ratio(others - (predicted - hits), others),
         "f1": f1,
     }
     return Scores(overall, per_class)
@@ -143,7 +144,7 @@ def roc_auc(predictions: Predictions, weights: _Floats | None = None) -> _Floats
         order = np.argsort(probability, kind="stable")
         starts = np.flatnonzero(np.diff(probability[order], prepend=-1.0))
         ordered = weights[:, order]
-        inside = predictions.truth[order] == column
+        inside = predictions.target[order] == column
         positive = np.add.reduceat(ordered * inside, starts, axis=1)
         negative = np.add.reduceat(ordered * ~inside, starts, axis=1)
         below = np.cumsum(negative, axis=1) - negative

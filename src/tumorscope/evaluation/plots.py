@@ -1,4 +1,4 @@
-"""Predictions, or a training history, come in; pictures go out as the bytes of PNG files."""
+"""Draws predictions and training histories as PNG files."""
 
 import io
 import math
@@ -61,7 +61,7 @@ def confusion_plot(predictions: Predictions) -> bytes:
     """
     classes = predictions.classes
     counts = np.zeros((len(classes), len(classes)), dtype=int)
-    np.add.at(counts, (predictions.truth, predictions.said), 1)
+    np.add.at(counts, (predictions.target, predictions.predicted), 1)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     figure = Figure(figsize=(1.7 + 1.2 * len(classes), 1.4 + 1.0 * len(classes)))
@@ -86,8 +86,8 @@ def confusion_plot(predictions: Predictions) -> bytes:
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="both", length=0, labelsize=10.5, colors=_INK)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("the model said", size=10.5, color=_QUIET, labelpad=8)
-    axes.set_ylabel("truth", size=10.5, color=_QUIET, labelpad=8)
+    axes.set_xlabel("predicted", size=10.5, color=_QUIET, labelpad=8)
+    axes.set_ylabel("target", size=10.5, color=_QUIET, labelpad=8)
     return _png(figure)
 
 
@@ -109,7 +109,7 @@ def roc_plot(predictions: Predictions) -> bytes:
             axes.plot([], [], color=_GRID, label=f"{plain_name(name)}: no curve")
             continue
         false_rate, true_rate, _ = roc_curve(
-            predictions.truth == column, predictions.probabilities[:, column]
+            predictions.target == column, predictions.probabilities[:, column]
         )
         style: dict[str, Any] = {
             "color": CLASS_COLOURS[name],
@@ -151,7 +151,7 @@ def reliability_plot(predictions: Predictions, bins: int = BINS) -> bytes:
     Returns:
         A PNG file.
     """
-    found = reliability(predictions.probabilities, predictions.truth, bins)
+    found = reliability(predictions.probabilities, predictions.target, bins)
     width = 1 / bins
     middles = found.edges[:-1] + width / 2
     filled = found.counts > 0
@@ -197,10 +197,10 @@ def reliability_plot(predictions: Predictions, bins: int = BINS) -> bytes:
 
 
 def mistakes_plot(predictions: Predictions, most: int = _MISTAKES_SHOWN) -> bytes:
-    """Draw the wrong answers of which the model was surest as a contact sheet.
+    """Draw the wrong answers with the highest probability as a contact sheet.
 
     Of images that show the same slice only the worst is drawn, with how many of them are wrong.
-    A tumour called no tumour has a red frame.
+    A missed tumour has a red frame.
 
     Args:
         predictions: N images; where a path is missing or cannot be read, the name alone is shown.
@@ -209,10 +209,10 @@ def mistakes_plot(predictions: Predictions, most: int = _MISTAKES_SHOWN) -> byte
     Returns:
         A PNG file.
     """
-    wrong = np.flatnonzero(predictions.truth != predictions.said)
-    surest = wrong[np.argsort(-predictions.probabilities[wrong].max(axis=1), kind="stable")]
+    wrong = np.flatnonzero(predictions.target != predictions.predicted)
+    sorted_rows = wrong[np.argsort(-predictions.probabilities[wrong].max(axis=1), kind="stable")]
     copies: dict[str, list[int]] = {}
-    for row in surest.tolist():
+    for row in sorted_rows.tolist():
         copies.setdefault(predictions.clusters[row], []).append(row)
     shown = list(copies.values())[:most]
     if not shown:
@@ -232,8 +232,8 @@ def mistakes_plot(predictions: Predictions, most: int = _MISTAKES_SHOWN) -> byte
 
 def _draw_mistake(axes: Axes, predictions: Predictions, rows: Sequence[int]) -> None:
     row = rows[0]
-    said = predictions.classes[predictions.said[row]]
-    missed = said == NO_TUMOUR
+    predicted = predictions.classes[predictions.predicted[row]]
+    missed = predicted == NO_TUMOUR
     picture = _read(predictions.paths[row]) if predictions.paths else None
     if picture is None:
         picture = np.full((8, 8), 232, dtype=np.uint8)
@@ -251,7 +251,7 @@ def _draw_mistake(axes: Axes, predictions: Predictions, rows: Sequence[int]) -> 
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(color=_ALARM if missed else _GRID, linewidth=2.5 if missed else 1)
     axes.set_title(
-        f"truth: {plain_name(predictions.labels[row])}\nsaid: {plain_name(said)}, "
+        f"target: {plain_name(predictions.labels[row])}\npredicted: {plain_name(predicted)}, "
         f"{percent(predictions.probabilities[row].max())}",
         size=8,
         color=_ALARM if missed else _INK,
@@ -316,7 +316,7 @@ def curves_plot(history: Sequence[HistoryRow]) -> bytes:
     return _png(figure)
 
 
-def search_picture(
+def search_plot(
     trials: Sequence[tuple[int, float, str]], *, monitor: str, importances: Mapping[str, float]
 ) -> bytes:
     """Draw the scores of a search's trials, the best so far, and which fields mattered.
@@ -333,7 +333,7 @@ def search_picture(
     history, shares = figure.subplots(1, 2, gridspec_kw={"width_ratios": (3, 2)})
     ended = [trial for trial in trials if math.isfinite(trial[1])]
     for state, colour, marker in (("pruned", "#aab1b9", "x"), ("done", "#56b4e9", "o")):
-        drawn = [(number, score) for number, score, said in ended if said == state]
+        drawn = [(number, score) for number, score, ended_as in ended if ended_as == state]
         if drawn:
             history.plot(*zip(*drawn, strict=True), marker, color=colour, markersize=5, label=state)
     if drawn:  # those done

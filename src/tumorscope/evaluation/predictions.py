@@ -1,4 +1,4 @@
-"""A model's answers come in, a checked table of them goes out: one row an image, as CSV on disk."""
+"""Holds a model's predictions for a set of images: one row an image, a CSV file on disk."""
 
 import csv
 import io
@@ -25,18 +25,20 @@ _OPTIONAL: Final = ("folds", "verdicts", "paths")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Predictions:
-    """What a model said about a set of images, and what is true.
+    """A model's predictions for a set of images, and their targets.
 
     Attributes:
         classes: The classes' names, in the order of the probabilities' columns.
         names: The images' names, length N.
         labels: The true classes, length N.
-        groups: Patients (or twin clusters), length N: the unit that intervals resample.
+        groups: Patients (or near-duplicate clusters), length N: the unit that intervals resample.
         clusters: Images with the same one show the same slice, length N.
         probabilities: Shape `[N, C]`, float64; every row sums to 1.
         folds: The fold in which each image was tested, length N; empty when there are no folds.
-        verdicts: What the model said of its answers, length N; empty when not known.
-        paths: The image files, length N, for pictures of mistakes; empty when not known.
+        verdicts: The verdict on each answer, length N; empty when not known.
+        paths: The image files, length N, for the plot of mistakes; empty when not known.
+        labels_only: Whether the probabilities are 0 and 1 because only labels are known, so that
+            what needs probabilities (calibration, ROC) has nothing to stand on.
 
     Raises:
         DataError: There are no images, or something in the table does not fit together.
@@ -51,10 +53,11 @@ class Predictions:
     folds: tuple[int, ...] = ()
     verdicts: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
+    labels_only: bool = False
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise DataError("there are no predictions to judge: the test part is empty")
+            raise DataError("there are no predictions to evaluate: the test part is empty")
         known = set(self.classes) & set(CLASSES)
         if len(known) != len(self.classes) or len(known) < 2:
             raise DataError(
@@ -100,12 +103,12 @@ class Predictions:
         return len(self.names)
 
     @cached_property
-    def truth(self) -> NDArray[np.intp]:
-        """The true class of each image as a column number, shape `[N]`."""
+    def target(self) -> NDArray[np.intp]:
+        """The target class of each image as a column number, shape `[N]`."""
         return np.array([self.classes.index(label) for label in self.labels])
 
     @cached_property
-    def said(self) -> NDArray[np.intp]:
+    def predicted(self) -> NDArray[np.intp]:
         """The most probable class of each image as a column number, shape `[N]`."""
         return np.asarray(self.probabilities.argmax(axis=1), dtype=np.intp)
 
@@ -116,8 +119,9 @@ class Predictions:
         probabilities: NDArray[np.floating],
         *,
         classes: Sequence[str],
-        fold: int | None = None,
+        folds: Sequence[int] = (),
         verdicts: Sequence[str] = (),
+        labels_only: bool = False,
     ) -> "Predictions":
         """Put a catalogue's slices and a model's answers together.
 
@@ -126,8 +130,9 @@ class Predictions:
                 one without a group as a group of its own cluster.
             probabilities: Shape `[N, C]`.
             classes: The names of the columns.
-            fold: The fold in which all of them were tested.
-            verdicts: What the model said of its answers, length N or 0.
+            folds: The fold in which each was tested, length N or 0.
+            verdicts: The verdict on each answer, length N or 0.
+            labels_only: Whether the probabilities are 0 and 1 because only labels are known.
 
         Returns:
             The predictions, in the order of the slices, by the names of `slice_name`.
@@ -145,9 +150,10 @@ class Predictions:
             ),
             clusters=clusters,
             probabilities=np.asarray(probabilities, dtype=np.float64),
-            folds=() if fold is None else (fold,) * len(slices),
+            folds=tuple(folds),
             verdicts=tuple(verdicts),
             paths=tuple(item.path for item in slices),
+            labels_only=labels_only,
         )
 
     def by_slice(self) -> "Predictions":
@@ -180,13 +186,15 @@ class Predictions:
         folds = ["fold"] if self.folds else []
         verdicts = ["verdict"] if self.verdicts else []
         columns = [_COLUMN + name for name in self.classes]
-        writer.writerow(["name", "label", "said", "group", "cluster", *folds, *verdicts, *columns])
+        writer.writerow(
+            ["name", "label", "predicted", "group", "cluster", *folds, *verdicts, *columns]
+        )
         for row, name in enumerate(self.names):
             writer.writerow(
                 [
                     name,
                     self.labels[row],
-                    self.classes[self.said[row]],
+                    self.classes[self.predicted[row]],
                     self.groups[row],
                     self.clusters[row],
                     *self.folds[row : row + 1],
@@ -269,6 +277,7 @@ def pool(parts: Iterable[Predictions]) -> Predictions:
         groups=tuple(group for table in tables for group in table.groups),
         clusters=tuple(cluster for table in tables for cluster in table.clusters),
         probabilities=np.concatenate([table.probabilities for table in tables]),
+        labels_only=any(table.labels_only for table in tables),
         **{
             what: tuple(value for table in tables for value in getattr(table, what))
             if all(getattr(table, what) for table in tables)
@@ -292,6 +301,7 @@ def _merge(predictions: Predictions, keys: tuple[str, ...]) -> Predictions:
     names = tuple(key for key, _ in units)
     return Predictions(
         classes=predictions.classes,
+        labels_only=predictions.labels_only,
         names=names,
         labels=tuple(label for _, label in units),
         groups=tuple(groups),

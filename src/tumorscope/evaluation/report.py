@@ -1,4 +1,4 @@
-"""An evaluation comes in; a folder with its JSON, CSV, pictures and one HTML page goes out."""
+"""Writes an evaluation as a folder: JSON, CSV, plots and one HTML page."""
 
 import base64
 import functools
@@ -12,32 +12,32 @@ import jinja2
 from tumorscope import RESEARCH_USE_ONLY
 from tumorscope.datasets.catalogue import Skipped
 from tumorscope.evaluation import plots
-from tumorscope.evaluation.evaluate import Evaluation, Fact, Level
 from tumorscope.evaluation.intervals import Interval
 from tumorscope.evaluation.localisation import Localisation
 from tumorscope.evaluation.metrics import NO_TUMOUR
 from tumorscope.evaluation.plots import HistoryRow
 from tumorscope.evaluation.predictions import Predictions
+from tumorscope.evaluation.scoring import Evaluation, Fact, Level
 from tumorscope.evaluation.wording import decimal, percent, percent_interval, plain_name
 from tumorscope.files import write_bytes, write_text
 
 _OVERALL_ROWS: Final = (
-    ("accuracy", "accuracy", "sorted right"),
+    ("accuracy", "accuracy", "predicted right"),
     ("balanced_accuracy", "balanced accuracy", "mean sensitivity of the classes"),
     ("macro_f1", "macro F1", "mean F1 of the classes"),
     ("macro_auc", "mean ROC AUC", "each class against the rest"),
-    ("tumour_called_no_tumour", "tumour called no tumour", "share of the tumours: lower is better"),
-    ("no_tumour_called_tumour", "no tumour called tumour", "share of those without"),
-    ("ece", "calibration error (ECE)", "mean gap of probability and truth: lower is better"),
+    ("miss_rate", "miss rate", "tumours predicted as no tumour: lower is better"),
+    ("false_positive_rate", "false-positive rate", "no tumour predicted as tumour"),
+    ("ece", "calibration error (ECE)", "mean gap of probability and accuracy: lower is better"),
     ("brier", "Brier score", "squared error, 0 to 2: lower is better"),
     ("nll", "negative log-likelihood", "lower is better"),
     (
-        "surest_accuracy",
-        "accuracy of the surest 90 %",
-        "of the answers with the highest probability",
+        "selective_accuracy",
+        "selective accuracy at 90 % coverage",
+        "of the 90 % with the highest probability",
     ),
 )
-"""Figure, its name for people, what it is."""
+"""Metric, its name for people, what it is."""
 
 _CLASS_COLUMNS: Final = (
     ("sensitivity", "sensitivity"),
@@ -48,11 +48,11 @@ _CLASS_COLUMNS: Final = (
 )
 
 _IN_DECIMALS: Final = frozenset(("macro_auc", "roc_auc", "ece", "brier", "nll"))
-"""Figures that the field writes as decimals; all others are shares, in per cent."""
+"""Metrics that the field writes as decimals; all others are shares, in per cent."""
 
 
 class Background(TypedDict, total=False):
-    """What the report tells besides the figures; everything may be left out.
+    """What the report tells besides the metrics; everything may be left out.
 
     Attributes:
         history: One row an epoch, for the learning curves.
@@ -76,7 +76,7 @@ def write_report(
 
     Args:
         path: The HTML file.
-        evaluation: The figures.
+        evaluation: The metrics.
         predictions: What they were made from, for the plots.
         **background: See `Background`.
     """
@@ -98,7 +98,7 @@ def write_evaluation(
 
     Args:
         folder: Made when missing.
-        evaluation: The figures.
+        evaluation: The metrics.
         predictions: What they were made from.
         **background: See `Background`.
 
@@ -111,18 +111,18 @@ def write_evaluation(
     predictions.save(folder / "predictions.csv")
     if evaluation.localisation:
         evaluation.localisation.save(folder / "localisation.csv")
-    for name, picture in drawn.items():
-        write_bytes(folder / f"{name}.png", picture)
+    for name, plot in drawn.items():
+        write_bytes(folder / f"{name}.png", plot)
     report = folder / "report.html"
     write_bytes(report, page)
     return report
 
 
-def verdict(evaluation: Evaluation) -> tuple[str, ...]:
+def summarise(evaluation: Evaluation) -> tuple[str, ...]:
     """Say in plain words what came out.
 
     Args:
-        evaluation: The figures.
+        evaluation: The metrics.
 
     Returns:
         Sentences: accuracy with its interval; by slice and patient; missed tumours, where
@@ -143,7 +143,7 @@ def verdict(evaluation: Evaluation) -> tuple[str, ...]:
 
 def _accuracy_sentence(images: Level) -> str:
     share = images.right / images.n
-    start = f"Of {images.n:,} test images {images.right:,} were sorted right: {percent(share)}"
+    start = f"Of {images.n:,} test images {images.right:,} are right: {percent(share)}"
     interval = images.interval["accuracy"]
     if interval is None:
         return f"{start}; all are of one group, so there is no interval."
@@ -163,18 +163,18 @@ def _share(level: Level) -> str:
 
 def _missed_sentence(evaluation: Evaluation) -> str:
     images = evaluation.images
-    missed = images.figures["tumour_called_no_tumour"]
+    missed = images.metrics["miss_rate"]
     if missed is None:
         return ""
     tumours = images.n - images.per_class[NO_TUMOUR].n
     if missed == 0:
-        return f"None of the {tumours:,} tumour images was called no tumour."
-    interval = images.interval["tumour_called_no_tumour"]
+        return f"None of the {tumours:,} tumour images was missed."
+    interval = images.interval["miss_rate"]
     between = f", 95 % interval {percent_interval(interval)}" if interval else ""
     count = round(missed * tumours)
     were = "was" if count == 1 else "were"
     return (
-        f"Of {tumours:,} tumour images {count:,} {were} called no tumour: "
+        f"Of {tumours:,} tumour images {count:,} {were} missed (predicted as no tumour): "
         f"{percent(missed)}{between}."
     )
 
@@ -190,13 +190,14 @@ def _localisation_sentence(localisation: Localisation | None) -> str:
 
 
 def _draw(predictions: Predictions, history: Sequence[HistoryRow] | None) -> dict[str, bytes]:
-    """Draw every picture once, by the name of its file."""
+    """Draw every plot once, by the name of its file."""
     drawn = {
         "confusion": plots.confusion_plot(predictions),
-        "roc": plots.roc_plot(predictions),
-        "reliability": plots.reliability_plot(predictions),
         "mistakes": plots.mistakes_plot(predictions),
     }
+    if not predictions.labels_only:
+        drawn["roc"] = plots.roc_plot(predictions)
+        drawn["reliability"] = plots.reliability_plot(predictions)
     if history:
         drawn["curves"] = plots.curves_plot(history)
     return drawn
@@ -213,7 +214,7 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     surroundings.filters |= {
-        "figure": _figure,
+        "metric": _metric,
         "interval": _interval,
         "percent": percent,
         "plain_name": plain_name,
@@ -226,7 +227,7 @@ def _page(evaluation: Evaluation, drawn: Mapping[str, bytes], background: Backgr
     protocol = background.get("protocol_text", "")
     text = _template().render(
         evaluation=evaluation,
-        verdict=verdict(evaluation),
+        summary=summarise(evaluation),
         research_use_only=RESEARCH_USE_ONLY,
         levels=(
             ("by image", evaluation.images),
@@ -235,10 +236,10 @@ def _page(evaluation: Evaluation, drawn: Mapping[str, bytes], background: Backgr
         ),
         # What has nothing to stand on at any level (three classes, no "no tumour") has no row.
         overall_rows=[
-            row for row in _OVERALL_ROWS if evaluation.images.figures[row[0]] is not None
+            row for row in _OVERALL_ROWS if evaluation.images.metrics[row[0]] is not None
         ],
         class_columns=_CLASS_COLUMNS,
-        pictures={
+        plots={
             name: "data:image/png;base64," + base64.b64encode(content).decode()
             for name, content in drawn.items()
         },
@@ -250,8 +251,8 @@ def _page(evaluation: Evaluation, drawn: Mapping[str, bytes], background: Backgr
     return text.encode("utf-8", "replace")
 
 
-def _figure(value: float | None, name: str) -> str:
-    """Write a figure: shares in per cent, the rest with four digits."""
+def _metric(value: float | None, name: str) -> str:
+    """Write a metric: shares in per cent, the rest with four digits."""
     if value is None:
         return "—"
     return decimal(value) if name in _IN_DECIMALS else percent(value)

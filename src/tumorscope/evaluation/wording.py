@@ -1,4 +1,4 @@
-"""Class names, shares and intervals come in, the words that people read go out."""
+"""Writes class names, shares and intervals for people."""
 
 from tumorscope.evaluation.intervals import Interval
 from tumorscope.evaluation.metrics import NO_TUMOUR
@@ -28,7 +28,7 @@ def percent_interval(interval: Interval) -> str:
 
 
 def decimal(value: float) -> str:
-    """Return a figure with four digits after the point; only 1 itself is written as 1.
+    """Return a number with four digits after the point; only 1 itself is written as 1.
 
     >>> decimal(0.98765), decimal(0.99998), decimal(1.0)
     ('0.9877', '> 0.9999', '1.0000')

@@ -203,17 +203,18 @@ class Classifier:
                 waiting, to_classify = [], 0
         yield from self.classify(waiting, keep_pictures=keep_pictures)
 
-    def probabilities(
+    def outputs(
         self, grey: NDArray[np.uint8], *, batch_size: int = 32
-    ) -> NDArray[np.float32]:
-        """Judge inputs that `tumorscope.images.prepare` made.
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return what the network computes for inputs that `tumorscope.images.prepare` made.
 
         Args:
-            grey: Grey values 0 to 255, uint8, `[N, S, S]`.
-            batch_size: Slices that the network judges at once.
+            grey: Grey values 0 to 255, uint8, `[N, S, S]`, one or more.
+            batch_size: Slices that the network classifies at once.
 
         Returns:
-            Probabilities, float32, `[N, classes]`.
+            `probabilities`, float32, `[N, classes]`, and where the model has them `heatmap`,
+            `[N, classes, h, w]`, and `ood_score`, `[N]`.
 
         Raises:
             InputError: The array has another shape or type.
@@ -225,11 +226,28 @@ class Classifier:
                 f"not {grey.dtype} of {list(grey.shape)}"
             )
         parts = [
-            self._ask(grey[start : start + batch_size])["probabilities"]
-            for start in range(0, len(grey), batch_size)
+            self._ask(grey[start : start + batch_size]) for start in range(0, len(grey), batch_size)
         ]
-        empty = np.empty((0, len(self.facts.classes)), dtype=np.float32)
-        return np.concatenate([empty, *parts])
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def probabilities(
+        self, grey: NDArray[np.uint8], *, batch_size: int = 32
+    ) -> NDArray[np.float32]:
+        """Classify inputs that `tumorscope.images.prepare` made.
+
+        Args:
+            grey: Grey values 0 to 255, uint8, `[N, S, S]`.
+            batch_size: Slices that the network classifies at once.
+
+        Returns:
+            Probabilities, float32, `[N, classes]`.
+
+        Raises:
+            InputError: The array has another shape or type.
+        """
+        if len(grey):
+            return self.outputs(grey, batch_size=batch_size)["probabilities"]
+        return np.empty((0, len(self.facts.classes)), dtype=np.float32)
 
     def read(
         self, item: Input, choice: SliceChoice | None = None, *, number: int = 0

@@ -1,178 +1,141 @@
-"""A run and the test part of a protocol come in; figures, pictures and a report go out."""
+"""Evaluates a training run, and the pooled folds of a cross-validation."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tumorscope.datasets.catalogue import Catalogue, Skipped, slice_name
-from tumorscope.datasets.inputs import Inputs, read_inputs
 from tumorscope.datasets.splits import PROTOCOLS, Partition
-from tumorscope.errors import DataError, ModelError
-from tumorscope.evaluation import Evaluation, Predictions, evaluate, write_evaluation
-from tumorscope.evaluation.localisation import Localisation, localise, pool_localisations
+from tumorscope.evaluation import EvaluationResult, Predictions, score_predictions
+from tumorscope.evaluation.evaluate import evaluate_predictor
+from tumorscope.evaluation.localisation import Localisation, pool_localisations
 from tumorscope.evaluation.predictions import pool
+from tumorscope.evaluation.predictor import LEAKED, Answers
+from tumorscope.evaluation.report import Background
+from tumorscope.evaluation.scoring import Fact
+from tumorscope.images import prepare
 from tumorscope.progress import Progress, silent
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.trained_network import TrainedNetwork, load_weights
+from tumorscope.training.trained_network import load_weights
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunEvaluation:
-    """What came out.
+class RunPredictor:
+    """A run's network at work.
 
-    Attributes:
-        evaluation: The figures.
-        predictions: What they were made from.
-        report: The page that a person reads.
+    Args:
+        run: A finished run.
+        tta: Test-time augmentation: the mean over three zooms.
+
+    Raises:
+        ModelError: The run has no weights yet.
     """
 
-    evaluation: Evaluation
-    predictions: Predictions
-    report: Path
+    def __init__(self, run: RunFolder, *, tta: bool = False) -> None:
+        self._run = run
+        self._tta = tta
+        self._trained = load_weights(run.weights_file)
+
+    @property
+    def title(self) -> str:
+        """The folder's name."""
+        return self._run.path.resolve().name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in the order of the probabilities."""
+        return self._trained.description.classes
+
+    @property
+    def input_size(self) -> int:
+        """Side of the input in pixels."""
+        return self._trained.description.input_size
+
+    def prepare(self, grey: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+        """Turn a grey slice into an input."""
+        return prepare(grey, size)
+
+    def predict(self, inputs: NDArray[np.uint8], *, heatmaps: bool = False) -> Answers:
+        """Answer inputs `[N, S, S]`."""
+        probabilities = self._trained.probabilities(inputs, tta=self._tta)
+        predicted = probabilities.argmax(axis=1)
+        return Answers(
+            probabilities=probabilities,
+            verdicts=self._trained.verdicts(inputs, probabilities),
+            heatmaps=self._trained.heatmaps(inputs, predicted) if heatmaps else None,
+        )
+
+    def facts(self) -> Mapping[str, Fact]:
+        """Return what the run says about itself."""
+        data, description = self._run.data(), self._trained.description
+        return {
+            "seed": self._run.recipe().training.seed,
+            "temperature": round(description.temperature, 4),
+            "confident from a probability of": round(description.confident, 4),
+            "training images": sum(data["counts"]["train"].values()),
+            "validation images": sum(data["counts"]["validation"].values()),
+            "left out for suspect labels": data["left_out_for_doubted_labels"],
+            "left out for patients in the test part": data["left_out_for_patients_in_test"],
+            **({"test-time augmentation": "mean of three zooms"} if self._tta else {}),
+        }
+
+    def leaked(self, partition: Partition, catalogue: Catalogue) -> Fact:
+        """Return how many test slices are of a group that the run was trained on, or in words."""
+        learned = self._run.learned()
+        groups = {item.group for item in catalogue.slices if (item.source, item.name) in learned}
+        if not groups:
+            return "not known: the training data is not at hand"
+        return sum(item.group in groups for item in partition.test)
 
 
 def evaluate_run(
     run: RunFolder,
     partition: Partition,
     catalogue: Catalogue,
-    folder: Path,
     *,
     tta: bool = False,
     progress: Progress = silent,
-) -> RunEvaluation:
-    """Judge a run's best weights on a test part.
+) -> EvaluationResult:
+    """Evaluate a run's weights on a test part.
 
     Args:
         run: A finished run.
-        partition: Its test part is judged.
-        catalogue: Holds the slices that the run learned from, as far as they are at hand; groups
+        partition: Its test part is predicted.
+        catalogue: Holds the slices that the run was trained on, as far as they are at hand; groups
             in it tell which test slices are no surprise to the network.
-        folder: Where the files of `write_evaluation` go.
-        tta: Test-time augmentation: whether each slice is judged at three zooms.
+        tta: Test-time augmentation: the mean over three zooms.
         progress: Shows how far the reading is.
-
-    Returns:
-        The figures, the predictions and the report.
 
     Raises:
         ModelError: The run has no weights yet, or does not know a class of the test part.
         DataError: There is no test part.
     """
-    if not partition.test:
-        raise DataError(f"{partition.protocol.name} has no test part: there is nothing to judge on")
-    trained = load_weights(run.weights_file)
-    classes = trained.description.classes
-    unknown = {item.label for item in partition.test} - set(classes)
-    if unknown:
-        raise ModelError(f"{run.path}: this network was not trained for '{min(unknown)}'")
-    inputs = read_inputs(
-        partition.test,
-        size=trained.description.input_size,
-        outlines=True,
-        progress=progress,
-        label="reading test",
-    )
-    probabilities = trained.probabilities(inputs.grey, tta=tta)
-    predictions = Predictions.of_slices(
-        inputs.slices,
-        probabilities,
-        classes=classes,
-        fold=partition.fold or None,
-        verdicts=trained.verdicts(inputs.grey, probabilities),
-    )
-    evaluation = evaluate(
-        predictions,
-        title=f"{run.path.resolve().name} on {test_name(partition)}",
-        facts=_facts(run, trained, partition, catalogue)
-        | ({"test-time augmentation": "mean of three zooms"} if tta else {}),
-        localisation=_localise(trained, inputs, predictions),
+    return evaluate_predictor(
+        RunPredictor(run, tta=tta),
+        partition,
+        catalogue,
+        background={
+            "history": run.history(),
+            "recipe_text": run.recipe_file.read_text(encoding="utf-8"),
+            "environment": run.environment(),
+            "skipped": _skipped(run),
+        },
         seed=run.recipe().training.seed,
-    )
-    report = write_evaluation(
-        folder, evaluation, predictions, **background(run, partition, inputs.skipped)
-    )
-    return RunEvaluation(evaluation=evaluation, predictions=predictions, report=report)
-
-
-def _localise(
-    trained: TrainedNetwork, inputs: Inputs, predictions: Predictions
-) -> Localisation | None:
-    """Compare heatmaps of what was said with the outlines of the test part, where both are."""
-    if inputs.outlines is None:
-        return None
-    rows = np.flatnonzero((inputs.outlines > 127).any(axis=(1, 2)))
-    maps = trained.heatmaps(inputs.grey[rows], predictions.said[rows])
-    if maps is None:
-        return None
-    return localise(
-        maps,
-        inputs.outlines[rows],
-        names=[predictions.names[row] for row in rows],
-        groups=[predictions.groups[row] for row in rows],
+        progress=progress,
     )
 
 
-def test_name(partition: Partition) -> str:
-    """Return what a protocol's test part is called: `kaggle-patient, fold 2`."""
-    fold = f", fold {partition.fold}" if partition.fold else ""
-    return partition.protocol.name + fold
-
-
-def background(
-    run: RunFolder, partition: Partition, skipped: Sequence[Skipped] = ()
-) -> dict[str, Any]:
-    """Return what a report about a run tells besides the figures."""
-    noted = [Skipped(item["name"], item["reason"]) for item in run.data()["skipped"]]
-    return {
-        "history": run.history(),
-        "protocol_text": partition.protocol.explanation,
-        "recipe_text": run.recipe_file.read_text(encoding="utf-8"),
-        "environment": run.environment(),
-        "skipped": (*noted, *skipped),
-    }
-
-
-def _facts(
-    run: RunFolder, trained: TrainedNetwork, partition: Partition, catalogue: Catalogue
-) -> dict[str, str | int | float]:
-    learned = run.learned()
-    groups = {item.group for item in catalogue.slices if (item.source, item.name) in learned}
-    data = run.data()
-    facts: dict[str, str | int | float] = {
-        "protocol": partition.protocol.name,
-        "fold": partition.fold,
-        "test images whose patient or twin was learned from": (
-            sum(item.group in groups for item in partition.test)
-            if groups
-            else "not known: the training data is not at hand"
-        ),
-        "seed": run.recipe().training.seed,
-        "temperature": round(trained.description.temperature, 4),
-        "confident from a probability of": round(trained.description.confident, 4),
-        "training images": sum(data["counts"]["train"].values()),
-        "validation images": sum(data["counts"]["validation"].values()),
-        "left out for doubted labels": data["left_out_for_doubted_labels"],
-        "left out for patients in the test part": data["left_out_for_patients_in_test"],
-        "data fingerprint": catalogue.fingerprint(),
-    }
-    if not partition.fold:
-        del facts["fold"]
-    return facts
-
-
-def evaluate_pooled(runs: Sequence[RunFolder], catalogue: Catalogue, folder: Path) -> RunEvaluation:
-    """Judge the pooled predictions of several folds as one test.
+def evaluate_pooled(
+    runs: Sequence[RunFolder], catalogue: Catalogue, folder: Path
+) -> EvaluationResult:
+    """Evaluate the pooled predictions of several folds as one test.
 
     Args:
-        runs: Finished and judged runs, one a fold.
-        catalogue: Holds the slices that were judged, for pictures of mistakes.
-        folder: Where the files of `write_evaluation` go.
-
-    Returns:
-        The figures, the predictions and the report.
+        runs: Finished and evaluated runs, one a fold.
+        catalogue: Holds the test slices, for the plot of mistakes.
+        folder: What the cross-validation is called after.
     """
     pooled = pool(Predictions.load(run.path / "predictions.csv") for run in runs)
     paths = {slice_name(item): item.path for item in catalogue.slices}
@@ -181,30 +144,29 @@ def evaluate_pooled(runs: Sequence[RunFolder], catalogue: Catalogue, folder: Pat
     localisation = None
     if all(table.is_file() for table in tables):
         localisation = pool_localisations(Localisation.load(table) for table in tables)
-    first = runs[0].data()
+    first, seed = runs[0].data(), runs[0].recipe().training.seed
     protocol = PROTOCOLS[first["split"]]
-    evaluation = evaluate(
+    evaluation = score_predictions(
         predictions,
         title=f"{folder.resolve().name}: {protocol.name}, {len(runs)} folds pooled",
         facts={
             "protocol": protocol.name,
             "folds": len(runs),
-            "seed": runs[0].recipe().training.seed,
-            "test images whose patient or twin was learned from": sum(
-                run.data()["test_slices_whose_group_was_learned"] for run in runs
-            ),
+            "seed": seed,
+            LEAKED: sum(run.data()["test_slices_whose_group_was_learned"] for run in runs),
             "data fingerprint": first["fingerprint"],
         },
         localisation=localisation,
-        seed=runs[0].recipe().training.seed,
+        seed=seed,
     )
-    report = write_evaluation(
-        folder,
-        evaluation,
-        predictions,
-        protocol_text=protocol.explanation,
-        recipe_text=runs[0].recipe_file.read_text(encoding="utf-8"),
-        environment=runs[0].environment(),
-        skipped=[Skipped(item["name"], item["reason"]) for item in first["skipped"]],
-    )
-    return RunEvaluation(evaluation=evaluation, predictions=predictions, report=report)
+    background: Background = {
+        "protocol_text": protocol.explanation,
+        "recipe_text": runs[0].recipe_file.read_text(encoding="utf-8"),
+        "environment": runs[0].environment(),
+        "skipped": _skipped(runs[0]),
+    }
+    return EvaluationResult(evaluation=evaluation, predictions=predictions, background=background)
+
+
+def _skipped(run: RunFolder) -> tuple[Skipped, ...]:
+    return tuple(Skipped(item["name"], item["reason"]) for item in run.data()["skipped"])

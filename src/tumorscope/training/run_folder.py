@@ -105,7 +105,7 @@ class RunFolder:
 
     @property
     def evaluation_file(self) -> Path:
-        """The figures on the test part."""
+        """The metrics on the test part."""
         return self.path / "evaluation.json"
 
     @property
@@ -130,8 +130,8 @@ class RunFolder:
         """Return what `environment.json` holds."""
         return self._read_json(self.environment_file)
 
-    def figures(self) -> dict[str, Any]:
-        """Return what `evaluation.json` holds; empty when the run was not judged yet."""
+    def metrics(self) -> dict[str, Any]:
+        """Return what `evaluation.json` holds; empty when the run was not evaluated yet."""
         return self._read_json(self.evaluation_file) if self.evaluation_file.is_file() else {}
 
     def history(self) -> list[dict[str, float]]:

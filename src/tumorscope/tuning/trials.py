@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tumorscope.evaluation.plots import search_picture
+from tumorscope.evaluation.plots import search_plot
 from tumorscope.files import write_bytes, write_text
 from tumorscope.training.recipe import Recipe, vary
 from tumorscope.tuning.search_folder import Plan, SearchFolder
@@ -162,7 +162,7 @@ def write_outcome(folder: SearchFolder, outcome: Outcome) -> None:
     write_text(folder.table_file, text.getvalue())
     write_bytes(
         folder.picture_file,
-        search_picture(
+        search_plot(
             [
                 (trial.number, math.nan if trial.score is None else trial.score, trial.state)
                 for trial in outcome.trials

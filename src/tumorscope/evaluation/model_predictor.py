@@ -1,0 +1,104 @@
+"""Evaluates a model file as `tumorscope predict` uses it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorscope.datasets.catalogue import Catalogue
+from tumorscope.datasets.splits import Partition
+from tumorscope.evaluation.predictor import Answers
+from tumorscope.evaluation.scoring import Fact
+from tumorscope.images import prepare
+from tumorscope.inference import Classifier
+
+_BATCH = 32
+
+
+class ModelPredictor:
+    """A model file at work.
+
+    Args:
+        classifier: The opened model; with its test-time augmentation where that is on.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+
+    @property
+    def title(self) -> str:
+        """Name and version."""
+        return self._classifier.facts.title
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in the order of the probabilities."""
+        return self._classifier.facts.classes
+
+    @property
+    def input_size(self) -> int:
+        """Side of the input in pixels."""
+        return self._classifier.facts.input_size
+
+    def prepare(self, grey: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+        """Turn a grey slice into an input."""
+        return prepare(grey, size)
+
+    def predict(self, inputs: NDArray[np.uint8], *, heatmaps: bool = False) -> Answers:
+        """Answer inputs `[N, S, S]`."""
+        parts = [
+            self._answer(inputs[start : start + _BATCH], heatmaps=heatmaps)
+            for start in range(0, len(inputs), _BATCH)
+        ]
+        maps = [part.heatmaps for part in parts if part.heatmaps is not None]
+        return Answers(
+            probabilities=np.concatenate([part.probabilities for part in parts]),
+            verdicts=tuple(verdict for part in parts for verdict in part.verdicts),
+            heatmaps=np.concatenate(maps) if maps else None,
+        )
+
+    def _answer(self, inputs: NDArray[np.uint8], *, heatmaps: bool) -> Answers:
+        facts = self._classifier.facts
+        outputs = self._classifier.outputs(inputs)
+        probabilities = outputs["probabilities"]
+        odd = np.zeros(len(inputs), dtype=np.bool_)
+        if facts.ood_threshold is not None and "ood_score" in outputs:
+            odd = outputs["ood_score"] > facts.ood_threshold
+        sure = probabilities.max(axis=1) >= self._classifier.confident
+        maps = None
+        if heatmaps and "heatmap" in outputs:
+            maps = outputs["heatmap"][np.arange(len(inputs)), probabilities.argmax(axis=1)]
+        return Answers(
+            probabilities=probabilities,
+            verdicts=tuple(
+                "unsupported" if refused else "confident" if high else "uncertain"
+                for refused, high in zip(odd, sure, strict=True)
+            ),
+            heatmaps=maps,
+        )
+
+    def facts(self) -> Mapping[str, Fact]:
+        """Return what the file says about itself."""
+        facts = self._classifier.facts
+        return {
+            "model": facts.title,
+            "model made": facts.created,
+            "temperature": round(facts.temperature, 4),
+            "confident from a probability of": round(self._classifier.confident, 4),
+            "trained on": str(facts.data.get("split", "not known")),
+        }
+
+    def leaked(self, partition: Partition, catalogue: Catalogue) -> Fact:
+        """Return how many test slices are of a group that the model was trained on, or in words.
+
+        A model file names the protocol and the fold that it was trained on, not the slices.
+        """
+        data, protocol = self._classifier.facts.data, partition.protocol
+        same_split = data.get("split") == protocol.name
+        if same_split and data.get("fingerprint") == catalogue.fingerprint():
+            if data.get("fold") == partition.fold:
+                return partition.leaked
+            return "most of them: the model was trained on another fold of this split"
+        if data.get("split") == "everything" and protocol.source in ("kaggle", "figshare"):
+            return "all of them: the model was trained on the whole set"
+        return "not known: the model file does not list what it was trained on"

@@ -1,0 +1,198 @@
+"""Reads predictions that anybody's program wrote: a CSV file with a row a test image."""
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorscope.classes import ANY_TUMOUR, CLASSES, class_name
+from tumorscope.datasets.catalogue import Slice, slice_name
+from tumorscope.errors import DataError
+from tumorscope.evaluation.predictions import Predictions
+
+_PREFIXES = {
+    "": "probability",
+    "probability": "probability",
+    "prob": "probability",
+    "p": "probability",
+    "score": "score",
+    "logit": "score",
+}
+"""What may stand before a class's name in a column, and what it holds then."""
+
+_LABELS = ("label", "predicted", "prediction", "class")
+"""Columns that may hold the predicted class."""
+
+
+def read_predictions(path: Path, slices: Sequence[Slice], *, folded: bool) -> Predictions:
+    """Read the predictions for the test part of a protocol.
+
+    Columns: `file`, and a probability a class (`glioma` or `probability_glioma`, …) or a score a
+    class (`score_glioma`, …: a softmax makes them probabilities) or the predicted class (`label`).
+    Classes stand in their usual spellings; a file is named as in the data set, or by the end of
+    that name as far as it is unique, or by a path that ends with it.
+
+    Args:
+        path: The CSV file.
+        slices: The test part; every one must have a row, and no other file may have one.
+        folded: Whether the slices' folds are told apart in the report.
+
+    Raises:
+        DataError: A file is missing, unknown or there twice, a class is unknown, or probabilities
+            do not sum to 1; the message says where.
+    """
+    header, rows = _rows(path)
+    columns, kind = _class_columns(path, header)
+    order = _match(path, [row["file"] for row in rows], slices)
+    ordered = [rows[number] for number in order]
+    classes = tuple(columns)
+    if kind == "label":
+        probabilities, classes = _from_labels(path, ordered, columns, slices)
+    else:
+        probabilities = np.array(
+            [[_number(path, row, columns[name]) for name in classes] for row in ordered]
+        )
+    if kind == "score":
+        powers = np.exp(probabilities - probabilities.max(axis=1, keepdims=True))
+        probabilities = powers / powers.sum(axis=1, keepdims=True)
+    unknown = {item.label for item in slices} - set(classes)
+    if unknown:
+        raise DataError(f"{path}: no column for the class '{min(unknown)}' of the test part")
+    try:
+        found = Predictions.of_slices(
+            slices,
+            probabilities,
+            classes=classes,
+            folds=tuple(item.fold for item in slices) if folded else (),
+            labels_only=kind == "label",
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return found
+
+
+def _rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            rows = [
+                {name: (value or "").strip() for name, value in row.items() if name}
+                for row in reader
+            ]
+    except (UnicodeDecodeError, csv.Error, AttributeError) as error:
+        raise DataError(f"{path}: not a CSV table in UTF-8 ({error})") from None
+    if "file" not in header:
+        raise DataError(
+            f"{path}: the table has no column 'file'; it needs 'file' and a probability a class "
+            "(glioma, meningioma, …), a score a class (score_glioma, …), or 'label'"
+        )
+    return header, rows
+
+
+def _class_columns(path: Path, header: Sequence[str]) -> tuple[dict[str, str], str]:
+    """Return the column of each class (or of the label, under ''), and what the columns hold."""
+    found: dict[str, dict[str, str]] = {"probability": {}, "score": {}}
+    for column in header:
+        prefix, _, rest = column.replace(" ", "_").replace("-", "_").partition("_")
+        names = [("", column)]
+        if prefix.lower() in _PREFIXES:
+            names.append((prefix.lower(), rest))
+        for before, name in names:
+            try:
+                label = class_name(name)
+            except DataError:
+                continue
+            kind = _PREFIXES[before]
+            if label == ANY_TUMOUR or label in found[kind]:
+                raise DataError(f"{path}: column '{column}': '{label}' is no class, or there twice")
+            found[kind][label] = column
+    for kind, columns in found.items():
+        if len(columns) > 1:
+            return columns, kind
+    for name in _LABELS:
+        if name in header:
+            return {"": name}, "label"
+    raise DataError(
+        f"{path}: the table has neither a column a class (glioma, meningioma, …) nor 'label'"
+    )
+
+
+def _match(path: Path, files: Sequence[str], slices: Sequence[Slice]) -> list[int]:
+    """Return the row of each slice."""
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for number, item in enumerate(slices):
+        by_name[PurePosixPath(item.name).name].append(number)
+    row_of: dict[int, int] = {}
+    extra: list[str] = []
+    for row, file in enumerate(files):
+        parts = PurePosixPath(file.replace("\\", "/")).parts
+        same = [
+            number
+            for number in by_name.get(parts[-1] if parts else "", ())
+            if _ends_alike(parts, PurePosixPath(slice_name(slices[number])).parts)
+        ]
+        if not same:
+            extra.append(file or f"row {row + 2}")
+        elif len(same) > 1:
+            first, second, *_ = (slices[number].name for number in same)
+            raise DataError(f"{path}: '{file}' may be {first} or {second}: give more of the path")
+        elif same[0] in row_of:
+            raise DataError(f"{path}: {slices[same[0]].name} has two rows")
+        else:
+            row_of[same[0]] = row
+    if extra:
+        more = f", nor are {len(extra) - 1:,} others" if len(extra) > 1 else ""
+        raise DataError(
+            f"{path}: '{extra[0]}' is not in the test part of {len(slices):,} images{more}: "
+            "give the rows of the test part only"
+        )
+    missing = [item.name for number, item in enumerate(slices) if number not in row_of]
+    if missing:
+        more = f" and {len(missing) - 1:,} others" if len(missing) > 1 else ""
+        raise DataError(f"{path}: no row for {missing[0]}{more} of the test part")
+    return [row_of[number] for number in range(len(slices))]
+
+
+def _ends_alike(asked: Sequence[str], name: Sequence[str]) -> bool:
+    """Tell whether one path is the end of the other; the data set's own name may be missing."""
+    shorter = min(len(asked), len(name))
+    if tuple(asked[-shorter:]) == tuple(name[-shorter:]):
+        return True
+    inside = name[1:]
+    return tuple(asked[-len(inside) :]) == tuple(inside)
+
+
+def _from_labels(
+    path: Path,
+    rows: Sequence[Mapping[str, str]],
+    columns: Mapping[str, str],
+    slices: Sequence[Slice],
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Return probabilities of 0 and 1, and the classes that are there or were predicted."""
+    labels = []
+    for row in rows:
+        try:
+            labels.append(class_name(row[columns[""]]))
+        except DataError as error:
+            raise DataError(f"{path}: {row['file']}: {error}") from None
+    used = {*labels, *(item.label for item in slices)}
+    if ANY_TUMOUR in used:
+        raise DataError(f"{path}: '{ANY_TUMOUR}' says no class; say which tumour")
+    classes = tuple(name for name in CLASSES if name in used)
+    return np.array([[float(label == name) for name in classes] for label in labels]), classes
+
+
+def _number(path: Path, row: Mapping[str, str], column: str) -> float:
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{path}: {row['file']}: {column} is '{row[column]}', not a number")
+    return value
