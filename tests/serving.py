@@ -38,10 +38,11 @@ def running(folder: Path, *words: str, token: str = "") -> Iterator[Service]:
         )
         assert process.stdout is not None
         first = process.stdout.readline()
-        assert first.startswith("http://"), log.read_text()
-        port = first.split()[0].rpartition(":")[2]
+        assert first.startswith("http"), log.read_text()
+        scheme, _, rest = first.split()[0].partition("://")
+        port = rest.rpartition(":")[2]
         try:
-            yield Service(f"http://127.0.0.1:{port}", process, log)
+            yield Service(f"{scheme}://127.0.0.1:{port}", process, log)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)

@@ -1,4 +1,4 @@
-"""`tumorscope serve`: models come in, a web page and an HTTP API on this machine go out."""
+"""`tumorscope serve`: a web page and an HTTP API on this machine."""
 
 import argparse
 import contextlib
@@ -7,8 +7,10 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -17,7 +19,9 @@ from tumorscope.errors import DataError
 from tumorscope.images.opening import quieten_libraries
 from tumorscope.inference import DEFAULT_MODEL, Classifier
 from tumorscope.serve import Limits, create_app
+from tumorscope.serve.app import LOCAL_NAMES
 from tumorscope.serve.limits import MEGABYTE
+from tumorscope.serve.protocol import LONGEST_HEADERS, HeaderDeadlineProtocol
 
 _TOKEN = "TUMORSCOPE_TOKEN"  # noqa: S105  (the variable's name)
 
@@ -43,6 +47,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"requests must bear this token (default: ${_TOKEN}, else none)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="default: one a core")
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that it answers to, behind a proxy; may be given several times",
+    )
+    parser.add_argument("--root-path", default="", metavar="PATH", help="where a proxy mounts it")
+    parser.add_argument(
+        "--proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a proxy whose X-Forwarded headers are believed",
+    )
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate: serve HTTPS")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key")
     for name, value, words in (
         ("--max-body", usual.body // MEGABYTE, "MB of a request"),
         ("--max-files", usual.files, "files of a request"),
@@ -69,20 +90,31 @@ def run(options: argparse.Namespace) -> int:
         queue=options.queue,
         seconds=options.timeout,
     )
-    app = create_app(classifiers, limits=limits, token=token, local=local, threads=options.threads)
+    hosts = (*options.allowed_host, *(LOCAL_NAMES if local else ()))
+    app = create_app(
+        classifiers,
+        limits=limits,
+        token=token,
+        hosts=hosts or None,
+        threads=options.threads,
+    )
+    tls = _tls(options.tls_cert, options.tls_key)
     with _listen(options.host, options.port) as listening:
         shown = f"[{options.host}]" if ":" in options.host else options.host
         port = listening.getsockname()[1]
-        print(f"http://{shown}:{port} ({', '.join(classifiers)}); Ctrl-C ends it")
+        scheme = "https" if tls else "http"
+        print(f"{scheme}://{shown}:{port} ({', '.join(classifiers)}); Ctrl-C ends it")
         print(DISCLAIMER, flush=True)
-        if not local and token is None:
-            print(
-                f"tumorscope: warning: anyone who reaches {options.host} can send files here, and "
-                "they travel unencrypted: set a token (--token-file), put TLS in front",
-                file=sys.stderr,
-            )
+        if not local and (token is None or not tls):
+            print(f"tumorscope: warning: {_exposed(options.host, token, tls)}", file=sys.stderr)
         config = uvicorn.Config(
             app,
+            http=HeaderDeadlineProtocol,
+            h11_max_incomplete_event_size=LONGEST_HEADERS,
+            root_path=options.root_path,
+            proxy_headers=bool(options.proxy),
+            forwarded_allow_ips=options.proxy,
+            **tls,
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -94,6 +126,36 @@ def run(options: argparse.Namespace) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
     return 0
+
+
+def _tls(certificate: Path | None, key: Path | None) -> dict[str, Any]:
+    """Return uvicorn's options for HTTPS; empty for HTTP.
+
+    Raises:
+        DataError: One of the files is missing, or they do not belong together.
+    """
+    if certificate is None and key is None:
+        return {}
+    if certificate is None or key is None:
+        raise DataError("--tls-cert and --tls-key belong together: give both")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"{certificate}, {key}: no certificate with its key ({reason})") from None
+    return {"ssl_certfile": certificate, "ssl_keyfile": key}
+
+
+def _exposed(host: str, token: str | None, tls: dict[str, Any]) -> str:
+    """Return what is risky about a service that others reach."""
+    risks, advice = [], []
+    if token is None:
+        risks.append(f"anyone who reaches {host} can send files here")
+        advice.append("set a token (--token-file)")
+    if not tls:
+        risks.append("they travel unencrypted" if risks else "files and token travel unencrypted")
+        advice.append("use --tls-cert or put TLS in front")
+    return f"{', and '.join(risks)}: {', '.join(advice)}"
 
 
 def _listen(host: str, port: int) -> socket.socket:

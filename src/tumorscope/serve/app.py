@@ -1,13 +1,13 @@
-"""Models, limits and a token come in, the web application (API and page) goes out."""
+"""The web application: the API and the page."""
 
 import asyncio
 import hmac
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -15,15 +15,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.staticfiles import StaticFiles
+from starlette.requests import ClientDisconnect
 
 from tumorscope import RESEARCH_USE_ONLY, __version__
 from tumorscope.errors import DataError
-from tumorscope.images.slices import AXES, SliceChoice
+from tumorscope.images.slices import SliceChoice
 from tumorscope.inference import Classifier
 from tumorscope.serve import schema
+from tumorscope.serve.api_docs import docs_routes
 from tumorscope.serve.limits import AdmissionControl, Limits, RefusedRequestError
 from tumorscope.serve.middleware import RequestMiddleware
+from tumorscope.serve.page_files import page_routes
 from tumorscope.serve.service import BATCH_SIZE, Service
 from tumorscope.serve.service_metrics import ServiceMetrics
 from tumorscope.serve.uploads import read_files
@@ -36,7 +38,9 @@ LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 
 _RETRY_AFTER: Final = "1"
 
-_Judge: TypeAlias = Callable[..., Awaitable[list[dict[str, Any]]]]
+R = TypeVar("R")
+
+_Classify: TypeAlias = Callable[..., Coroutine[Any, Any, list[dict[str, Any]]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,8 @@ async def asked(
         Literal["png"] | None, Query(description="Adds the slice, as the model was shown it.")
     ] = None,
     axis: Annotated[
-        str | None, Query(description=f"Cuts volumes another way: {', '.join(AXES)}.")
+        Literal["axial", "coronal", "sagittal"] | None,
+        Query(description="The plane volumes are cut in; else that of their acquisition."),
     ] = None,
     slices: Annotated[
         str | None, Query(description="Which slices of volumes: 10:20 (to 19), 7, all.")
@@ -68,7 +73,7 @@ async def asked(
     """Read the parameters.
 
     Raises:
-        RefusedRequestError: The axis or the slices cannot be understood.
+        RefusedRequestError: The slices cannot be understood.
     """
     try:
         choice = SliceChoice.parse(axis, slices)
@@ -83,7 +88,7 @@ def create_app(
     *,
     limits: Limits | None = None,
     token: str | None = None,
-    local: bool = True,
+    hosts: Collection[str] | None = LOCAL_NAMES,
     threads: int | None = None,
 ) -> FastAPI:
     """Make the application.
@@ -92,7 +97,7 @@ def create_app(
         classifiers: The models by the id that requests name; the first is the default.
         limits: What it takes on.
         token: What requests to the API must bear; None for nothing.
-        local: Whether it answers under this machine's own names only.
+        hosts: Names that it answers to; None for any.
         threads: How many threads read files; None for one a core.
     """
     admission_control = AdmissionControl(limits or Limits())
@@ -120,7 +125,7 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_middleware(RequestMiddleware, metrics=metrics, hosts=LOCAL_NAMES if local else None)
+    app.add_middleware(RequestMiddleware, metrics=metrics, hosts=hosts)
     app.add_exception_handler(RefusedRequestError, _refused)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_exception_handler(HTTPException, _http_problem)
@@ -128,21 +133,23 @@ def create_app(
     app.include_router(_operations(service, admission_control), dependencies=needs)
     app.include_router(_facts(classifiers, admission_control.limits, metrics), dependencies=needs)
     app.include_router(_health(admission_control))
-    app.mount("/", StaticFiles(directory=PAGE, html=True))
+    app.routes.extend([*page_routes(PAGE), *docs_routes()])
     return app
 
 
 def _operations(service: Service, admission_control: AdmissionControl) -> APIRouter:
     """Return what judges files."""
     router = APIRouter(prefix="/v1/classify", tags=["classify"])
+    limits = admission_control.limits
 
-    async def answer(request: Request, what: Asked, classify: _Judge) -> Response:
+    async def answer(request: Request, what: Asked, classify: _Classify) -> Response:
         with admission_control.enter() as admission:
-            files = await read_files(request, admission, admission_control.limits)
-            async with _in_time(admission_control.limits.seconds):
-                return await _json(
-                    await classify(files, model=what.model, choice=what.choice, wanted=what.wanted)
-                )
+            with admission_control.arrive():
+                files = await read_files(request, admission, limits)
+            with admission_control.work():
+                async with _in_time(limits.seconds):
+                    work = classify(files, model=what.model, choice=what.choice, wanted=what.wanted)
+                    return await _json(await _unless_gone(request, work))
 
     @router.post(
         "",
@@ -200,11 +207,13 @@ def _health(admission_control: AdmissionControl) -> APIRouter:
     """Return what tells whether the service works; anyone may ask."""
     router = APIRouter(tags=["operation"])
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> Response:
         """Tell that the process lives."""
         return PlainTextResponse("ok")
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", response_class=PlainTextResponse, responses={503: {}})
     async def readyz() -> Response:
         """Tell whether another request would be let in."""
@@ -239,6 +248,29 @@ async def _in_time(seconds: float) -> AsyncIterator[None]:
     except TimeoutError:
         reason = f"the answer took more than {seconds:g} s: send fewer slices at a time"
         raise RefusedRequestError(503, reason) from None
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, R]) -> R:
+    """Await work for a client that waits; give it up when the client leaves.
+
+    Raises:
+        ClientDisconnect: It left.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_leave(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _leave(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _json(value: list[dict[str, Any]]) -> Response:

@@ -1,7 +1,7 @@
-"""Slices of many requests come in one by one, a model judges together those that wait together."""
+"""Gathers the slices of many requests into batches for a model, a fair share for each."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias
@@ -21,7 +21,8 @@ class Batcher:
 
     The network judges many slices together faster than one by one. So while the network works on
     a batch, the next one gathers; and while further files are being read, a batch that is not full
-    waits for them a little. A slice that comes alone is judged at once.
+    waits for them a little. A slice that comes alone is judged at once. A batch takes a slice of
+    each request in turn, so a picture does not wait for all of another request's volume.
 
     Args:
         classifier: The model.
@@ -35,17 +36,17 @@ class Batcher:
         self._classifier = classifier
         self._batch_size = batch_size
         self._counted = counted
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: OrderedDict[object, deque[_Waiting]] = OrderedDict()
         self._worker: asyncio.Task[None] | None = None
         self.being_read = 0
         """Files whose slices will come soon; the service counts them."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
 
-    async def classify(self, slice_: Prepared) -> Prediction:
-        """Return the model's answer to a slice."""
+    async def classify(self, slice_: Prepared, request: object) -> Prediction:
+        """Return the model's answer to a slice of a request."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Prediction] = loop.create_future()
-        self._waiting.append((slice_, future))
+        self._waiting.setdefault(request, deque()).append((slice_, future))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await future
@@ -58,12 +59,9 @@ class Batcher:
         """Judge what waits, until nothing does."""
         loop = asyncio.get_running_loop()
         while self._waiting:
-            if self.being_read and len(self._waiting) < self._batch_size:
+            if self.being_read and sum(map(len, self._waiting.values())) < self._batch_size:
                 await asyncio.sleep(LINGER)
-            count = min(len(self._waiting), self._batch_size)
-            batch = [self._waiting.popleft() for _ in range(count)]
-            # (Requests that took too long have given up.)
-            batch = [(slice_, future) for slice_, future in batch if not future.done()]
+            batch = self._next_batch()
             if not batch:
                 continue
             self._counted(len(batch))
@@ -78,6 +76,18 @@ class Batcher:
             for (_, future), answer in zip(batch, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Take a slice of each request in turn; those that were given up count for nothing."""
+        batch: list[_Waiting] = []
+        while self._waiting and len(batch) < self._batch_size:
+            request, slices = self._waiting.popitem(last=False)
+            slice_, future = slices.popleft()
+            if slices:
+                self._waiting[request] = slices
+            if not future.done():
+                batch.append((slice_, future))
+        return batch
 
     def _run(self, slices: Sequence[Prepared]) -> list[Prediction]:
         answers = self._classifier.classify(slices)

@@ -1,10 +1,12 @@
-"""What a service accepts comes in, requests beyond it are turned away before they cost anything."""
+"""Limits of a service, and admission control that turns away what is beyond them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 MEGABYTE = 1_000_000
+
+_FULL = "the queue is full: try again soon"
 
 
 class RefusedRequestError(Exception):
@@ -30,18 +32,22 @@ class Limits:
         held: Bytes of all requests that are being worked on.
         files: Files of one request.
         queue: Requests that are being worked on or wait for it.
+        uploads: Requests that are still arriving; those hold no place in the queue.
         seconds: How long a request may take to arrive, and how long its answer may take.
+        stall: How long an upload may pause.
     """
 
     body: int = 256 * MEGABYTE
     held: int = 1024 * MEGABYTE
     files: int = 2000
     queue: int = 64
+    uploads: int = 256
     seconds: float = 60.0
+    stall: float = 10.0
 
 
 class Admission:
-    """A request's place in the queue.
+    """A request that was let in.
 
     Args:
         admission_control: Where it came in.
@@ -67,21 +73,33 @@ class Admission:
 
 
 class AdmissionControl:
-    """Counts the requests that are inside.
+    """Counts the requests that arrive and those that are at work.
+
+    A request that does not arrive whole costs nothing but memory, so it takes no place from others.
 
     Args:
         limits: How many may be.
+
+    Attributes:
+        arriving: Requests whose body is being read.
+        inside: Requests that are being worked on or wait for it.
+        held: Bytes of both.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.arriving = 0
         self.inside = 0
         self.held = 0
 
     @property
     def open(self) -> bool:
         """Whether another request is let in."""
-        return self.inside < self.limits.queue and self.held < self.limits.held
+        return (
+            self.inside < self.limits.queue
+            and self.arriving < self.limits.uploads
+            and self.held < self.limits.held
+        )
 
     @contextmanager
     def enter(self) -> Iterator[Admission]:
@@ -91,14 +109,36 @@ class AdmissionControl:
             RefusedRequestError: The queue is full.
         """
         if not self.open:
-            raise RefusedRequestError(429, "the queue is full: try again soon")
+            raise RefusedRequestError(429, _FULL)
         admission = Admission(self)
-        self.inside += 1
         try:
             yield admission
         finally:
-            self.inside -= 1
             self.held -= admission.bytes
+
+    @contextmanager
+    def arrive(self) -> Iterator[None]:
+        """Count a request while its body arrives."""
+        self.arriving += 1
+        try:
+            yield
+        finally:
+            self.arriving -= 1
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Give a request that has arrived a place in the queue.
+
+        Raises:
+            RefusedRequestError: The queue is full.
+        """
+        if self.inside >= self.limits.queue:
+            raise RefusedRequestError(429, _FULL)
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
 
 
 def too_large(limits: Limits) -> str:

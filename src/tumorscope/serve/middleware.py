@@ -1,4 +1,4 @@
-"""Requests go in, their answers come out with safe headers; each is counted and logged, nameless.
+"""Stands round the application: safe headers, foreign pages refused, requests counted and logged.
 
 No line of the log holds a file's name, a query or an error's text, which may quote a patient's
 data: only method, route, status and time, and for errors what kind and where in the code.
@@ -28,6 +28,7 @@ _HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
 }
 
 _GONE: Final = 499
@@ -66,16 +67,13 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
-                headers.setdefault("Cache-Control", "no-store")
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:
-            if self._known_host(scope):
-                await self._app(scope, receive, send_guarded)
-            else:
-                words = {"error": "this service does not go by that name"}
-                await JSONResponse(words, 421)(scope, receive, send_guarded)
+            refused = self._refusal(scope)
+            await (refused or self._app)(scope, receive, send_guarded)
         except ClientDisconnect:
             status = _GONE
         except Exception as error:  # noqa: BLE001  (the last stop; the service lives on)
@@ -89,13 +87,34 @@ class RequestMiddleware:
         self._metrics.request(route=route, method=method, status=status, seconds=seconds)
         _log.info("%s %s %d %.0f ms", method, route, status, 1000 * seconds)
 
-    def _known_host(self, scope: Scope) -> bool:
-        if self._hosts is None:
-            return True
-        try:
-            return urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname in self._hosts
-        except ValueError:
-            return False
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        """Return why a request is not let through, as an answer; None when it is."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if self._hosts is not None and _hostname(host) not in self._hosts:
+            return JSONResponse({"error": "this service does not go by that name"}, 421)
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and _is_foreign(headers, host):
+            words = "a page of another site asks: send the request from this service's own page"
+            return JSONResponse({"error": words}, 403)
+        return None
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _is_foreign(headers: Headers, host: str) -> bool:
+    """Tell whether a browser sends a request for a page that is not this service's.
+
+    Browsers say where a request comes from (Fetch Metadata and Origin); other clients say nothing.
+    """
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return True
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != host
 
 
 def _route(scope: Scope) -> str:

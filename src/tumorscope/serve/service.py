@@ -1,10 +1,12 @@
-"""Files in memory and a model's name come in, answers as JSON go out: the work behind the API."""
+"""The work behind the API: classifies files in memory for many requests at once."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from tumorscope.images.dicom import in_series_order, is_dicom
 from tumorscope.images.reading import FileInMemory
@@ -21,6 +23,15 @@ from tumorscope.serve.views import View, Wanted, describe, take_view
 R = TypeVar("R")
 
 BATCH_SIZE = 32
+
+_PICTURES: Final = (b"\xff\xd8\xff", b"\x89PNG")
+"""What JPEG and PNG files begin with."""
+
+_NUMBER_OF_FRAMES: Final = b"\x28\x00\x08\x00"
+"""The tag (0028,0008) of DICOM files that hold several frames."""
+
+_HEAD: Final = 65_536
+"""Bytes in which a DICOM file's elements before its pixels are looked for."""
 
 _Read: TypeAlias = "list[tuple[Prepared | Failure, View | None]]"
 _Answered: TypeAlias = "tuple[Prediction | Failure, dict[str, Any]]"
@@ -44,8 +55,10 @@ class Service:
     ) -> None:
         self._classifiers = dict(classifiers)
         self._metrics = metrics
-        # No more than these threads hold a decoded file at a time, however many wait.
+        # No more than these threads hold a decoded file at a time, however many wait. Volumes are
+        # decoded one after the other: a small file may hold a large one, and pictures do not wait.
         self._readers = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="reader")
+        self._volume_reader = ThreadPoolExecutor(1, thread_name_prefix="volume-reader")
         self._batchers = {
             name: Batcher(
                 classifier, batch_size=BATCH_SIZE, counted=partial(self._metrics.batch, name)
@@ -56,6 +69,7 @@ class Service:
     def close(self) -> None:
         """Let go of the threads, once all requests are answered."""
         self._readers.shutdown()
+        self._volume_reader.shutdown()
         for batcher in self._batchers.values():
             batcher.close()
 
@@ -137,31 +151,52 @@ class Service:
         wanted: Wanted,
     ) -> list[_Answered]:
         """Return the answers to all slices, as values and as JSON, in order."""
-        parts = await asyncio.gather(
-            *(self._judge_file(file, model, choice, wanted) for file in files)
-        )
-        return [answered for part in parts for answered in part]
+        request = object()
+        async with _first_error(), asyncio.TaskGroup() as group:
+            parts = [
+                group.create_task(self._classify_file(file, model, choice, wanted, request))
+                for file in files
+            ]
+        return [answered for part in parts for answered in part.result()]
 
-    async def _judge_file(
-        self, file: FileInMemory, model: str, choice: SliceChoice | None, wanted: Wanted
+    async def _classify_file(
+        self,
+        file: FileInMemory,
+        model: str,
+        choice: SliceChoice | None,
+        wanted: Wanted,
+        request: object,
     ) -> list[_Answered]:
         batcher = self._batchers[model]
         batcher.being_read += 1
+        reader = self._volume_reader if _may_be_volume(file) else self._readers
+        given_up = threading.Event()
         try:
-            read = await self._run(_read, self._classifiers[model], file, choice, wanted)
+            read = await asyncio.get_running_loop().run_in_executor(
+                reader, _read, self._classifiers[model], file, choice, wanted, given_up
+            )
         finally:
+            given_up.set()
             batcher.being_read -= 1
-        return list(
-            await asyncio.gather(*(self._judge_slice(*item, model, wanted) for item in read))
-        )
+        async with _first_error(), asyncio.TaskGroup() as group:
+            answers = [
+                group.create_task(self._classify_slice(*item, model, wanted, request))
+                for item in read
+            ]
+        return [answer.result() for answer in answers]
 
-    async def _judge_slice(
-        self, slice_: Prepared | Failure, view: View | None, model: str, wanted: Wanted
+    async def _classify_slice(
+        self,
+        slice_: Prepared | Failure,
+        view: View | None,
+        model: str,
+        wanted: Wanted,
+        request: object,
     ) -> _Answered:
         if isinstance(slice_, Failure):
             self._metrics.verdict(model, "unreadable")
             return slice_, slice_.to_json()
-        answer = await self._batchers[model].classify(slice_)
+        answer = await self._batchers[model].classify(slice_, request)
         self._metrics.verdict(model, answer.verdict)
         if view is None or not wanted.heatmap:
             return answer, describe(answer, view, wanted)
@@ -174,13 +209,36 @@ class Service:
 
 
 def _read(
-    classifier: Classifier, file: FileInMemory, choice: SliceChoice | None, wanted: Wanted
+    classifier: Classifier,
+    file: FileInMemory,
+    choice: SliceChoice | None,
+    wanted: Wanted,
+    given_up: threading.Event,
 ) -> _Read:
-    """Read a file and keep what the answers need."""
-    return [
-        (item, None) if isinstance(item, Failure) else take_view(item, wanted)
-        for item in classifier.read(file, choice)
-    ]
+    """Read a file and keep what the answers need; nothing more once the request is given up."""
+    read: _Read = []
+    for item in classifier.read(file, choice):
+        if given_up.is_set():
+            break
+        read.append((item, None) if isinstance(item, Failure) else take_view(item, wanted))
+    return read
+
+
+def _may_be_volume(file: FileInMemory) -> bool:
+    """Tell whether a file may hold many slices, by what stands at its beginning."""
+    head = bytes(file.content[:_HEAD])
+    if head.startswith(_PICTURES):
+        return False
+    return not is_dicom(file) or _NUMBER_OF_FRAMES in head
+
+
+@asynccontextmanager
+async def _first_error() -> AsyncIterator[None]:
+    """Raise the first of the errors of a group of tasks by itself."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
 
 
 def _along_the_body(files: Sequence[FileInMemory]) -> list[FileInMemory]:

@@ -1,4 +1,4 @@
-"""A multipart request comes in, its files go out, in memory; nothing is written to a disk."""
+"""Reads the files of a multipart request into memory; nothing is written to a disk."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -36,7 +36,7 @@ async def read_files(request: Request, admission: Admission, limits: Limits) -> 
         raise RefusedRequestError(413, too_large(limits))
     parser = _Parser(
         request.headers,
-        _counted(request, admission),
+        _counted(request, admission, limits.stall),
         max_files=limits.files,
         max_fields=_OTHER_FIELDS,
     )
@@ -79,7 +79,17 @@ class _Parser(MultiPartParser):
         self.ended = True
 
 
-async def _counted(request: Request, admission: Admission) -> AsyncGenerator[bytes, None]:
-    async for chunk in request.stream():
+async def _counted(
+    request: Request, admission: Admission, stall: float
+) -> AsyncGenerator[bytes, None]:
+    stream = request.stream()
+    while True:
+        try:
+            chunk = await asyncio.wait_for(anext(stream), stall)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            reason = f"nothing of the request arrived for {stall:g} s"
+            raise RefusedRequestError(408, reason) from None
         admission.take(len(chunk))
         yield chunk

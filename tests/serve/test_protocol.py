@@ -1,0 +1,220 @@
+"""What unfriendly and absent clients do to a service: nothing that others would notice."""
+
+import asyncio
+import contextlib
+import gzip
+import re
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx2 as httpx
+import nibabel
+import numpy as np
+import pytest
+import trustme
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from serving import Service, running
+from small_model import write_model
+from tumorscope.cli.main import main
+from tumorscope.inference import Classifier
+from tumorscope.phantoms.drawing import draw_phantom
+from tumorscope.serve import Limits, create_app, protocol
+
+START = (
+    b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: multipart/form-data; boundary=mark\r\nContent-Length: 9999\r\n\r\n"
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "m.onnx")
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "a.png"
+    image = draw_phantom("glioma", plane="axial", patient_seed=1, slice_number=2).image
+    Image.fromarray(image).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def service(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    words = ("--model", str(model), "--queue", "8")
+    with running(tmp_path_factory.mktemp("service"), *words) as service:
+        yield service
+
+
+@pytest.fixture
+def client(model: Path) -> Iterator[TestClient]:
+    app = create_app({"small": Classifier.load(model, threads=1)})
+    with TestClient(app, base_url="http://localhost:8000") as client:
+        yield client
+
+
+def connect(service: Service) -> socket.socket:
+    port = int(service.address.rpartition(":")[2])
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def post(service: Service, path: Path) -> httpx.Response:
+    with path.open("rb") as file:
+        return httpx.post(f"{service.address}/v1/classify", files={"files": file}, timeout=60)
+
+
+def test_headers_without_an_end_are_refused_at_once(service: Service, picture: Path) -> None:
+    with connect(service) as endless:
+        endless.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                endless.sendall(b"a" * 65536)
+        began = time.monotonic()
+        assert post(service, picture).status_code == 200
+        assert time.monotonic() - began < 5
+        with contextlib.suppress(ConnectionError):
+            assert endless.recv(12) in (b"HTTP/1.1 400", b"")
+
+
+def test_connections_that_send_no_whole_headers_are_closed(model: Path, tmp_path: Path) -> None:
+    with running(tmp_path, "--model", str(model)) as service, connect(service) as half:
+        half.sendall(b"GET /healthz HTTP/1.1\r\nHost: loc")
+        half.settimeout(protocol.HEADER_SECONDS + 5)
+        assert half.recv(1) == b""
+        assert httpx.get(f"{service.address}/healthz").text == "ok"
+
+
+def test_half_open_uploads_take_no_place_from_others(service: Service, picture: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            half = stack.enter_context(connect(service))
+            half.sendall(START + b"--mark\r\n")
+        time.sleep(0.2)
+        assert httpx.get(f"{service.address}/readyz").text == "ready"
+        assert post(service, picture).status_code == 200
+
+
+def test_an_upload_that_stalls_is_given_up(model: Path) -> None:
+    limits = Limits(stall=0.2)
+    app = create_app({"small": Classifier.load(model, threads=1)}, limits=limits, hosts=None)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"--mark\r\n"
+        await asyncio.sleep(10)
+        yield b"too late"
+
+    async def upload() -> httpx.Response:
+        kind = {"Content-Type": "multipart/form-data; boundary=mark"}
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.post("/v1/classify", content=body(), headers=kind)
+
+    response = asyncio.run(upload())
+    assert (response.status_code, "0.2 s" in response.json()["error"]) == (408, True)
+
+
+def test_work_for_clients_that_left_is_given_up(service: Service, picture: Path) -> None:
+    """Twenty large volumes whose senders are gone do not keep a picture waiting."""
+    random = np.random.default_rng(0)
+    part = random.integers(0, 200, (64, 64, 8), dtype=np.int16)
+    volume = np.tile(part, (4, 4, 40))
+    packed = gzip.compress(nibabel.Nifti1Image(volume, np.eye(4)).to_bytes(), compresslevel=1)
+    form = b'--mark\r\nContent-Disposition: form-data; name="files"; filename="v.nii.gz"\r\n\r\n'
+    form += packed + b"\r\n--mark--\r\n"
+    start = START.replace(b"9999", str(len(form)).encode())
+    for _ in range(20):
+        with connect(service) as gone, contextlib.suppress(ConnectionError):
+            gone.sendall(start + form)
+    began = time.monotonic()
+    assert post(service, picture).status_code == 200
+    assert time.monotonic() - began < 10
+
+
+def test_head_and_wrong_methods(client: TestClient) -> None:
+    for path in ("/healthz", "/readyz", "/"):
+        response = client.head(path)
+        assert (response.status_code, response.content) == (200, b"")
+    for path, allowed in (("/v1/classify", {"POST"}), ("/v1/model", {"GET"}), ("/", {"GET"})):
+        response = client.request("DELETE", path)
+        assert response.status_code == 405
+        assert allowed <= set(response.headers["Allow"].split(", "))
+    assert client.get("/v1/classify").status_code == 405
+
+
+def test_requests_for_pages_of_other_sites_are_refused(client: TestClient, picture: Path) -> None:
+    files = {"files": picture.read_bytes()}
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        assert client.post("/v1/classify", files=files, headers=headers).status_code == 403
+    own = {"Origin": "http://localhost:8000", "Sec-Fetch-Site": "same-origin"}
+    assert client.post("/v1/classify", files=files, headers=own).status_code == 200
+
+
+def test_the_api_is_described_without_another_host(client: TestClient) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert "http" not in page.text.replace("<!doctype html>", "")
+    for name in re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text):
+        assert client.get(f"/{name}").status_code == 200
+    operation = client.get("/openapi.json").json()["paths"]["/v1/classify"]["post"]
+    axis = next(item for item in operation["parameters"] if item["name"] == "axis")
+    assert {"axial", "coronal", "sagittal"} <= set(axis["schema"]["anyOf"][0]["enum"])
+
+
+def test_the_pages_files_are_compressed_and_kept(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["Cache-Control"] == "no-cache"
+    (script,) = re.findall(r'src="(assets/[0-9a-f]{16}/main\.js)"', page.text)
+    folder = script.rpartition("/")[0]
+    viewer = client.get(f"/{folder}/vendor/niivue/niivue.umd.js")
+    assert viewer.headers["Content-Encoding"] == "gzip"
+    assert "immutable" in viewer.headers["Cache-Control"]
+    assert int(viewer.headers["Content-Length"]) < 0.5 * len(viewer.content)
+    again = client.get("/", headers={"If-None-Match": page.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    plain = client.get(f"/{script}", headers={"Accept-Encoding": "identity"})
+    assert "Content-Encoding" not in plain.headers
+    assert client.get("/assets/0000000000000000/main.js").status_code == 404
+
+
+def test_other_names_are_answered_where_allowed(model: Path, tmp_path: Path) -> None:
+    words = ("--model", str(model), "--allowed-host", "brain.example", "--root-path", "/brain")
+    with running(tmp_path, *words) as service:
+        for host, status in (("brain.example", 200), ("localhost", 200), ("evil.example", 421)):
+            answer = httpx.get(f"{service.address}/healthz", headers={"Host": host})
+            assert answer.status_code == status
+        servers = httpx.get(f"{service.address}/openapi.json").json()["servers"]
+        assert servers == [{"url": "/brain"}]
+
+
+def write_certificate(folder: Path) -> tuple[Path, Path, Path]:
+    """Write a certificate, its key, and the authority's certificate."""
+    authority = trustme.CA()
+    own = authority.issue_cert("localhost", "127.0.0.1")
+    paths = folder / "cert.pem", folder / "key.pem", folder / "ca.pem"
+    own.cert_chain_pems[0].write_to_path(paths[0])
+    own.private_key_pem.write_to_path(paths[1])
+    authority.cert_pem.write_to_path(paths[2])
+    return paths
+
+
+def test_https(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certificate, key, authority = write_certificate(tmp_path)
+    words = ("--model", str(model), "--tls-cert", str(certificate), "--tls-key", str(key))
+    with running(tmp_path, *words) as service:
+        assert service.address.startswith("https://")
+        trusted = ssl.create_default_context(cafile=str(authority))
+        assert httpx.get(f"{service.address}/healthz", verify=trusted).text == "ok"
+    assert main(["serve", *words[:4]]) == 2
+    assert "belong together" in capsys.readouterr().err
+    assert main(["serve", *words[:4], "--tls-key", str(certificate)]) == 2
+    assert "no certificate with its key" in capsys.readouterr().err
