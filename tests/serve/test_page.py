@@ -162,7 +162,8 @@ def test_overlay_is_drawn_and_follows_its_controls(page: Any, scans: Path) -> No
 def test_outline_stands_where_the_heat_is_half(page: Any) -> None:
     path = page.evaluate(
         """async () => {
-            const { outline } = await import(document.scripts[0].src.replace("main.js", "pictures.js"));
+            const address = document.scripts[0].src.replace("main.js", "pictures.js");
+            const { outline } = await import(address);
             const [width, height] = [40, 30];
             const levels = new Uint8Array(width * height);
             for (let y = 0; y < height; y += 1) for (let x = 0; x < width; x += 1)
@@ -280,7 +281,8 @@ def test_stack_of_slices_is_a_nifti_volume_in_its_place(page: Any) -> None:
     """What the page builds for NiiVue, nibabel reads at the same mm as the series says."""
     text = page.evaluate(
         """async () => {
-            const { niftiOf, stackOf } = await import(document.scripts[0].src.replace("main.js", "nifti.js"));
+            const address = document.scripts[0].src.replace("main.js", "nifti.js");
+            const { niftiOf, stackOf } = await import(address);
             const slice = (z) => ({ picture: "x",
                 affine: [[-2, 0, 0, 40], [0, -2, 0, 30], [0, 0, 5, z], [0, 0, 0, 1]] });
             const stack = stackOf([slice(-10), slice(-5), slice(5)]);
