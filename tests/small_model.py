@@ -40,6 +40,7 @@ def write_model(
     heatmap: bool = True,
     text: str | None = None,
     sharpness: float = 1.0,
+    ood_score: float | None = None,
     **changes: Any,
 ) -> Path:
     """Write a network of one convolution: smooth in its input, different for each picture.
@@ -49,7 +50,8 @@ def write_model(
         batch: A fixed batch size, or the name of a free one.
         heatmap: Whether it gives class maps.
         text: The metadata as text, where they are to be damaged; "" leaves them out.
-        sharpness: The larger, the surer the network is.
+        sharpness: The larger, the surer the network is; NaN gives NaN probabilities.
+        ood_score: What the network gives for every picture; None where it has no score.
         changes: Entries of the metadata that differ from the usual.
     """
     facts = metadata(**changes)
@@ -66,6 +68,16 @@ def write_model(
         helper.make_node("Flatten", ["pooled"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
+    values = [numpy_helper.from_array(kernel, "kernel")]
+    if ood_score is not None:
+        outputs["ood_score"] = ["N"]
+        values.append(numpy_helper.from_array(np.float32(ood_score), "score"))
+        values.append(numpy_helper.from_array(np.float32(0), "zero"))
+        nodes += [
+            helper.make_node("ReduceMean", ["grey"], ["mean"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+            helper.make_node("Add", ["nothing", "score"], ["ood_score"]),
+        ]
     graph = helper.make_graph(
         nodes,
         "small",
@@ -74,7 +86,7 @@ def write_model(
             helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, *shape[1:]])
             for name, shape in outputs.items()
         ],
-        [numpy_helper.from_array(kernel, "kernel")],
+        values,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     text = json.dumps(facts) if text is None else text

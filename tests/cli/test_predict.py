@@ -114,6 +114,30 @@ def test_lines_of_json_are_the_same_answers(
         assert line.get("error") == other.get("error")
 
 
+def no_constant(name: str) -> None:
+    raise AssertionError(f"{name} is no JSON")
+
+
+@pytest.mark.parametrize("words", [[], ["--series"], ["--tta"]])
+def test_a_model_that_gives_no_numbers_gives_no_answer(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    model = str(write_model(tmp_path / "nan.onnx", sharpness=float("nan")))
+    words = [str(scans / "b" / "1.png"), str(scans / "v.nii.gz"), "--model", model, *words]
+    assert main(["predict", *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=no_constant)
+    assert len(found) == (2 if "--series" in words else 6)
+    for answer in found:
+        assert (answer["verdict"], answer["label"], answer["probabilities"]) == (
+            "unsupported",
+            None,
+            None,
+        )
+        assert "NaN" in answer["reason"]
+    assert main(["predict", *words]) == 0
+    assert "NaN" in capsys.readouterr().out
+
+
 def test_csv(scans: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(scans), "--model", model, "--csv"]) == 1
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

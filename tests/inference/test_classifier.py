@@ -1,5 +1,7 @@
 """Answers are those of the network, in order, with failures in their place."""
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tumorscope.images import prepare, read_slice
 from tumorscope.images.slices import SliceChoice
 from tumorscope.images.zooms import zoomed
 from tumorscope.inference import Classifier, Failure, InputError, Prediction
+from tumorscope.inference.decision import NOT_FINITE
 from tumorscope.phantoms.drawing import draw_phantom
 
 
@@ -58,9 +61,13 @@ def by_hand(model: Path, grey: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray
 def test_answers_are_those_of_the_network(
     folder: Path, model: Path, classifier: Classifier
 ) -> None:
-    for answer in classifier.predict(folder):
-        if isinstance(answer, Failure) or answer.label is None:
-            continue
+    answers = [
+        answer
+        for answer in classifier.predict(folder)
+        if isinstance(answer, Prediction) and answer.label is not None
+    ]
+    assert len(answers) == 6
+    for answer in answers:
         probabilities, maps = by_hand(model, prepare(read_slice(answer.path), SIDE))
         assert list(answer.probabilities) == list(CLASSES)
         assert list(answer.probabilities.values()) == pytest.approx(probabilities, abs=1e-5)
@@ -98,10 +105,14 @@ def test_order_is_kept_and_failures_stand_in_their_place(
 def test_fixed_batch_gives_the_same_answers(folder: Path, tmp_path: Path) -> None:
     fixed = Classifier.load(write_model(tmp_path / "f.onnx", sharpness=3, batch=4))
     free = Classifier.load(write_model(tmp_path / "g.onnx", sharpness=3))
+    compared = 0
     for first, second in zip(fixed.predict(folder), free.predict(folder), strict=True):
+        assert type(first) is type(second)
         if isinstance(first, Prediction) and isinstance(second, Prediction):
             assert first.label == second.label
             assert first.probability == pytest.approx(second.probability, abs=1e-5)
+            compared += 1
+    assert compared == 7
 
 
 def test_model_without_maps(folder: Path, tmp_path: Path) -> None:
@@ -169,6 +180,30 @@ def test_verdict_follows_the_threshold(folder: Path, model: Path) -> None:
         if answer.reason:
             assert f"({100 * first:.0f} %)" in answer.reason
             assert f"({100 * second:.0f} %)" in answer.reason
+
+
+@pytest.mark.parametrize("options", [{}, {"tta": True}])
+@pytest.mark.parametrize(
+    "broken", [{"sharpness": math.nan}, {"ood_score": math.nan}, {"ood_score": math.inf}]
+)
+def test_outputs_that_are_no_numbers_are_no_answer(
+    folder: Path, tmp_path: Path, broken: dict[str, float], options: dict[str, bool]
+) -> None:
+    classifier = Classifier.load(write_model(tmp_path / "m.onnx", **broken), **options)
+    (answer,) = classifier.predict(folder / "0.png")
+    assert isinstance(answer, Prediction)
+    assert (answer.verdict, answer.label, answer.heatmap) == ("unsupported", None, None)
+    assert answer.reason == NOT_FINITE
+    json.dumps(answer.to_json(), allow_nan=False)
+
+
+def test_ood_scores_above_the_threshold_are_unsupported(folder: Path, tmp_path: Path) -> None:
+    thresholds = {"confident": 0.2, "ood_threshold": 2.0}
+    for score, verdict in ((2.5, "unsupported"), (1.5, "confident")):
+        path = write_model(tmp_path / "m.onnx", ood_score=score, thresholds=thresholds)
+        (answer,) = Classifier.load(path).predict(folder / "0.png")
+        assert isinstance(answer, Prediction)
+        assert answer.verdict == verdict
 
 
 def test_three_zooms_answer_with_their_mean(folder: Path, model: Path) -> None:

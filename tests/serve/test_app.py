@@ -5,6 +5,7 @@ import base64
 import gzip
 import io
 import json
+import math
 import re
 import signal
 import socket
@@ -112,6 +113,18 @@ def untimed(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
             rest["probability"] = round(rest["probability"], 3)
         result.append(rest)
     return result
+
+
+def test_a_model_that_gives_no_numbers_gives_no_answer(folder: Path, tmp_path: Path) -> None:
+    broken = Classifier.load(write_model(tmp_path / "nan.onnx", sharpness=math.nan), threads=1)
+    files = upload(folder / "1.png", folder / "v.nii.gz")
+    with TestClient(create_app({"broken": broken}, local=False)) as client:
+        for path in ("/v1/classify?heatmap=png", "/v1/classify/volume"):
+            response = client.post(path, files=files)
+            assert response.status_code == 200
+            for answer in response.json():
+                assert (answer["verdict"], answer["label"]) == ("unsupported", None)
+                assert "NaN" in answer["reason"]
 
 
 def test_answers_are_those_of_predict(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tumorscope.networks.litenet import LiteNet
 from tumorscope.networks.pooled import MappedNetwork
-from tumorscope.training.trained_network import TrainedNetwork
+from tumorscope.training.trained_network import Calibration, TrainedNetwork
 
 INPUT_NAME = "grey"
 OUTPUT_NAMES = ("probabilities", "logits", "heatmap", "ood_score")
@@ -23,9 +23,8 @@ OUTPUT_NAMES = ("probabilities", "logits", "heatmap", "ood_score")
 class ServedNetwork(nn.Module):
     """Grey values `[N, 1, S, S]` (0 to 255, float32) come in; a tuple goes out.
 
-    The tuple holds probabilities `[N, C]`, logits `[N, C]` divided by the calibration temperature
-    (Guo et al. 2017, https://arxiv.org/abs/1706.04599) with the price of a missed tumour taken off
-    "no tumour", and class maps `[N, C, h, w]`: the last
+    The tuple holds probabilities `[N, C]`, logits `[N, C]` as `Calibration` leaves them, and class
+    maps `[N, C, h, w]`: the last
     linear layer applied at every place of the last feature maps (Zhou et al. 2016,
     https://arxiv.org/abs/1512.04150), or the network's own tumour map. A network whose head is
     anything but a linear layer over mean feature maps has no class maps, and the tuple two
@@ -41,10 +40,7 @@ class ServedNetwork(nn.Module):
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         _use_plain_swish(network)
         self.input_size = trained.description.input_size
-        self.scale = 1.0 / trained.description.temperature
-        self.offsets: Tensor | None
-        offsets = torch.tensor([trained.description.offsets])
-        self.register_buffer("offsets", offsets if offsets.any() else None, persistent=False)
+        self.calibration = Calibration(trained.description)
         self.network = network
         self.head = (
             None if isinstance(network, MappedNetwork) else _find_head(network, self.example())
@@ -66,9 +62,8 @@ class ServedNetwork(nn.Module):
     def forward(self, grey: Tensor) -> tuple[Tensor, ...]:
         """Return probabilities, calibrated logits and, where there are any, class maps."""
         logits, *others = self._ask(grey)
-        scaled = logits * self.scale
-        calibrated = scaled if self.offsets is None else scaled + self.offsets
-        return calibrated.softmax(dim=1), calibrated, *others
+        probabilities, calibrated = self.calibration(logits)
+        return probabilities, calibrated, *others
 
     def _ask(self, grey: Tensor) -> tuple[Tensor, ...]:
         """Return the network's logits, then class maps and ood_score where it has them."""

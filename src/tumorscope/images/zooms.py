@@ -1,11 +1,13 @@
-"""Inputs of a model come in, the same inputs at other zooms go out: for test-time augmentation."""
+"""Shows a model its inputs at other zooms: test-time augmentation."""
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+Real = TypeVar("Real", bound=np.floating)
 
 ZOOMS: Final = (0.85, 1.15)
 """Besides the input itself; all lie within what `edge` is trained with."""
@@ -14,14 +16,31 @@ ZOOMS: Final = (0.85, 1.15)
 def zoomed(grey: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     """Yield inputs `[N, S, S]` at each of `ZOOMS`, about their middle; what is outside is black.
 
-    The mean of a network's answers to several views of a picture is more often right than its
-    answer to one (Krizhevsky et al. 2012, https://doi.org/10.1145/3065386, section 4.1).
-
     Args:
         grey: Grey values 0 to 255, `[N, S, S]`, as `prepare` makes them.
     """
     for zoom in ZOOMS:
         yield np.stack([_zoom(picture, zoom) for picture in grey])
+
+
+def mean_over_zooms(
+    grey: NDArray[np.uint8],
+    probabilities: NDArray[Real],
+    ask: Callable[[NDArray[np.uint8]], NDArray[Real]],
+) -> NDArray[Real]:
+    """Return the mean of a network's probabilities for inputs and for the same at other zooms.
+
+    It is more often right than the probabilities for one view (Krizhevsky et al. 2012,
+    https://doi.org/10.1145/3065386, section 4.1).
+
+    Args:
+        grey: Grey values 0 to 255, `[N, S, S]`, N at least 1.
+        probabilities: The network's for these, `[N, classes]`.
+        ask: Returns the network's probabilities for other inputs.
+    """
+    views = [probabilities, *(ask(view) for view in zoomed(grey))]
+    mean: NDArray[Real] = np.mean(views, axis=0)
+    return mean
 
 
 def _zoom(grey: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
-"""Files or arrays come in, a model's answers go out: one a slice, in order, failures in place."""
+"""Classifies files and arrays with a model: an answer a slice, in order, failures in place."""
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -16,8 +16,8 @@ from tumorscope.images.preparation import prepare
 from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of
 from tumorscope.images.slices import File, SliceChoice, SliceImage, check_size
 from tumorscope.images.suitability import why_unsuitable
-from tumorscope.images.zooms import zoomed
-from tumorscope.inference.decision import OUT_OF_DISTRIBUTION, decide
+from tumorscope.images.zooms import mean_over_zooms
+from tumorscope.inference.decision import Decision, decide, unsupported
 from tumorscope.inference.model_file import (
     DEFAULT_MODEL,
     ModelFacts,
@@ -48,15 +48,6 @@ class Prepared:
 
     image: SliceImage
     grey: NDArray[np.uint8] | None
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Answer:
-    """What the network says about one input: the outputs of the same names."""
-
-    probabilities: NDArray[np.float32]
-    heatmap: NDArray[np.float32] | None = None
-    ood_score: float = 0.0
 
 
 _OUTPUTS: Final = ("probabilities", "heatmap", "ood_score")
@@ -299,69 +290,65 @@ class Classifier:
         inputs = [
             item.grey for item in waiting if isinstance(item, Prepared) and item.grey is not None
         ]
-        answers: Iterator[_Answer] = iter(())
+        outputs: dict[str, NDArray[np.float32]] = {}
         milliseconds = 0.0
         if inputs:
             start = time.perf_counter()
             outputs = self._ask(np.stack(inputs))
             milliseconds = 1000 * (time.perf_counter() - start) / len(inputs)
-            answers = (
-                _Answer(**{name: values[row] for name, values in outputs.items()})
-                for row in range(len(inputs))
-            )
+        decided = enumerate(self.decide(outputs) if outputs else [])
         for item in waiting:
             if isinstance(item, Failure):
                 yield item
                 continue
             picture = item.image.grey if keep_pictures else None
             if item.grey is None:
-                yield self._refusal(item.image, item.image.unsupported, picture)
-            else:
-                yield self._answer(item.image, next(answers), milliseconds, picture)
+                refusal = unsupported(item.image.unsupported)
+                yield self._prediction(item.image, refusal, picture)
+                continue
+            row, decision = next(decided)
+            heatmap = None
+            if decision.label is not None and "heatmap" in outputs:
+                heatmap = outputs["heatmap"][row, self.facts.classes.index(decision.label)].copy()
+            yield self._prediction(
+                item.image, decision, picture, milliseconds=milliseconds, heatmap=heatmap
+            )
 
-    def _answer(
+    def decide(self, outputs: Mapping[str, NDArray[np.float32]]) -> list[Decision]:
+        """Decide what the network's outputs say, input by input.
+
+        Args:
+            outputs: `probabilities` `[N, classes]` and, where there is one, `ood_score` `[N]`.
+        """
+        count = len(outputs["probabilities"])
+        scores = outputs["ood_score"].tolist() if "ood_score" in outputs else [None] * count
+        return [
+            decide(
+                probabilities,
+                self.facts.classes,
+                confident=self._confident,
+                ood_score=score,
+                ood_threshold=self.facts.ood_threshold,
+            )
+            for probabilities, score in zip(outputs["probabilities"].tolist(), scores, strict=True)
+        ]
+
+    def _prediction(
         self,
         image: SliceImage,
-        answer: _Answer,
-        milliseconds: float,
+        decision: Decision,
         picture: NDArray[np.uint8] | None,
+        *,
+        milliseconds: float = 0.0,
+        heatmap: NDArray[np.float32] | None = None,
     ) -> Prediction:
-        if self.facts.ood_threshold is not None and answer.ood_score > self.facts.ood_threshold:
-            return self._refusal(image, OUT_OF_DISTRIBUTION, picture)
-        classes = self.facts.classes
-        best = int(np.argmax(answer.probabilities))
-        by_class = dict(zip(classes, answer.probabilities.tolist(), strict=True))
-        verdict, reason = decide(by_class, self._confident)
         return Prediction(
             path=image.path,
             slice=image.number,
-            label=classes[best],
-            probability=by_class[classes[best]],
-            probabilities=by_class,
-            verdict=verdict,
-            reason=reason,
+            **decision._asdict(),
             model=self.facts.title,
             milliseconds=milliseconds,
-            heatmap=None if answer.heatmap is None else answer.heatmap[best].copy(),
-            picture=picture,
-            volume=image.volume,
-            series=image.series,
-            affine=image.affine,
-        )
-
-    def _refusal(
-        self, image: SliceImage, reason: str, picture: NDArray[np.uint8] | None
-    ) -> Prediction:
-        return Prediction(
-            path=image.path,
-            slice=image.number,
-            label=None,
-            probability=None,
-            probabilities={},
-            verdict="unsupported",
-            reason=reason,
-            model=self.facts.title,
-            milliseconds=0.0,
+            heatmap=heatmap,
             picture=picture,
             volume=image.volume,
             series=image.series,
@@ -372,12 +359,13 @@ class Classifier:
         """Return what `_run` returns, with the mean probabilities of three zooms if wanted."""
         outputs = self._run(grey)
         if self._tta:
-            others = [self._run(view)["probabilities"] for view in zoomed(grey)]
-            outputs["probabilities"] = np.mean([outputs["probabilities"], *others], axis=0)
+            outputs["probabilities"] = mean_over_zooms(
+                grey, outputs["probabilities"], lambda view: self._run(view)["probabilities"]
+            )
         return outputs
 
     def _run(self, grey: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Return what the network says: `_Answer`'s attributes, each `[N, …]`, as far as it can."""
+        """Return the network's outputs by name, each `[N, …]`, as far as it has them."""
         names = [name for name in _OUTPUTS if name in self._model.outputs]
         step = self._model.batch or len(grey)
         parts: list[list[Any]] = []

@@ -1,19 +1,55 @@
-"""Probabilities come in, the verdict and its reason in plain words go out.
+"""Decides from a network's outputs: the label, its probability, the verdict and the reason.
 
-Every deployment bundle carries this file, so it keeps to Python 3.6 and its standard library.
+The command, the service, evaluation and the boards all decide here; `classify.cpp` does the same in
+C++ and is held to it by `tests/inference/decisions.json`. Every deployment bundle carries this
+file, so it keeps to Python 3.6 and its standard library.
 """
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Sequence
+    from typing import Dict, Optional
 
     from tumorscope.inference.results import Verdict
 
 NO_TUMOUR = "notumor"
 
 OUT_OF_DISTRIBUTION = "unlike the brain MRI slices that the model learned from"
-"""Why a slice that is stranger than the model's limit is unsupported."""
+"""Why a slice whose OOD score is above the model's threshold is unsupported."""
+
+NOT_FINITE = "the network's outputs are not numbers (NaN or infinity)"
+"""Why a slice is unsupported for which the network computed nothing of use."""
+
+
+class Decision(NamedTuple):
+    """What is made of a network's outputs.
+
+    Attributes:
+        label: The most probable class; None when the slice is unsupported.
+        probability: Its probability; None when the slice is unsupported.
+        probabilities: The probability of each class; empty when the slice is unsupported.
+        verdict: `confident`, `uncertain` (a person should look) or `unsupported`.
+        reason: Why the verdict is not `confident`, in plain words; else empty.
+    """
+
+    label: "Optional[str]"
+    probability: "Optional[float]"
+    probabilities: "Dict[str, float]"
+    verdict: "Verdict"
+    reason: str
+
+    def to_json(self) -> "Dict[str, Any]":
+        """Return it as every answer in JSON shows it; there is never a NaN in it."""
+        rounded = {name: round(value, 6) for name, value in self.probabilities.items()}
+        return {
+            "label": self.label,
+            "probability": None if self.probability is None else round(self.probability, 6),
+            "probabilities": rounded or None,
+            "verdict": self.verdict,
+            "reason": self.reason,
+        }
 
 
 def plain_name(label: str) -> str:
@@ -21,23 +57,52 @@ def plain_name(label: str) -> str:
     return "no tumour" if label == NO_TUMOUR else label
 
 
-def decide(probabilities: "Mapping[str, float]", confident: float) -> "tuple[Verdict, str]":
-    """Decide whether an answer can stand alone.
+def unsupported(reason: str) -> Decision:
+    """Return the decision about a slice that the model cannot classify."""
+    return Decision(None, None, {}, "unsupported", reason)
+
+
+def decide(
+    probabilities: "Iterable[float]",
+    classes: "Sequence[str]",
+    *,
+    confident: float,
+    ood_score: "Optional[float]" = None,
+    ood_threshold: "Optional[float]" = None,
+) -> Decision:
+    """Decide what a network's outputs say.
 
     Args:
         probabilities: The probability of each class, two or more.
-        confident: What the largest must reach.
+        classes: The classes' names, in the same order.
+        confident: What the largest probability must reach.
+        ood_score: How unlike the training pictures the slice is; None where there is no score.
+        ood_threshold: A slice with a larger score is unsupported; None where there is no limit.
 
     Returns:
-        `confident` and no reason, or `uncertain` and the classes between which the model wavers.
+        The decision. Of several classes with one probability the first is the label.
 
-    >>> decide({"glioma": 0.52, "meningioma": 0.41, "notumor": 0.07}, confident=0.9)
-    ('uncertain', 'between glioma (52 %) and meningioma (41 %)')
+    >>> decide([0.52, 0.41, 0.07], ["glioma", "meningioma", "notumor"], confident=0.9).reason
+    'between glioma (52 %) and meningioma (41 %)'
+    >>> decide([0.99, 0.01], ["glioma", "notumor"], confident=0.9, ood_score=float("nan")).verdict
+    'unsupported'
     """
-    first, second = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:2]
-    if probabilities[first] >= confident:
-        return "confident", ""
+    values = [float(value) for value in probabilities]
+    scores = [] if ood_score is None else [float(ood_score)]
+    if not all(math.isfinite(value) for value in values + scores):
+        return unsupported(NOT_FINITE)
+    if ood_threshold is not None and any(score > ood_threshold for score in scores):
+        return unsupported(OUT_OF_DISTRIBUTION)
+    first, second = sorted(range(len(values)), key=lambda index: -values[index])[:2]
     between = " and ".join(
-        f"{plain_name(label)} ({100 * probabilities[label]:.0f} %)" for label in (first, second)
+        "{} ({:.0f} %)".format(plain_name(classes[index]), 100 * values[index])
+        for index in (first, second)
     )
-    return "uncertain", f"between {between}"
+    sure = values[first] >= confident
+    return Decision(
+        label=classes[first],
+        probability=values[first],
+        probabilities=dict(zip(classes, values)),
+        verdict="confident" if sure else "uncertain",
+        reason="" if sure else "between " + between,
+    )

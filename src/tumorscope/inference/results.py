@@ -1,4 +1,4 @@
-"""What a model says about a slice, or why a file could not be read, as values."""
+"""A model's answer to a slice, or why a file could not be read, as values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tumorscope.inference.decision import Decision
 
 Verdict = Literal["confident", "uncertain", "unsupported"]
 
@@ -48,16 +50,19 @@ class Prediction:
     series: str = ""
     affine: NDArray[np.float64] | None = None
 
+    @property
+    def decision(self) -> Decision:
+        """What was made of the network's outputs: label, probabilities, verdict and reason."""
+        return Decision(
+            self.label, self.probability, dict(self.probabilities), self.verdict, self.reason
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return what `tumorscope predict --json` prints for the slice."""
         return {
             "path": self.path,
             "slice": self.slice,
-            "label": self.label,
-            "probability": None if self.probability is None else round(self.probability, 6),
-            "probabilities": {name: round(p, 6) for name, p in self.probabilities.items()} or None,
-            "verdict": self.verdict,
-            "reason": self.reason,
+            **self.decision.to_json(),
             "model": self.model,
             "milliseconds": round(self.milliseconds, 2),
         }

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tumorscope.inference.decision import NO_TUMOUR, decide
+from tumorscope.inference.decision import NO_TUMOUR, Decision, decide, unsupported
 from tumorscope.inference.results import Failure, Prediction, Verdict
 
 NEIGHBOURS: Final = 3
@@ -53,11 +53,9 @@ class SeriesPrediction:
             "path": self.path,
             "series": self.series or None,
             "slices": self.slices,
-            "label": self.label,
-            "probability": None if self.probability is None else round(self.probability, 6),
-            "probabilities": {name: round(p, 6) for name, p in self.probabilities.items()} or None,
-            "verdict": self.verdict,
-            "reason": self.reason,
+            **Decision(
+                self.label, self.probability, self.probabilities, self.verdict, self.reason
+            ).to_json(),
             "model": self.model,
             "milliseconds": round(self.milliseconds, 2),
             "decided_by": [{"path": path, "slice": number} for path, number in self.decided_by],
@@ -135,11 +133,7 @@ def predict_series(slices: Sequence[Prediction], *, confident: float) -> SeriesP
         return SeriesPrediction(
             path=path,
             series=series,
-            label=None,
-            probability=None,
-            probabilities={},
-            verdict="unsupported",
-            reason=reason,
+            **unsupported(reason)._asdict(),
             model=slices[0].model,
             milliseconds=0.0,
             slices=0,
@@ -153,17 +147,11 @@ def predict_series(slices: Sequence[Prediction], *, confident: float) -> SeriesP
     # (A model that knows no healthy brains is asked where it is surest.)
     suspicion = 1 - means[:, classes.index(NO_TUMOUR)] if NO_TUMOUR in classes else means.max(1)
     start = int(np.argmax(suspicion))
-    probabilities = dict(zip(classes, means[start].tolist(), strict=True))
-    label = max(probabilities, key=probabilities.__getitem__)
-    verdict, reason = decide(probabilities, confident)
+    decision = decide(means[start].tolist(), classes, confident=confident)
     return SeriesPrediction(
         path=path,
         series=series,
-        label=label,
-        probability=probabilities[label],
-        probabilities=probabilities,
-        verdict=verdict,
-        reason=reason,
+        **decision._asdict(),
         model=judged[0].model,
         milliseconds=sum(item.milliseconds for item in judged),
         slices=len(judged),

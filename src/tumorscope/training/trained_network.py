@@ -1,4 +1,4 @@
-"""Trained weights go out to one safetensors file, and a network that predicts comes back in."""
+"""Keeps a trained network in one safetensors file, and predicts with it."""
 
 import json
 import math
@@ -19,7 +19,8 @@ from tumorscope.evaluation.calibration import CONFIDENT
 from tumorscope.evaluation.metrics import NO_TUMOUR
 from tumorscope.files import write_bytes
 from tumorscope.images import PREPARATION_VERSION
-from tumorscope.images.zooms import zoomed
+from tumorscope.images.zooms import mean_over_zooms
+from tumorscope.inference.decision import decide
 from tumorscope.networks.factory import build_network
 from tumorscope.networks.litenet import LiteNet
 from tumorscope.networks.network_recipe import NetworkRecipe
@@ -133,14 +134,17 @@ class TrainedNetwork:
         self, grey: NDArray[np.uint8], probabilities: NDArray[np.float64]
     ) -> "tuple[Verdict, ...]":
         """Return the verdicts on inputs `[N, S, S]` with these probabilities, `[N, classes]`."""
-        sure = probabilities.max(axis=1) >= self.description.confident
-        strange = np.zeros(len(grey), dtype=bool)
         values = self.ood_score(grey)
-        if values is not None and self.description.ood_threshold is not None:
-            strange = values > self.description.ood_threshold
+        scores = [None] * len(grey) if values is None else values.tolist()
         return tuple(
-            "unsupported" if odd else "confident" if high else "uncertain"
-            for odd, high in zip(strange, sure, strict=True)
+            decide(
+                row,
+                self.description.classes,
+                confident=self.description.confident,
+                ood_score=score,
+                ood_threshold=self.description.ood_threshold,
+            ).verdict
+            for row, score in zip(probabilities.tolist(), scores, strict=True)
         )
 
     def probabilities(self, grey: NDArray[np.uint8], *, tta: bool = False) -> NDArray[np.float64]:
@@ -153,13 +157,35 @@ class TrainedNetwork:
         Returns:
             Probabilities, `[N, classes]`.
         """
+        logits = torch.from_numpy(self.logits(grey)).double()
+        probabilities = Calibration(self.description)(logits)[0].numpy()
         if tta and len(grey):
-            views = (grey, *zoomed(grey))
-            return np.asarray(np.mean([self.probabilities(view) for view in views], axis=0))
-        logits = self.logits(grey).astype(np.float64) / self.description.temperature
-        logits += self.description.offsets
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+            return mean_over_zooms(grey, probabilities, self.probabilities)
+        return np.asarray(probabilities)
+
+
+class Calibration(nn.Module):
+    """From a network's logits to probabilities; a layer, so that exported files hold it too.
+
+    Logits are divided by the temperature (Guo et al. 2017, https://arxiv.org/abs/1706.04599), the
+    false-negative cost is taken off "no tumour", and a softmax follows.
+
+    Args:
+        description: What the network was trained for.
+    """
+
+    def __init__(self, description: Description) -> None:
+        super().__init__()
+        self.scale = 1.0 / description.temperature
+        self.offsets: Tensor | None
+        offsets = torch.tensor([description.offsets])
+        self.register_buffer("offsets", offsets if offsets.any() else None, persistent=False)
+
+    def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probabilities and calibrated logits, `[N, classes]` each."""
+        scaled = logits * self.scale
+        calibrated = scaled if self.offsets is None else scaled + self.offsets
+        return calibrated.softmax(dim=1), calibrated
 
 
 def save_weights(path: Path, trained: TrainedNetwork) -> None:

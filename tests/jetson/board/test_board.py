@@ -1,6 +1,7 @@
 """A bundle at work: it answers as `tumorscope predict`, checks itself, says what is wrong."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -106,6 +107,17 @@ def test_alone_in_a_folder_it_answers_as_predict_does(bundle: Path, scans: Path)
     assert "ends too early" in given[str(scans / "truncated.jpg")]["error"]
     assert "2 cannot be read" in result.stderr
     assert "Research use only" in result.stderr
+
+
+@pytest.mark.parametrize("broken", [{"sharpness": math.nan}, {"ood_score": math.nan}])
+def test_outputs_that_are_no_numbers_are_no_answer(
+    scans: Path, tmp_path: Path, broken: dict[str, float]
+) -> None:
+    bundle = make_bundle(tmp_path / "broken", **broken)
+    (given,) = answers(run_in(bundle, "classify.py", scans / "grey.png", *ONNX).stdout)
+    (expected,) = Classifier.load(bundle.parent / "model.onnx").predict(scans / "grey.png")
+    assert given["verdict"] == "unsupported"
+    assert given | {"milliseconds": 0} == expected.to_json() | {"milliseconds": 0}
 
 
 def test_it_answers_real_slices_as_predict_does(real_data: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tumorscope.jetson.board.engines import INPUT, TensorRT
 from tumorscope.jetson.board.folder import BoardError, read_facts
 
 NANO = "NVIDIA Jetson Nano Developer Kit\0"
+DECISIONS = Path(__file__).parents[2] / "inference" / "decisions.json"
 GENERATIONS = {"8": "8.2.1.9", "10": "10.3.0", "11": "11.0.0"}
 TARGETS = {"8": "jetson-nano", "10": "orin-jp6", "11": "thor"}
 
@@ -279,34 +280,46 @@ def _pipe(program: Path, frames: bytes, *words: object) -> subprocess.CompletedP
     )
 
 
+def _engine(path: Path, rows: list[list[float]], side: int = 32) -> bytes:
+    """Write the stand-in's engine, which answers with these rows; return a frame for each."""
+    lines = [" ".join(map(str, row)) for row in rows]
+    path.write_text("\n".join([str(side), *lines]) + "\n")
+    return b"".join(bytes([number]) * side**2 for number in range(len(rows)))
+
+
 def test_the_cpp_program_answers_frames_from_a_pipe(
     program: Path, whole: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.engine"
-    path.write_text("32")  # (the stand-in's engine is the side of its frames)
-    frames = np.stack([np.full((32, 32), 20 + 64 * chosen, np.uint8) for chosen in (3, 0)])
-    result = _pipe(program, frames.tobytes(), path, whole / "model.txt")
+    frames = _engine(path, [[0.2, 0.05, 0.05, 0.7], [0.7, 0.05, 0.05, 0.2]])
+    result = _pipe(program, frames, path, whole / "model.txt")
     assert result.returncode == 0, result.stderr
     assert b"Research use only" in result.stderr
     first, second = answers(result.stdout.decode())
     assert [first["slice"], second["slice"]] == [0, 1]
     assert first["label"] == "pituitary"
-    assert first["probabilities"] == pytest.approx(
-        dict(zip(CLASSES, (0.2, 0.05, 0.05, 0.7), strict=True))
-    )
-    assert first["reason"] == "between pituitary (70 %) and glioma (20 %)"
     assert second["label"] == "glioma"
     path_only = run_in(whole, "classify.py", "golden/noise-fine.png", "--runtime", "onnx")
     assert list(first) == list(answers(path_only.stdout)[0])
-    sure = tmp_path / "model.txt"
-    sure.write_text((whole / "model.txt").read_text().replace("confident 0.9", "confident 0.6"))
-    (only,) = answers(_pipe(program, frames[:1].tobytes(), path, sure).stdout.decode())
-    assert (only["verdict"], only["reason"]) == ("confident", "")
+
+
+def test_the_cpp_program_decides_as_python_does(program: Path, tmp_path: Path) -> None:
+    for case in json.loads(DECISIONS.read_text()):
+        score, limit = case["ood_score"], case["ood_threshold"]
+        row = [*case["probabilities"], *([] if score is None else [score])]
+        frame = _engine(tmp_path / "model.engine", [row])
+        lines = ["title small 0.1", f"confident {case['confident']}"]
+        lines += [] if limit is None else [f"ood_threshold {limit}"]
+        lines += [f"class {name}" for name in CLASSES]
+        (tmp_path / "model.txt").write_text("\n".join(lines) + "\n")
+        words = (tmp_path / "model.engine", tmp_path / "model.txt")
+        (answer,) = answers(_pipe(program, frame, *words).stdout.decode())
+        assert {name: answer[name] for name in case["decision"]} == case["decision"], case["name"]
 
 
 def test_what_the_cpp_program_refuses(program: Path, whole: Path, tmp_path: Path) -> None:
     path, model = tmp_path / "model.engine", whole / "model.txt"
-    path.write_text("32")
+    _engine(path, [[0.25] * 4])
     other = tmp_path / "model.txt"
     other.write_text("title x\nclass a\nclass b\n")
     (tmp_path / "damaged.engine").write_text("none")

@@ -1,17 +1,16 @@
-"""A slice and a runtime come in, the answer as `tumorscope predict --jsonl` writes it goes out."""
+"""Classifies a slice on the board; the answer is what `tumorscope predict --jsonl` writes."""
 
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from tumorscope.images.preparation import prepare
 from tumorscope.images.suitability import why_unsuitable
-from tumorscope.inference.decision import OUT_OF_DISTRIBUTION, decide
+from tumorscope.inference.decision import Decision, decide, unsupported
 
 if TYPE_CHECKING:
     from typing import Dict, Optional, Union
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from tumorscope.jetson.board.engines import OnnxRuntime, TensorRT
@@ -41,37 +40,31 @@ def answer(seen: "Slice", runtime: "Union[OnnxRuntime, TensorRT]", facts: "Facts
     """
     if seen.grey is None:
         return Answer({"path": seen.path, "error": seen.error})
-    said: "Dict[str, Any]" = {
-        "path": seen.path,
-        "slice": seen.number,
-        "label": None,
-        "probability": None,
-        "probabilities": None,
-        "verdict": "unsupported",
-        "reason": why_unsuitable(seen.grey),
-        "model": facts.title,
-        "milliseconds": 0.0,
-    }
-    if said["reason"]:
-        return Answer(said)
+    reason = why_unsuitable(seen.grey)
+    if reason:
+        return Answer(_json(seen, unsupported(reason), facts, 0.0))
     grey = prepare(seen.grey, facts.side)
     began = time.perf_counter()
     outputs = runtime.ask(grey)
     took = 1000 * (time.perf_counter() - began)
-    if facts.ood_threshold is not None and not float(outputs["ood_score"]) <= facts.ood_threshold:
-        said.update(reason=OUT_OF_DISTRIBUTION, milliseconds=round(took, 2))
-        return Answer(said)
-    probabilities = outputs["probabilities"].tolist()
-    best = int(np.argmax(outputs["probabilities"]))
-    by_class = dict(zip(facts.classes, probabilities))
-    verdict, reason = decide(by_class, facts.confident)
-    said.update(
-        label=facts.classes[best],
-        probability=round(probabilities[best], 6),
-        probabilities={name: round(value, 6) for name, value in by_class.items()},
-        verdict=verdict,
-        reason=reason,
-        milliseconds=round(took, 2),
+    decision = decide(
+        outputs["probabilities"].tolist(),
+        facts.classes,
+        confident=facts.confident,
+        ood_score=float(outputs["ood_score"]) if "ood_score" in outputs else None,
+        ood_threshold=facts.ood_threshold,
     )
     maps = outputs.get("heatmap")
-    return Answer(said, None if maps is None else maps[best])
+    if decision.label is None or maps is None:
+        return Answer(_json(seen, decision, facts, took))
+    return Answer(_json(seen, decision, facts, took), maps[facts.classes.index(decision.label)])
+
+
+def _json(seen: "Slice", decision: Decision, facts: "Facts", took: float) -> "Dict[str, Any]":
+    return {
+        "path": seen.path,
+        "slice": seen.number,
+        **decision.to_json(),
+        "model": facts.title,
+        "milliseconds": round(took, 2),
+    }

@@ -1,4 +1,4 @@
-// Prepared slices come in from a pipe, one JSON object a slice goes out, a line each.
+// Classifies prepared slices from a pipe: one JSON object a slice, a line each.
 //
 //   python3 classify.py scans/ --raw | build/classify model.engine model.txt
 //
@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
@@ -42,7 +43,8 @@ void check(cudaError_t status, char const* what) {
 struct Model {
     std::string title;
     double confident = 1;
-    double ood_threshold = -1;  // No limit.
+    bool has_ood_threshold = false;
+    double ood_threshold = 0;
     std::vector<std::string> classes;
 };
 
@@ -53,7 +55,10 @@ Model read_model(std::string const& path) {
     while (file >> key && std::getline(file >> std::ws, value)) {
         if (key == "title") model.title = value;
         if (key == "confident") model.confident = std::stod(value);
-        if (key == "ood_threshold") model.ood_threshold = std::stod(value);
+        if (key == "ood_threshold") {
+            model.has_ood_threshold = true;
+            model.ood_threshold = std::stod(value);
+        }
         if (key == "class") model.classes.push_back(value);
     }
     if (model.title.empty() || model.classes.size() < 2)
@@ -105,10 +110,15 @@ public:
     Engine(Engine const&) = delete;
     Engine& operator=(Engine const&) = delete;
 
-    // Values of the input or output of that name.
-    std::vector<float>& values(std::string const& name) {
+    // Values of the input or output of that name; null where there is none.
+    std::vector<float>* find(std::string const& name) {
         for (auto& port : ports_)
-            if (port.name == name) return port.values;
+            if (port.name == name) return &port.values;
+        return nullptr;
+    }
+
+    std::vector<float>& values(std::string const& name) {
+        if (auto* const found = find(name)) return *found;
         throw std::runtime_error("the engine has no " + name + ": run ./build_engine.sh on this board");
     }
 
@@ -159,33 +169,59 @@ std::string number(char const* format, double value) {
     return text;
 }
 
-// One slice's answer, as `tumorscope predict --jsonl` writes it.
-void write_answer(Model const& model, std::vector<float> const& probabilities, long frame, double milliseconds) {
+// What is made of the network's outputs; `inference/decision.py` says the same in Python, and
+// `tests/inference/decisions.json` holds both to it.
+struct Decision {
+    bool supported = false;
+    std::size_t label = 0;
+    std::string verdict = "unsupported";
+    std::string reason;
+};
+
+Decision decide(Model const& model, std::vector<float> const& probabilities, float const* ood_score) {
+    Decision decision;
+    bool finite = !ood_score || std::isfinite(*ood_score);
+    for (float const value : probabilities) finite = finite && std::isfinite(value);
+    if (!finite) {
+        decision.reason = "the network's outputs are not numbers (NaN or infinity)";
+        return decision;
+    }
+    if (ood_score && model.has_ood_threshold && *ood_score > model.ood_threshold) {
+        decision.reason = "unlike the brain MRI slices that the model learned from";
+        return decision;
+    }
     std::vector<std::size_t> order(probabilities.size());
     for (std::size_t index = 0; index < order.size(); ++index) order[index] = index;
     std::stable_sort(order.begin(), order.end(),
                      [&](std::size_t a, std::size_t b) { return probabilities[a] > probabilities[b]; });
-    auto const best = order[0], second = order[1];
-    bool const confident = probabilities[best] >= model.confident;
     auto const between = [&](std::size_t index) {
-        return plain_name(model.classes[index]) + " (" + number("%.0f", 100 * probabilities[index]) + " %)";
+        return plain_name(model.classes[index]) + " (" + number("%.0f", 100.0 * probabilities[index]) + " %)";
     };
-    std::cout << "{\"path\": \"-\", \"slice\": " << frame << ", \"label\": \"" << model.classes[best]
-              << "\", \"probability\": " << number("%.6f", probabilities[best]) << ", \"probabilities\": {";
-    for (std::size_t index = 0; index < probabilities.size(); ++index)
-        std::cout << (index ? ", \"" : "\"") << model.classes[index]
-                  << "\": " << number("%.6f", probabilities[index]);
-    std::cout << "}, \"verdict\": \"" << (confident ? "confident" : "uncertain") << "\", \"reason\": \""
-              << (confident ? "" : "between " + between(best) + " and " + between(second)) << "\", \"model\": \""
-              << model.title << "\", \"milliseconds\": " << number("%.2f", milliseconds) << "}" << std::endl;
+    bool const confident = probabilities[order[0]] >= model.confident;
+    decision.supported = true;
+    decision.label = order[0];
+    decision.verdict = confident ? "confident" : "uncertain";
+    if (!confident) decision.reason = "between " + between(order[0]) + " and " + between(order[1]);
+    return decision;
 }
 
-// The answer to a slice that is of no kind that the model learned from.
-void write_refusal(Model const& model, long frame, double milliseconds) {
-    std::cout << "{\"path\": \"-\", \"slice\": " << frame
-              << ", \"label\": null, \"probability\": null, \"probabilities\": null, \"verdict\": \"unsupported\", "
-                 "\"reason\": \"unlike the brain MRI slices that the model learned from\", \"model\": \""
-              << model.title << "\", \"milliseconds\": " << number("%.2f", milliseconds) << "}" << std::endl;
+// One slice's answer, as `tumorscope predict --jsonl` writes it.
+void write_answer(Model const& model, std::vector<float> const& probabilities, Decision const& decision, long frame,
+                  double milliseconds) {
+    std::cout << "{\"path\": \"-\", \"slice\": " << frame;
+    if (decision.supported) {
+        std::cout << ", \"label\": \"" << model.classes[decision.label]
+                  << "\", \"probability\": " << number("%.6f", probabilities[decision.label]) << ", \"probabilities\": {";
+        for (std::size_t index = 0; index < probabilities.size(); ++index)
+            std::cout << (index ? ", \"" : "\"") << model.classes[index]
+                      << "\": " << number("%.6f", probabilities[index]);
+        std::cout << '}';
+    } else {
+        std::cout << ", \"label\": null, \"probability\": null, \"probabilities\": null";
+    }
+    std::cout << ", \"verdict\": \"" << decision.verdict << "\", \"reason\": \"" << decision.reason
+              << "\", \"model\": \"" << model.title << "\", \"milliseconds\": " << number("%.2f", milliseconds) << "}"
+              << std::endl;
 }
 
 void classify(std::string const& engine_path, std::string const& model_path) {
@@ -193,6 +229,7 @@ void classify(std::string const& engine_path, std::string const& model_path) {
     Engine engine(engine_path);
     auto& grey = engine.values("grey");
     auto& probabilities = engine.values("probabilities");
+    auto* const ood_score = engine.find("ood_score");
     if (probabilities.size() != model.classes.size())
         throw std::runtime_error("the engine is of another model: run ./build_engine.sh on this board");
     std::vector<unsigned char> frame(grey.size());
@@ -206,10 +243,8 @@ void classify(std::string const& engine_path, std::string const& model_path) {
         auto const began = std::chrono::steady_clock::now();
         engine.run();
         std::chrono::duration<double, std::milli> const took = std::chrono::steady_clock::now() - began;
-        if (model.ood_threshold >= 0 && !(engine.values("ood_score")[0] <= model.ood_threshold))
-            write_refusal(model, count, took.count());
-        else
-            write_answer(model, probabilities, count, took.count());
+        auto const decision = decide(model, probabilities, ood_score ? ood_score->data() : nullptr);
+        write_answer(model, probabilities, decision, count, took.count());
     }
 }
 
