@@ -392,6 +392,25 @@ def test_unreadable_files_are_named(tmp_path: Path, tags: dict[str, Any], messag
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.88.33", "Comprehensive SR"),
+        ("1.2.840.10008.5.1.4.1.1.11.1", "Grayscale Softcopy Presentation State"),
+        ("1.2.840.10008.5.1.4.1.1.88.59", "Key Object Selection Document"),
+        ("1.2.840.10008.5.1.4.1.1.66", "Raw Data"),
+        ("1.3.12.2.1107.5.9.1", "1.3.12.2.1107.5.9.1"),
+        ("1.2.826.0.1.3680043.9.9999", "1.2.826.0.1.3680043.9.9999"),
+    ],
+)
+def test_objects_that_hold_no_image_are_no_failures(tmp_path: Path, kind: str, words: str) -> None:
+    path = write_dicom(tmp_path / "a.dcm", GREY, PixelData=None, SOPClassUID=kind)
+    (image,) = open_slices(path)
+    assert image.grey is None
+    assert image.unsupported.startswith("no image: a DICOM object of another kind")
+    assert words in image.unsupported
+
+
 def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match=r"nowhere\.dcm: no such file"):
         read(tmp_path / "nowhere.dcm")

@@ -1,8 +1,9 @@
-"""A DICOM file comes in, its frames go out as grey slices; pydicom is imported only then."""
+"""Reads DICOM files into grey slices; pydicom is imported when the first is read."""
 
 import contextlib
 import math
-import struct
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorscope.images.geometry import along_normal, place_in_patient
-from tumorscope.images.lossless_jpeg import decode_lossless_jpeg
 from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of, openable
 from tumorscope.images.slices import (
     File,
@@ -23,7 +23,6 @@ from tumorscope.images.slices import (
     resampled,
     square_pixels,
     square_shape,
-    to_grey,
     why_headless,
 )
 from tumorscope.images.suitability import why_unsuitable
@@ -87,32 +86,8 @@ _OTHER_PARTS: Final = frozenset(
 )
 """Values of Body Part Examined that are certainly no head."""
 
-_LOSSLESS_JPEG: Final = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
-
-_EXTENDED_JPEG: Final = "1.2.840.10008.1.2.4.51"
-
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 """Packs the whole file: a small one may unpack to more than the memory holds."""
-
-_DECODERS: Final = {
-    "1.2.840.10008.1.2.4.50": "pillow",
-    _EXTENDED_JPEG: "pillow",
-    "1.2.840.10008.1.2.4.80": "pyjpegls",
-    "1.2.840.10008.1.2.4.81": "pyjpegls",
-    "1.2.840.10008.1.2.4.90": "pillow",
-    "1.2.840.10008.1.2.4.91": "pillow",
-    "1.2.840.10008.1.2.5": "pydicom",
-}
-"""Which of pydicom's decoders reads a transfer syntax: those that survive damaged files."""
-
-COMPRESSIONS: Final = (*_LOSSLESS_JPEG, *_DECODERS)
-"""Transfer syntaxes of the compressed files that are read."""
-
-_SEEN_SHARE: Final = 0.6
-"""A window that leaves less of the head between its black and its white hides too much."""
-
-_BEYOND: Final = 1e12
-"""Beyond every pixel's value."""
 
 
 def is_dicom(path: File) -> bool:
@@ -237,6 +212,9 @@ def _open(path: File) -> "FileDataset":
 
 def _why_unsupported(dataset: "Dataset") -> str:
     """Return why this kind of DICOM file is not judged; empty when it is."""
+    if not _has_pixels(dataset) and _is_no_image(dataset):
+        kind = dataset.SOPClassUID.name
+        return f"no image: a DICOM object of another kind ({kind.removesuffix(' Storage')})"
     modality = str(dataset.get("Modality") or "MR").strip().upper()
     if modality != "MR" and _has_pixels(dataset):
         kind = _MODALITIES.get(modality, "a picture of another kind")
@@ -245,6 +223,15 @@ def _why_unsupported(dataset: "Dataset") -> str:
     if part in _OTHER_PARTS:
         return f"a scan of another part of the body ({part.lower()})"
     return ""
+
+
+def _is_no_image(dataset: "Dataset") -> bool:
+    """Tell whether a file is meant to hold no image: a report, a reference, raw data."""
+    kind = dataset.get("SOPClassUID")
+    if not kind:
+        return False
+    known = kind.name != kind
+    return not re.search(r"(?<!Non-)Image Storage", kind.name) if known else kind.is_private
 
 
 def _has_pixels(dataset: "Dataset") -> bool:
@@ -257,7 +244,13 @@ def _fill_in(dataset: "FileDataset", name: str) -> None:
     Raises:
         UnreadableImageError: The file holds no picture, or its size is not accepted.
     """
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian  # noqa: PLC0415
+    from pydicom.uid import (  # noqa: PLC0415
+        ExplicitVRBigEndian,
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+    )
+
+    from tumorscope.images.dicom_decoders import can_decode  # noqa: PLC0415  (imports pydicom)
 
     if not _has_pixels(dataset):
         kind = getattr(dataset.get("SOPClassUID"), "name", "")
@@ -273,9 +266,9 @@ def _fill_in(dataset: "FileDataset", name: str) -> None:
     if int(frames) * rows * columns > MAXIMUM_VOLUME or int(frames) < 1:
         raise UnreadableImageError(f"{name}: {frames} frames of {columns}x{rows} pixels, refused")
     if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit = dataset.original_encoding[0]
-        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-        dataset.file_meta.TransferSyntaxUID = syntax
+        implicit, little_endian = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     usual: dict[str, Any] = {
         "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME2",
@@ -286,23 +279,9 @@ def _fill_in(dataset: "FileDataset", name: str) -> None:
     for keyword, value in usual.items():
         if dataset.get(keyword) in (None, ""):
             setattr(dataset, keyword, value)
-    _check_compression(dataset, name)
-
-
-def _check_compression(dataset: "FileDataset", name: str) -> None:
-    """Refuse a compression that no decoder at hand reads.
-
-    Raises:
-        UnreadableImageError: Names the compression.
-    """
-    from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415
-
     syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_encapsulated or (syntax in _LOSSLESS_JPEG and dataset.SamplesPerPixel == 1):
-        return
-    decoder = _DECODERS.get(syntax)
-    twelve_bits = syntax == _EXTENDED_JPEG and dataset.BitsStored != 8  # (Pillow has no such.)
-    if not decoder or twelve_bits or decoder not in get_decoder(syntax).available_plugins:
+    bits, samples = dataset.BitsStored, dataset.SamplesPerPixel
+    if syntax.is_encapsulated and not can_decode(syntax, bits=bits, samples=samples):
         raise UnreadableImageError(
             f"{name}: its compression ({syntax.name}) cannot be read: save it uncompressed"
         )
@@ -312,143 +291,57 @@ def _frames(
     dataset: "FileDataset", name: str, count: int, choice: SliceChoice, series: str
 ) -> Iterator[SliceImage]:
     """Yield the chosen frames of a file that holds several."""
-    numbers = choose(name, count, choice, np.ones(count))
+    others = _other_components(dataset, count)
+    shares = np.array([not other for other in others], dtype=np.float64)
+    numbers = choose(name, count, choice, shares if shares.any() else np.ones(count))
     frames = {number: _frame(dataset, name, number) for number in numbers}
     seen = [grey for grey, _, _ in frames.values() if grey is not None]
-    shares = np.ones(count)
     if len({grey.shape for grey in seen}) == 1 and len(seen) == len(numbers):
         shares[numbers] = head_shares(np.stack(seen), 0)
     if choice.numbers is None:
         numbers = choose(name, count, choice, shares)
     volume = f"{count} frames of {dataset.Columns} x {dataset.Rows} pixels"
+    for other, times in Counter(filter(None, others)).items():
+        volume += f", {times} of them {other}"
     for number in numbers:
         grey, reason, place = frames[number]
         reason = reason or why_headless(shares[number])
         yield SliceImage(name, number, grey, reason, volume=volume, series=series, affine=place)
 
 
+def _other_components(dataset: "FileDataset", count: int) -> list[str]:
+    """Return for each frame what it shows instead of the magnitude; empty when it does not."""
+    from tumorscope.images.dicom_pixels import (  # noqa: PLC0415  (imports pydicom)
+        frame_elements,
+        other_component,
+    )
+
+    return [other_component(frame_elements(dataset, number)) for number in range(count)]
+
+
 def _frame(
     dataset: "FileDataset", name: str, number: int
 ) -> tuple[NDArray[np.uint8] | None, str, NDArray[np.float64] | None]:
     """Return a frame's grey values, why it cannot be judged (or nothing), and where it lies."""
-    _use_frame_elements(dataset, number)
-    pixels = _decode(dataset, number)
-    if pixels.ndim == 3 or dataset.PhotometricInterpretation == "PALETTE COLOR":
-        grey = _colourless(dataset, pixels)
-        if grey is None:
-            reason = "a colour picture (a map or an overlay), not a slice as it was acquired"
-            return None, reason, None
-    else:
-        grey = _shown(dataset, pixels)
-    place = place_in_patient(dataset)
-    spacing = dataset.get("PixelSpacing")
+    from tumorscope.images.dicom_pixels import (  # noqa: PLC0415  (imports pydicom)
+        frame_elements,
+        other_component,
+        show,
+    )
+
+    elements = frame_elements(dataset, number)
+    component = other_component(elements)
+    grey = show(dataset, elements, number)
+    if grey is None:
+        reason = "a colour picture (a map or an overlay), not a slice as it was acquired"
+        return None, reason, None
+    place = place_in_patient(elements)
+    spacing = elements.get("PixelSpacing")
     if spacing and len(spacing) == 2:
         row_spacing, column_spacing = (float(length) for length in spacing)
         shape = (grey.shape[0], grey.shape[1])
         check_size(name, *square_shape(shape, row_spacing, column_spacing))
         grey = square_pixels(grey, row_spacing, column_spacing)
         place = None if place is None else place @ resampled(shape, grey.shape)
-    return grey, why_unsuitable(grey), place
-
-
-def _use_frame_elements(dataset: "Dataset", number: int) -> None:
-    """Bring what enhanced files say frame by frame to where plain files say it."""
-    groups = list(dataset.get("SharedFunctionalGroupsSequence") or ())[:1]
-    groups += list(dataset.get("PerFrameFunctionalGroupsSequence") or ())[number : number + 1]
-    for group in groups:
-        for keyword in (
-            "PixelValueTransformationSequence",
-            "FrameVOILUTSequence",
-            "PixelMeasuresSequence",
-            "PlanePositionSequence",
-            "PlaneOrientationSequence",
-        ):
-            for item in group.get(keyword) or ():
-                dataset.update(item)
-
-
-def _decode(dataset: "FileDataset", number: int) -> NDArray[Any]:
-    """Return a frame's pixels as stored, `[rows, columns]` or, in colour, `[rows, columns, 3]`."""
-    from pydicom.encaps import get_frame  # noqa: PLC0415
-    from pydicom.pixels.utils import pixel_array  # noqa: PLC0415
-
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax in _LOSSLESS_JPEG and dataset.SamplesPerPixel == 1:
-        count = int(dataset.get("NumberOfFrames") or 1)
-        code = get_frame(dataset.PixelData, number, number_of_frames=count)
-        pixels = decode_lossless_jpeg(code, (dataset.Rows, dataset.Columns))
-        if dataset.PixelRepresentation == 1:
-            unused = 16 - int(dataset.BitsStored)
-            return (pixels << unused).view(np.int16) >> unused
-        return pixels.astype(np.uint8) if dataset.BitsAllocated == 8 else pixels
-    return pixel_array(dataset, index=number, decoding_plugin=_DECODERS.get(syntax, ""))
-
-
-def _colourless(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Return the grey values of a picture stored in colour; None when it shows colours."""
-    from pydicom.pixels.processing import apply_color_lut  # noqa: PLC0415
-
-    if pixels.ndim == 2:
-        pixels = apply_color_lut(pixels, dataset)
-    values = pixels[..., :3].astype(np.float64)
-    # (Lossy compression leaves traces of colour in grey pictures.)
-    spread = np.percentile(np.ptp(values, axis=2), 99)
-    if spread > 0.05 * max(float(values.max()), 1.0):
-        return None
-    grey = values.mean(axis=2)
-    return np.rint(grey).astype(np.uint8) if pixels.dtype == np.uint8 else to_grey(grey)
-
-
-def _shown(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return grey pixels as they are meant to be seen."""
-    from pydicom.pixels.processing import apply_modality_lut  # noqa: PLC0415
-
-    inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
-    padding = _padding(dataset, pixels)
-    values = np.asarray(apply_modality_lut(pixels, dataset))
-    if padding.any() and not padding.all():
-        inner = values[~padding]
-        values = np.where(padding, inner.max() if inverted else inner.min(), values)
-    windowed = _windowed(dataset, values)
-    if windowed is not None:
-        grey = windowed
-    elif pixels.dtype == np.uint8 and np.array_equal(values, pixels):
-        grey = pixels
-    else:
-        grey = to_grey(values)
-    return np.invert(grey) if inverted else grey
-
-
-def _padding(dataset: "Dataset", pixels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which pixels only fill up the frame."""
-    first = dataset.get("PixelPaddingValue")
-    if not isinstance(first, int):
-        return np.zeros(pixels.shape, dtype=np.bool_)
-    last = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((first, last if isinstance(last, int) else first))
-    return (pixels >= low) & (pixels <= high)
-
-
-def _windowed(dataset: "Dataset", values: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Return grey values by the file's own window or table; None when it has no sensible one."""
-    from pydicom.pixels.processing import apply_voi_lut, apply_windowing  # noqa: PLC0415
-
-    if not dataset.get("VOILUTSequence") and not (
-        "WindowCenter" in dataset and "WindowWidth" in dataset
-    ):
-        return None
-    try:
-        shown = np.asarray(apply_voi_lut(values, dataset))
-    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, struct.error):
-        return None  # The tags make no sense, the pixels may well.
-    low, high = np.percentile(values, (1, 99))
-    head = values > low + 0.12 * (high - low)
-    inside = (shown > shown.min()) & (shown < shown.max())
-    if not head.any() or inside[head].mean() < _SEEN_SHARE:
-        return None
-    if dataset.get("VOILUTSequence"):
-        return to_grey(shown)
-    # From what the window shows black to what it shows white, whether or not a pixel is.
-    black, white = apply_windowing(np.array([-_BEYOND, _BEYOND]), dataset)
-    grey = np.rint((shown - black) * (255.0 / (white - black)))
-    return np.asarray(grey, dtype=np.uint8)
+    reason = f"{component}, not the magnitude of the signal" if component else ""
+    return grey, reason or why_unsuitable(grey), place

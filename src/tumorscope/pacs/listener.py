@@ -12,7 +12,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from tumorscope.images.dicom import COMPRESSIONS
+from tumorscope.images.dicom_decoders import DECODERS
 from tumorscope.pacs.references import MR_CLASSES
 from tumorscope.pacs.spool import Spool
 
@@ -46,7 +46,7 @@ class Listener:
         self._entity.require_calling_aet = allowed
         self._entity.add_supported_context(Verification)
         for kind in MR_CLASSES:
-            self._entity.add_supported_context(kind, [*DEFAULT_TRANSFER_SYNTAXES, *COMPRESSIONS])
+            self._entity.add_supported_context(kind, [*DEFAULT_TRANSFER_SYNTAXES, *DECODERS])
 
     def start(self, host: str, port: int) -> int:
         """Listen in threads of its own.
