@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from record import ROOT, write_record
 from tumorscope.evaluation import Predictions, score_predictions
 from tumorscope.images import prepare, read_slice
-from tumorscope.networks.litenet import LiteNet, load_imagenet
+from tumorscope.networks.litenet import LiteNet
 
 _SIZE = 160
 _ROUNDS, _SURE = 3, 0.8
@@ -63,7 +63,7 @@ def main() -> None:
 def _features(paths: Sequence[Path]) -> NDArray[np.float32]:
     """Return what a network for photographs sees in the four quarters of each slice."""
     network = LiteNet()
-    load_imagenet(network)
+    network.load_imagenet()
     network.eval()
     found = []
     with torch.inference_mode():

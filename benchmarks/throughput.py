@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from record import write_record
+from tumorscope.classes import CLASSES
 from tumorscope.networks.factory import build_network
 from tumorscope.training.memory import keep_freed_memory
 from tumorscope.training.recipe import load_recipe
@@ -88,7 +89,7 @@ def bare_loop() -> float:
     """Return images/s of forward, backward and step on random tensors of the recipe's shape."""
     keep_freed_memory()
     recipe = load_recipe("quick")
-    network = build_network(recipe.network, 4).to(memory_format=torch.channels_last)
+    network = build_network(recipe.network, CLASSES).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True)
     size, batch = recipe.input.size, recipe.training.batch_size
     grey = (torch.rand(batch, 1, size, size) * 255).to(memory_format=torch.channels_last)

@@ -10,6 +10,9 @@ CLASSES: Final = ("glioma", "meningioma", "notumor", "pituitary")
 TUMOUR_CLASSES: Final = ("glioma", "meningioma", "pituitary")
 """The classes that are tumours; the ones that figshare holds."""
 
+NO_TUMOUR: Final = "notumor"
+"""The class of slices that show no tumour."""
+
 ANY_TUMOUR: Final = "tumour"
 """The label of a slice that shows a tumour of unknown kind: to learn from, never to judge on."""
 

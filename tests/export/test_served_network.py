@@ -25,10 +25,10 @@ from tumorscope.export import (
 )
 from tumorscope.export.onnx_file import build_onnx
 from tumorscope.export.quantization import quantize
-from tumorscope.export.served_network import ServedNetwork
 from tumorscope.inference.model_file import open_model, read_facts
 from tumorscope.jetson.operators import TENSORRT_8_2_OPERATORS
 from tumorscope.networks.factory import build_network
+from tumorscope.networks.network import Network, Outputs
 from tumorscope.networks.network_recipe import NetworkRecipe
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import (
@@ -58,7 +58,7 @@ def pictures(count: int, side: int = 32) -> NDArray[np.uint8]:
 def fresh(recipe: NetworkRecipe, *, temperature: float = 0.7, side: int = 64) -> TrainedNetwork:
     """A network with random weights, and norms that are not the identity."""
     torch.manual_seed(3)
-    network = build_network(recipe, 4)
+    network = build_network(recipe, CLASSES)
     network.train()
     with torch.inference_mode():
         for _ in range(3):
@@ -231,76 +231,42 @@ def test_an_unfinished_run_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-MONAI = ("densenet121", "resnet10", "efficientnet_b0")
-
-
-@pytest.mark.parametrize("name", MONAI)
-def test_networks_of_others_have_class_maps(name: str) -> None:
-    trained = fresh(NetworkRecipe(name=f"monai:{name}", dropout=0.3))
-    served = ServedNetwork(trained)
-    assert served.output_names == ("probabilities", "logits", "heatmap")
-    with torch.inference_mode():
-        grey = served.example(3)
-        probabilities, logits, maps = served(grey)
-        plain = trained.network(grey)
-    linear = [module for module in trained.network.modules() if isinstance(module, nn.Linear)][-1]
-    np.testing.assert_allclose(logits * 0.7, plain, atol=1e-3)
-    np.testing.assert_allclose(maps.mean(dim=(2, 3)) + linear.bias.detach(), plain, atol=1e-3)
-    np.testing.assert_allclose(probabilities.sum(dim=1), 1.0, atol=1e-5)
-    assert maps.shape[-1] > 1
-
-
-@pytest.mark.parametrize("name", ["monai:resnet10", "monai:efficientnet_b0", "plain"])
-def test_every_kind_of_network_becomes_onnx(name: str) -> None:
-    trained = fresh(NetworkRecipe(name=name))
-    model = build_onnx(trained)
-    assert unsupported_operators(model) == []
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    grey = pictures(3, 64)
-    probabilities, _, heatmap = session.run(None, {"grey": grey[:, None].astype(np.float32)})
-    np.testing.assert_allclose(probabilities, trained.probabilities(grey), atol=1e-4)
-    assert heatmap.shape[:2] == (3, 4)
-
-
-class _Flat(nn.Module):
+class _Flat(Network):
     """A network whose head looks at places, not at means, so that there is no class map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Conv2d(1, 4, 3, stride=4, padding=1)
-        self.linear = nn.Linear(4 * 64, 4)
-
-    def forward(self, grey: Tensor) -> Tensor:
-        logits: Tensor = self.linear(self.features(grey / 255.0).flatten(1))
-        return logits
-
-
-class _Pooling(nn.Module):
-    """The same without a convolution anywhere."""
 
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(32 * 32, 4)
 
-    def forward(self, grey: Tensor) -> Tensor:
-        logits: Tensor = self.linear(grey.flatten(1) / 255.0)
-        return logits
+    def outputs(self, grey: Tensor) -> Outputs:
+        return Outputs(self.linear(grey.flatten(1) / 255.0))
 
 
-@pytest.mark.parametrize("network", [_Flat(), _Pooling()])
-def test_a_head_without_class_maps_has_no_heatmap(network: nn.Module) -> None:
+class _Scored(_Flat):
+    """The same with an OOD score."""
+
+    def outputs(self, grey: Tensor) -> Outputs:
+        return Outputs(super().outputs(grey).logits, ood_score=grey.mean(dim=(1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("network", "others"), [(_Flat(), []), (_Scored(), ["ood_score"])], ids=["flat", "scored"]
+)
+def test_a_file_has_the_outputs_that_the_network_has(network: Network, others: list[str]) -> None:
     description = Description(network={}, classes=CLASSES, input_size=32)
     trained = TrainedNetwork(network.eval(), description)
     model = build_onnx(trained)
-    assert [port.name for port in model.graph.output] == ["probabilities", "logits"]
+    assert [port.name for port in model.graph.output] == ["probabilities", "logits", *others]
     grey = pictures(2)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    probabilities, _ = session.run(None, {"grey": grey[:, None].astype(np.float32)})
+    probabilities, _, *scores = session.run(None, {"grey": grey[:, None].astype(np.float32)})
     np.testing.assert_allclose(probabilities, trained.probabilities(grey), atol=1e-5)
+    for score in scores:
+        np.testing.assert_allclose(score, grey.mean(axis=(1, 2)), rtol=1e-5)
+        np.testing.assert_allclose(score, trained.ood_score(grey), rtol=1e-5)
+    assert trained.heatmaps(grey, np.array([0, 1])) is None
 
 
 def test_exporting_leaves_the_network_alone() -> None:

@@ -17,7 +17,6 @@ from tumorscope.export.exported_runtimes import open_model as open_exported
 from tumorscope.images import prepare, read_slice
 from tumorscope.inference import Classifier, Prediction
 from tumorscope.inference.model_file import open_model
-from tumorscope.networks.ood_score import OodScore
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import load_weights
 
@@ -113,23 +112,3 @@ def test_every_format_knows_what_is_strange(
     assert outputs[3].shape == (10,)
     assert (outputs[3][8:] > limit).all()
     assert (outputs[3][:8] < limit).sum() >= 7
-
-
-def test_the_distance_is_one_on_average_and_grows_away_from_the_mean() -> None:
-    random = np.random.default_rng(0)
-    mixing = random.normal(size=(6, 6))
-    features = (random.normal(size=(2000, 6)) @ mixing + 3).astype(np.float32)
-    ood_score = OodScore(6)
-    ood_score.learn(features)
-    found = ood_score(torch.from_numpy(features))
-    assert float(found.mean()) == pytest.approx(1.0, abs=0.05)
-    away = torch.from_numpy(features[:5] + 20 * mixing[0].astype(np.float32))
-    assert (ood_score(away) > 10).all()
-
-
-def test_features_that_never_vary_do_no_harm() -> None:
-    features = np.zeros((50, 3), dtype=np.float32)
-    features[:, 0] = np.random.default_rng(0).normal(size=50)
-    ood_score = OodScore(3)
-    ood_score.learn(features)
-    assert torch.isfinite(ood_score(torch.from_numpy(features))).all()

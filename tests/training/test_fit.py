@@ -19,7 +19,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from tumorscope.classes import ANY_TUMOUR, TUMOUR_CLASSES
+from tumorscope.classes import ANY_TUMOUR, CLASSES, TUMOUR_CLASSES
 from tumorscope.datasets.catalogue import Skipped, Slice
 from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.sources import read_data
@@ -306,7 +306,7 @@ def test_mean_weights_are_the_mean_and_counters_the_last_ones() -> None:
 
 
 def test_renewed_statistics_are_those_of_the_pictures_and_what_is_frozen_keeps_its_own() -> None:
-    network = build_network(NetworkRecipe(name="litenet", frozen=1, dropout=0.5), 4)
+    network = build_network(NetworkRecipe(name="litenet", frozen=1, dropout=0.5), CLASSES)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     batches = [torch.rand(4, 1, 64, 64) * 255 for _ in range(3)]
     renew_statistics(network, iter(batches))

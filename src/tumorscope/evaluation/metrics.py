@@ -12,10 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorscope.classes import NO_TUMOUR
 from tumorscope.evaluation.calibration import BINS, bin_numbers
 from tumorscope.evaluation.predictions import Predictions
-
-NO_TUMOUR: Final = "notumor"
 
 COVERAGE: Final = 0.9
 """The share of the answers that `selective_accuracy` is about."""

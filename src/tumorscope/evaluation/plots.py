@@ -15,8 +15,9 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter, St
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
+from tumorscope.classes import NO_TUMOUR
 from tumorscope.evaluation.calibration import BINS, reliability
-from tumorscope.evaluation.metrics import NO_TUMOUR, roc_auc
+from tumorscope.evaluation.metrics import roc_auc
 from tumorscope.evaluation.predictions import Predictions
 from tumorscope.evaluation.wording import decimal, percent, plain_name
 from tumorscope.images import UnreadableImageError, read_slice

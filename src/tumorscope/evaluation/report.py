@@ -10,11 +10,11 @@ from typing import Final, TypedDict, Unpack
 import jinja2
 
 from tumorscope import RESEARCH_USE_ONLY
+from tumorscope.classes import NO_TUMOUR
 from tumorscope.datasets.catalogue import Skipped
 from tumorscope.evaluation import plots
 from tumorscope.evaluation.intervals import Interval
 from tumorscope.evaluation.localisation import Localisation
-from tumorscope.evaluation.metrics import NO_TUMOUR
 from tumorscope.evaluation.plots import HistoryRow
 from tumorscope.evaluation.predictions import Predictions
 from tumorscope.evaluation.scoring import Evaluation, Fact, Level

@@ -1,7 +1,7 @@
 """Writes class names, shares and intervals for people."""
 
+from tumorscope.classes import NO_TUMOUR
 from tumorscope.evaluation.intervals import Interval
-from tumorscope.evaluation.metrics import NO_TUMOUR
 
 
 def plain_name(label: str) -> str:

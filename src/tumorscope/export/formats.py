@@ -12,7 +12,7 @@ import onnx
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.errors import DataError, ModelError
 from tumorscope.export.fp16 import to_fp16
-from tumorscope.export.metadata import keep_fp32, metadata_of, to_text
+from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.onnx_file import EDGE_OPSET, build_onnx, save_onnx
 from tumorscope.export.openvino_folder import write_openvino
 from tumorscope.export.quantization import CALIBRATION_IMAGES, quantize
@@ -213,15 +213,14 @@ def _write_onnx(order: Order, path: Path) -> None:
 
 
 def _write_half(order: Order, path: Path) -> None:
-    save_onnx(
-        to_fp16(order.model, keep_fp32=keep_fp32(order.trained.network, 16)), order.metadata, path
-    )
+    keep = order.trained.network.keep_fp32.get(16, ())
+    save_onnx(to_fp16(order.model, keep_fp32=keep), order.metadata, path)
 
 
 def _write_int8(order: Order, path: Path, *, signed: bool = False) -> None:
     images = order.sample("train", CALIBRATION_IMAGES)
     model = build_onnx(order.trained, opset=order.opset)
-    keep = keep_fp32(order.trained.network, 8)
+    keep = order.trained.network.keep_fp32.get(8, ())
     quantized = quantize(model, images.grey, signed=signed, batch=order.batch, keep_fp32=keep)
     save_onnx(quantized, order.metadata, path)
 

@@ -4,21 +4,13 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from torch import nn
-
 from tumorscope import __version__
 from tumorscope.inference.model_file import FORMAT
-from tumorscope.networks.pooled import MappedNetwork
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import TrainedNetwork
 
 LICENSE: Final = "Apache-2.0"
 INTENDED_USE: Final = "Research use only: not a medical device, not for diagnosis."
-
-
-def keep_fp32(network: nn.Module, bits: int) -> tuple[str, ...]:
-    """Return the names of a network's modules that stay in float32 when it gets fewer bits."""
-    return network.keep_fp32.get(bits, ()) if isinstance(network, MappedNetwork) else ()
 
 
 def metadata_of(
@@ -48,7 +40,7 @@ def metadata_of(
             for name in ("confident", "risk", "ood_threshold")
             if (value := getattr(description, name)) is not None
         },
-        "keep_fp32": list(keep_fp32(trained.network, 16)),
+        "keep_fp32": list(trained.network.keep_fp32.get(16, ())),
         "data": {name: data[name] for name in ("fingerprint", "split", "fold", "counts")},
         "recipe": recipe.model_dump(),
         "created": datetime.now(UTC).date().isoformat(),

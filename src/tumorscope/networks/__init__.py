@@ -1,1 +1,1 @@
-"""The networks: grey values in, logits, class maps and an OOD score out."""
+"""Networks: from grey values to logits, class maps, outline and OOD score."""

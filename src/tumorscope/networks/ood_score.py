@@ -1,4 +1,4 @@
-"""Features of pictures come in, how unlike the training pictures each one is goes out."""
+"""The OOD score: how far an image is from the training images."""
 
 import numpy as np
 import torch
@@ -11,11 +11,11 @@ _FINEST = 0.05
 
 
 class OodScore(nn.Module):
-    """The Mahalanobis distance to the training pictures, in a network's own features.
+    """The Mahalanobis distance to the training images, in a network's own features.
 
-    After Lee et al. 2018 (https://arxiv.org/abs/1807.03888), with one mean for all classes: asked
-    is whether a picture is of the kind that was learned from at all, not which class it is. Until
-    `learn` is called every distance is that to the origin.
+    After Lee et al. 2018 (https://arxiv.org/abs/1807.03888), with one mean for all classes: the
+    question is whether an image is out of distribution, not which class it is. Until `fit` is
+    called every distance is that to the origin.
 
     Args:
         width: Number of features.
@@ -29,20 +29,20 @@ class OodScore(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("whitening", torch.eye(width))
 
-    def learn(self, features: NDArray[np.float32]) -> None:
-        """Take mean and covariance (Ledoit & Wolf 2004) of training pictures.
+    def fit(self, features: NDArray[np.float32]) -> None:
+        """Estimate mean and covariance (Ledoit & Wolf 2004) of training images.
 
         Args:
             features: Shape `[N, width]`.
         """
         found = LedoitWolf().fit(features.astype(np.float64))
         values, vectors = np.linalg.eigh(found.covariance_)
-        # Where features hardly vary, the rounding of 16 and 8 bits would be strange.
+        # Where features hardly vary, the rounding of 16 and 8 bits would count as far away.
         values = np.maximum(values, (_FINEST * np.sqrt(np.mean(features**2))) ** 2)
         self.mean.copy_(torch.from_numpy(found.location_))
         self.whitening.copy_(torch.from_numpy(vectors / np.sqrt(values)))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the mean squared whitened distance `[N]`, about 1 for typical pictures."""
+        """Return the mean squared whitened distance `[N]`, about 1 for images like those."""
         distance: Tensor = ((features - self.mean) @ self.whitening).square().mean(dim=1)
         return distance

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from tumorscope.networks.pooled import PooledNetwork, convolution, scale
+from tumorscope.networks.layers import convolution, scale
+from tumorscope.networks.pooled import PooledNetwork
 
 
 class PlainNet(PooledNetwork):

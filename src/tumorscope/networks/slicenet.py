@@ -10,7 +10,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from tumorscope.networks.pooled import PooledNetwork, convolution, scale
+from tumorscope.networks.layers import convolution, scale
+from tumorscope.networks.pooled import PooledNetwork
 
 SIZES: Final = {
     "nano": ((16, 32, 64, 128), (1, 1, 1, 1)),
@@ -56,11 +57,11 @@ class Residual(nn.Module):
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.first = convolution(channels, width, stride=stride)
-        self.second = convolution(width, width, activate=False)
+        self.second = convolution(width, width, activation=None)
         self.shortcut: nn.Module = nn.Identity()
         if channels != width or stride > 1:
             pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
-            self.shortcut = nn.Sequential(pool, *convolution(channels, width, 1, activate=False))
+            self.shortcut = nn.Sequential(pool, *convolution(channels, width, 1, activation=None))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return maps `[N, width, h/stride, w/stride]` of maps `[N, channels, h, w]`."""

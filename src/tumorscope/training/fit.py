@@ -22,7 +22,6 @@ from tumorscope.datasets.inputs import Inputs, read_inputs
 from tumorscope.datasets.splits import Partition
 from tumorscope.errors import DataError, ModelError, RecipeError
 from tumorscope.networks.factory import build_network
-from tumorscope.networks.litenet import LiteNet, load_imagenet
 from tumorscope.progress import Progress, silent
 from tumorscope.training.calibrate import calibrate
 from tumorscope.training.callbacks import History, Listener, SilentListener
@@ -119,9 +118,9 @@ def fit(
         )
     _check_classes(train, partition.classes)
     torch.manual_seed(recipe.training.seed)
-    network = build_network(recipe.network, len(partition.classes))
-    if isinstance(network, LiteNet) and recipe.network.weights == "imagenet":
-        load_imagenet(network)
+    network = build_network(recipe.network, partition.classes)
+    if recipe.network.weights == "imagenet":
+        network.load_imagenet()
     no_tumour = (*partition.classes, "notumor").index("notumor")
     module = Fitting(
         network,

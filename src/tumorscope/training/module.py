@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tumorscope.classes import CLASSES
+from tumorscope.networks.network import Network
 from tumorscope.training.augmentation import Augmentation
 from tumorscope.training.losses import any_tumour_loss, outline_loss
 from tumorscope.training.recipe import OptimizerRecipe, Recipe, Sampling
@@ -102,7 +103,7 @@ class Fitting(lightning.LightningModule):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         recipe: Recipe,
         train: Part,
         validation: Part,
@@ -187,15 +188,14 @@ class Fitting(lightning.LightningModule):
         inputs = self.augment(pictures.float(), self._side())
         mixed, partner, share = _mix(inputs, self.recipe.loss.mixup)
         grey = mixed[:, :1].contiguous(memory_format=torch.channels_last)
-        if outlined is None:
-            logits = self.network(grey).float()
-            drawn = logits.new_zeros(())
-        else:
-            logits, outline = self.network.forward_with_outline(grey)
+        outputs = self.network.outputs(grey)
+        logits = outputs.logits.float()
+        drawn = logits.new_zeros(())
+        if outlined is not None:
+            assert outputs.outline is not None, "a recipe asks only such a network for an outline"
             drawn = self.recipe.loss.outline * outline_loss(
-                outline.float(), mixed[:, 1:] / 255.0, outlined & outlined[partner]
+                outputs.outline.float(), mixed[:, 1:] / 255.0, outlined & outlined[partner]
             )
-            logits = logits.float()
         loss: Tensor = share * self._loss(logits, labels)
         if share < 1.0:
             loss = loss + (1.0 - share) * self._loss(logits, labels[partner])

@@ -14,17 +14,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from tumorscope.classes import NO_TUMOUR
 from tumorscope.errors import ModelError
 from tumorscope.evaluation.calibration import CONFIDENT
-from tumorscope.evaluation.metrics import NO_TUMOUR
 from tumorscope.files import write_bytes
 from tumorscope.images import PREPARATION_VERSION
 from tumorscope.images.zooms import mean_over_zooms
 from tumorscope.inference.decision import decide
 from tumorscope.networks.factory import build_network
-from tumorscope.networks.litenet import LiteNet
+from tumorscope.networks.network import Network, Outputs
 from tumorscope.networks.network_recipe import NetworkRecipe
-from tumorscope.networks.pooled import MappedNetwork
 
 if TYPE_CHECKING:
     from tumorscope.inference.results import Verdict
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 _FORMAT = "tumorscope-1"
 
 _BATCH: Final = 16
-"""Inputs judged at once; more are no faster on a CPU."""
+"""Inputs predicted at once; more are no faster on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +45,8 @@ class Description:
         preparation: Version of the preparation it was trained with.
         temperature: What logits are divided by before the softmax (Guo et al. 2017).
         false_negative_cost: Then the odds of "no tumour" are divided by this; see `DecisionRecipe`.
-        ood_threshold: A picture whose ood_score is above this is of no kind that was learned from;
-            None where the network cannot tell.
+        ood_threshold: An image whose OOD score is above this is out of distribution; None where
+            the network has no such score.
         confident: The top probability from which an answer is called confident.
         risk: The largest expected share of a new patient's slices that are confident and wrong;
             None where nothing can be promised.
@@ -79,15 +78,14 @@ class TrainedNetwork:
         description: What it was trained for.
     """
 
-    network: nn.Module
+    network: Network
     description: Description
 
     def logits(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return logits `[N, classes]` of inputs `[N, S, S]`, grey values 0 to 255."""
-        with torch.inference_mode():
-            answers = [self.network(inputs).float().cpu().numpy() for inputs in self.batches(grey)]
+        found = [_array(outputs.logits) for outputs in self._outputs(grey)]
         nothing = np.empty((0, len(self.description.classes)), dtype=np.float32)
-        return np.concatenate([nothing, *answers])
+        return np.concatenate([nothing, *found])
 
     def heatmaps(
         self, grey: NDArray[np.uint8], chosen: NDArray[np.intp]
@@ -99,31 +97,37 @@ class TrainedNetwork:
             chosen: Number of the class for each input, shape `[N]`.
 
         Returns:
-            Class maps `[N, h, w]`; None where the network has none, or nothing is asked.
+            Class maps `[N, h, w]`; None where the network has none, or there is no input.
         """
-        if not isinstance(self.network, MappedNetwork):
-            return None
-        answers: list[NDArray[np.float32]] = []
-        with torch.inference_mode():
-            for inputs in self.batches(grey):
-                maps = self.network.forward_with_maps(inputs)[1].float().cpu().numpy()
-                begin = _BATCH * len(answers)
-                answers.append(maps[np.arange(len(maps)), chosen[begin : begin + len(maps)]])
-        return np.concatenate(answers) if answers else None
+        found: list[NDArray[np.float32]] = []
+        for number, outputs in enumerate(self._outputs(grey)):
+            if outputs.class_maps is not None:
+                numbers = torch.from_numpy(chosen[number * _BATCH : (number + 1) * _BATCH])
+                found.append(_array(outputs.class_maps[torch.arange(len(numbers)), numbers]))
+        return np.concatenate(found) if found else None
 
     def ood_score(self, grey: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """Return how unlike the training pictures inputs `[N, S, S]` are, shape `[N]`.
+        """Return how far inputs `[N, S, S]` are from the training images, shape `[N]`.
 
-        None where the network cannot tell.
+        None where the network has no such score, or there is no input.
         """
-        if not isinstance(self.network, LiteNet):
-            return None
-        ask = self.network.forward_with_limits
-        with torch.inference_mode():
-            answers = [ask(inputs)[2].float().cpu().numpy() for inputs in self.batches(grey)]
-        return np.concatenate([np.empty(0, dtype=np.float32), *answers])
+        scores = [outputs.ood_score for outputs in self._outputs(grey)]
+        found = [_array(score) for score in scores if score is not None]
+        return np.concatenate(found) if found else None
 
-    def batches(self, grey: NDArray[np.uint8]) -> Iterator[Tensor]:
+    def fit_ood_score(self, grey: NDArray[np.uint8]) -> None:
+        """Fit the network's OOD score, if it has one, to training inputs `[N, S, S]`."""
+        with torch.inference_mode():
+            self.network.fit_ood_score(self._batches(grey))
+
+    def _outputs(self, grey: NDArray[np.uint8]) -> Iterator[Outputs]:
+        """Yield the network's outputs for a few inputs at a time."""
+        for inputs in self._batches(grey):
+            with torch.inference_mode():
+                outputs = self.network.outputs(inputs)
+            yield outputs
+
+    def _batches(self, grey: NDArray[np.uint8]) -> Iterator[Tensor]:
         """Yield inputs `[N, S, S]` a few at a time, as the network takes them: `[n, 1, S, S]`."""
         device = next(self.network.parameters()).device
         for start in range(0, len(grey), _BATCH):
@@ -188,6 +192,10 @@ class Calibration(nn.Module):
         return calibrated.softmax(dim=1), calibrated
 
 
+def _array(values: Tensor) -> NDArray[np.float32]:
+    return np.asarray(values.float().cpu().numpy())
+
+
 def save_weights(path: Path, trained: TrainedNetwork) -> None:
     """Write weights and description to one safetensors file, whole or not at all.
 
@@ -229,7 +237,7 @@ def load_weights(path: Path, device: str = "cpu") -> TrainedNetwork:
             raise ModelError(f"{path}: not weights that tumorscope wrote")
         values = json.loads(metadata["description"])
         description = Description(**{**values, "classes": tuple(values["classes"])})
-        network = build_network(NetworkRecipe(**description.network), len(description.classes))
+        network = build_network(NetworkRecipe(**description.network), description.classes)
         network.load_state_dict(tensors)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; is the run finished?") from None
