@@ -49,7 +49,7 @@ def test_damaged_files_among_good_ones_are_skipped_and_listed(tmp_path: Path, dr
     assert [item.path for item in inputs.slices] == good
     np.testing.assert_array_equal(inputs.grey[1], prepare(read_slice(good[1]), 32))
     assert [item.name for item in inputs.skipped] == ["text.jpg", "gone.png"]
-    assert "not a JPEG or PNG picture" in inputs.skipped[0].reason
+    assert "not a JPEG, PNG, TIFF, BMP, GIF or WebP picture" in inputs.skipped[0].reason
     assert "no such file" in inputs.skipped[1].reason
 
 

@@ -89,7 +89,7 @@ def test_a_set_without_groups_gets_them_and_says_what_it_skipped(
     assert len(set(groups.values())) == 3
     (skipped,) = catalogue.skipped
     assert skipped.name == "no/broken.jpg"
-    assert "not a JPEG or PNG" in skipped.reason
+    assert "not a JPEG, PNG" in skipped.reason
 
 
 def test_a_table_gives_all_that_it_knows(tmp_path: Path, draw: Draw) -> None:

@@ -1,6 +1,7 @@
 """Pictures of every kind become one grey slice; everything else is refused in one line."""
 
 import io
+import itertools
 import resource
 import struct
 import zlib
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tumorscope.images import UnreadableImageError, read_slice
+from tumorscope.images.reading import read_pages
 
 Grey = NDArray[np.uint8]
 
@@ -179,7 +181,7 @@ def test_a_jpeg_cut_off_anywhere_is_refused(tmp_path: Path, options: dict[str, b
     assert reasons <= {
         "damaged picture, it ends too early",
         "damaged picture, its data is broken",
-        "not a JPEG or PNG picture",
+        "not a JPEG, PNG, TIFF, BMP, GIF or WebP picture",
     }
     assert "damaged picture, it ends too early" in reasons
 
@@ -196,12 +198,100 @@ def test_a_png_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "slice.jpg"
     path.write_bytes(content)
-    assert _refusal(path) == "not a JPEG or PNG picture"
+    assert _refusal(path) == "not a JPEG, PNG, TIFF, BMP, GIF or WebP picture"
 
 
-def test_a_gif_called_png_is_refused(tmp_path: Path) -> None:
-    path = _saved(tmp_path, Image.fromarray(_drawing()), "a.png", format="GIF")
-    assert _refusal(path) == "not a JPEG or PNG picture"
+@pytest.mark.parametrize("form", ["TIFF", "BMP", "GIF", "WEBP"])
+def test_other_formats_are_read_whatever_they_are_called(tmp_path: Path, form: str) -> None:
+    options = {"lossless": True} if form == "WEBP" else {}
+    path = _saved(tmp_path, Image.fromarray(_drawing()), "a.png", format=form, **options)
+    assert _difference(read_slice(path), _drawing()) <= 1
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate", "packbits"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32])
+def test_tiff_of_every_depth(tmp_path: Path, compression: str | None, kind: type) -> None:
+    values = np.clip(_drawing(), 0, 255).astype(kind)
+    path = _saved(tmp_path, Image.fromarray(values), "a.tif", compression=compression)
+    grey = _drawing().astype(float)
+    expected = grey if kind is np.uint8 else (grey - grey.min()) * 255 / np.ptp(grey)
+    assert np.abs(read_slice(path) - expected).max() <= 0.5
+
+
+@pytest.mark.parametrize("form", ["TIFF", "GIF", "WEBP"])
+def test_a_file_of_several_pages_is_no_single_slice(tmp_path: Path, form: str) -> None:
+    frames = [Image.fromarray(np.full((40, 40), grey, np.uint8)) for grey in (50, 120, 200)]
+    path = tmp_path / "a.tif"
+    frames[0].save(path, form, save_all=True, append_images=frames[1:])
+    assert _refusal(path) == "3 pages in one file: split it"
+    assert [int(page.mean().round(-1)) for page in read_pages(path)] == [50, 120, 200]
+
+
+def _deep_png(channels: NDArray[np.uint16]) -> bytes:
+    """A PNG file of 16 bits and 1 to 4 channels, each row filtered in another way."""
+    height, width, count = channels.shape
+    rows = channels.astype(">u2").view(np.uint8).reshape(height, -1).astype(int)
+    before = np.zeros_like(rows[0])
+    lines = []
+    for number, row in enumerate(rows):
+        left = np.concatenate([np.zeros(2 * count, int), row[: -2 * count]])
+        filtered = (row, row - left, row - before)[number % 3] % 256
+        lines.append(bytes([number % 3]) + filtered.astype(np.uint8).tobytes())
+        before = row
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[count]
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+        + _chunk(b"IDAT", zlib.compress(b"".join(lines)))
+        + _chunk(b"IEND", b"")
+    )
+
+
+def _deep_tiff(channels: NDArray[np.uint16], order: str) -> bytes:
+    """An uncompressed TIFF file of 16 bits and 3 or 4 channels."""
+    height, width, count = channels.shape
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, count, 200), (259, 3, 1, 1),
+        (262, 3, 1, 2), (273, 4, 1, 256), (277, 3, 1, count), (278, 4, 1, height),
+        (279, 4, 1, channels.nbytes),
+    ]  # fmt: skip
+    if count == 4:
+        tags.append((338, 3, 1, 2))
+    content = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(tags))
+    for tag, kind, number, value in tags:
+        form = "HHIHxx" if kind == 3 and number == 1 else "HHII"
+        content += struct.pack(f"{order}{form}", tag, kind, number, value)
+    content = content.ljust(200, b"\0") + struct.pack(f"{order}{count}H", *[16] * count)
+    return content.ljust(256, b"\0") + channels.astype(f"{order}u2").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("form", "count"),
+    [("png", 2), *itertools.product(("png", "little-endian tiff", "big-endian tiff"), (3, 4))],
+)
+def test_twelve_bits_in_sixteen_of_several_channels(tmp_path: Path, form: str, count: int) -> None:
+    values = np.linspace(0, 4095, 40 * 50).reshape(40, 50).astype(np.uint16)
+    opaque = np.full_like(values, 65535)
+    channels = np.stack([values] * (count if count % 2 else count - 1), axis=-1)
+    if count % 2 == 0:
+        channels = np.dstack([channels, opaque])
+    order = ">" if form.startswith("big") else "<"
+    content = _deep_png(channels) if form == "png" else _deep_tiff(channels, order)
+    (tmp_path / "a.img").write_bytes(content)
+    grey = read_slice(tmp_path / "a.img")
+    assert np.abs(grey - values * (255 / 4095)).max() <= 0.51
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    assert "damaged" in _refusal(tmp_path / "cut.png")
+
+
+def test_deep_colours_become_luminance_and_transparent_ones_black(tmp_path: Path) -> None:
+    channels = np.zeros((40, 40, 4), np.uint16)
+    channels[..., 3] = 65535
+    channels[:10, :, 0], channels[10:20, :, 1], channels[20:30, :, 2] = 4095, 4095, 4095
+    channels[30:, :, :3], channels[35:, :, 3] = 4095, 0
+    (tmp_path / "a.png").write_bytes(_deep_png(channels))
+    grey = read_slice(tmp_path / "a.png")
+    assert grey[[0, 10, 20, 30, 35], 0].tolist() == [76, 150, 29, 255, 0]
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
@@ -263,6 +353,11 @@ def _valid_files() -> list[bytes]:
         (grey.convert("P"), {"format": "PNG", "transparency": 3}),
         (grey.convert("RGBA"), {"format": "PNG"}),
         (deep, {"format": "PNG"}),
+        (grey, {"format": "TIFF", "compression": "tiff_lzw"}),
+        (deep, {"format": "TIFF"}),
+        (grey, {"format": "BMP"}),
+        (grey, {"format": "GIF"}),
+        (grey, {"format": "WEBP"}),
     ]
     files = []
     for picture, options in kinds:

@@ -65,7 +65,7 @@ def test_memory_and_disk_fail_in_the_same_words(files: dict[str, Path], name: st
 
 
 def test_name_of_a_file_in_memory_is_never_opened(files: dict[str, Path]) -> None:
-    with pytest.raises(UnreadableImageError, match="not a JPEG, PNG, DICOM or NIfTI"):
+    with pytest.raises(UnreadableImageError, match="not a JPEG, PNG, TIFF"):
         list(open_slices(FileInMemory(str(files["a.png"]), b"nothing of the kind")))
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import re
+import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -86,17 +87,49 @@ _OTHER_PARTS: Final = frozenset(
 )
 """Values of Body Part Examined that are certainly no head."""
 
+_FIRST_ELEMENTS: Final = frozenset(
+    [(2, element) for element in (0, 1, 2, 3, 0x10, 0x12, 0x13)]
+    + [(8, element) for element in (0, 1, 5, 6, 8, 0x12, 0x13, 0x14, 0x16, 0x18, 0x20)]
+)
+"""Elements with which a file without preamble may begin."""
+
+_FIRST_TYPES: Final = (b"UL", b"UI", b"CS", b"SH", b"DA", b"TM", b"LO", b"OB")
+"""Their types."""
+
+_LONGEST_FIRST: Final = 128
+"""No first element is longer."""
+
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 """Packs the whole file: a small one may unpack to more than the memory holds."""
 
 
 def is_dicom(path: File) -> bool:
-    """Tell whether a file begins as DICOM files do."""
+    """Tell whether a file begins as DICOM files do, with or without a preamble."""
     if isinstance(path, FileInMemory):
-        return path.content[128:132] == b"DICM"
+        return starts_like_dicom(path.content[:132])
     with contextlib.suppress(OSError), open(path, "rb") as file:  # noqa: PTH123  (as fast as can be)
-        return file.read(132)[128:] == b"DICM"
+        return starts_like_dicom(file.read(132))
     return False
+
+
+def starts_like_dicom(start: bytes) -> bool:
+    """Tell whether a file is a DICOM file by its first 132 bytes or more.
+
+    Some archives leave out the preamble, some the group of elements about the file, too: then it
+    begins with an element of group 2 or 8, in one of three ways to write it.
+    """
+    if start[128:132] == b"DICM":
+        return True
+    if len(start) < 132:
+        return False
+    group, element = struct.unpack("<HH", start[:4])
+    explicit = start[4:6] in _FIRST_TYPES
+    if explicit and struct.unpack(">HH", start[:4]) in _FIRST_ELEMENTS:
+        return True
+    if (group, element) not in _FIRST_ELEMENTS:
+        return False
+    length: int = struct.unpack("<I", start[4:8])[0]
+    return explicit or (group == 8 and length <= _LONGEST_FIRST)
 
 
 def read_dicom(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
@@ -196,9 +229,7 @@ def _open(path: File) -> "FileDataset":
     name = name_of(path)
     try:
         packed = _is_packed(path)
-        # Some archives leave out the preamble; then the ending of the name is believed.
-        forced = name.lower().endswith(DICOM_SUFFIXES)
-        dataset = None if packed else dcmread(openable(path), force=forced)
+        dataset = None if packed else dcmread(openable(path), force=True)
     except FileNotFoundError:
         raise UnreadableImageError(f"{name}: no such file") from None
     except InvalidDicomError:

@@ -7,7 +7,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Final
 
-from tumorscope.images.dicom import DICOM_SUFFIXES, in_series_order, is_dicom, read_dicom
+from tumorscope.images.dicom import (
+    DICOM_SUFFIXES,
+    in_series_order,
+    is_dicom,
+    read_dicom,
+    starts_like_dicom,
+)
 from tumorscope.images.listing import Listing, list_files
 from tumorscope.images.nifti import NIFTI_SUFFIXES, read_nifti
 from tumorscope.images.reading import (
@@ -15,7 +21,8 @@ from tumorscope.images.reading import (
     FileInMemory,
     UnreadableImageError,
     name_of,
-    read_slice,
+    read_pages,
+    starts_like_picture,
 )
 from tumorscope.images.slices import File, SliceChoice, SliceImage
 from tumorscope.images.suitability import why_unsuitable
@@ -24,11 +31,17 @@ OTHER_SUFFIXES: Final = (*PICTURE_SUFFIXES, *NIFTI_SUFFIXES)
 """Endings of the files that are no DICOM files."""
 
 
-def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[SliceImage]:
-    """Read a JPEG, PNG, DICOM or NIfTI file slice by slice.
+NOT_AN_IMAGE: Final = "not an image file of a kind that is read (docs/inputs.md)"
+"""Why a file of another kind is refused."""
 
-    DICOM is known by its content or the ending of its name, NIfTI by the ending; anything else is
-    read as a picture.
+_SNIFFED: Final = 1024
+"""Bytes at the beginning of a file that tell what it is."""
+
+
+def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[SliceImage]:
+    """Read an image file slice by slice.
+
+    What a file is, its content says; only where that says nothing the ending of its name does.
 
     Args:
         path: The file, on a disk or in memory.
@@ -41,22 +54,49 @@ def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[Slice
         UnreadableImageError: The file is missing, damaged or of another kind.
     """
     name = name_of(path)
-    ending = name.lower()
     if not isinstance(path, FileInMemory) and os.path.isdir(name):  # noqa: PTH112  (a stream of many paths)
         raise UnreadableImageError(f"{name}: {_why_no_files(name)}")
-    if ending.endswith(NIFTI_SUFFIXES):
-        yield from read_nifti(path, choice or SliceChoice())
-    elif ending.endswith(DICOM_SUFFIXES) or is_dicom(path):
+    ending = name.lower()
+    start = _start(path)
+    if starts_like_picture(start):
+        yield from _read_pictures(path)
+    elif starts_like_dicom(start):
         yield from read_dicom(path, choice or SliceChoice())
+    elif ending.endswith(NIFTI_SUFFIXES):
+        yield from read_nifti(path, choice or SliceChoice())
+    elif ending.endswith(DICOM_SUFFIXES):
+        yield from read_dicom(path, choice or SliceChoice())
+    elif ending.endswith(PICTURE_SUFFIXES):
+        yield from _read_pictures(path)
     else:
-        try:
-            grey = read_slice(path)
-        except UnreadableImageError as error:
-            if str(error).endswith("not a JPEG or PNG picture"):
-                message = f"{name}: not a JPEG, PNG, DICOM or NIfTI file"
-                raise UnreadableImageError(message) from None
-            raise
-        yield SliceImage(name, None, grey, unsupported=why_unsuitable(grey))
+        raise UnreadableImageError(f"{name}: {NOT_AN_IMAGE if start else 'an empty file'}")
+
+
+def _start(path: File) -> bytes:
+    """Return the first bytes of a file.
+
+    Raises:
+        UnreadableImageError: It cannot be read.
+    """
+    if isinstance(path, FileInMemory):
+        return path.content[:_SNIFFED]
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  (as fast as can be)
+            return file.read(_SNIFFED)
+    except FileNotFoundError:
+        raise UnreadableImageError(f"{name_of(path)}: no such file") from None
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        raise UnreadableImageError(f"{name_of(path)}: cannot be read ({words})") from None
+
+
+def _read_pictures(path: File) -> Iterator[SliceImage]:
+    """Yield the picture in a file, or its pages."""
+    name = name_of(path)
+    pages = list(read_pages(path))
+    for number, grey in enumerate(pages):
+        shown = number if len(pages) > 1 else None
+        yield SliceImage(name, shown, grey, unsupported=why_unsuitable(grey))
 
 
 def _why_no_files(folder: str) -> str:

@@ -1,4 +1,4 @@
-"""A JPEG or PNG file comes in, one grey slice (uint8, height by width) goes out.
+"""Reads picture files (JPEG, PNG, TIFF, BMP, GIF, WebP) into grey slices.
 
 Every deployment bundle carries this file, so it keeps to Python 3.6, NumPy and Pillow 5.1 (which
 JetPack 4.6 for the Jetson Nano has).
@@ -6,26 +6,62 @@ JetPack 4.6 for the Jetson Nano has).
 
 import io
 import os
-from typing import TYPE_CHECKING, NamedTuple, Union
+from typing import TYPE_CHECKING, Iterator, NamedTuple, Union
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 """Endings of the files that `read_slice` reads."""
 
 MAXIMUM_PIXELS = 50_000_000
 """Pictures with more pixels are refused before a pixel is decoded."""
 
+MAXIMUM_PAGES_PIXELS = 200_000_000
+"""Files with more pixels in all their pages are refused."""
+
 MINIMUM_SIDE = 32
 """Pictures with a shorter side hold too little to judge."""
 
+NOT_A_PICTURE = "not a JPEG, PNG, TIFF, BMP, GIF or WebP picture"
+"""Why a file of another kind is refused."""
+
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")
+
+_STARTS = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+    b"GIF87a",
+    b"GIF89a",
+    b"BM",
+)
+"""How files of these formats begin."""
+
+_PAGED_FORMATS = ("TIFF", "GIF", "WEBP")
+"""Formats whose files may hold several slices. (The further pictures of a JPEG are previews.)"""
 
 _PILLOW = int(PIL.__version__.split(".")[0])
+
+_Tile = getattr(ImageFile, "_Tile", lambda *tile: tile)
+"""How a part of a picture's data is described: a plain tuple where Pillow is old."""
+
+_DEEP_GREY_ALPHA = "LA;16B"
+
+_LOW_BYTES = {
+    "RGB;16B": "RGB;16L",
+    "RGBA;16B": "RGBA;16L",
+    "RGB;16L": "RGB;16B",
+    "RGBA;16L": "RGBA;16B",
+}
+"""How Pillow unpacks 16-bit colours, and what takes the lower byte of the same pixels."""
 
 _ORIENTATION = 0x0112
 """The EXIF tag that says how a picture is turned."""
@@ -69,11 +105,20 @@ def openable(file: "Union[str, os.PathLike[str], FileInMemory]") -> "Union[str, 
     return io.BytesIO(file.content) if isinstance(file, FileInMemory) else os.fspath(file)
 
 
+def starts_like_picture(start: bytes) -> bool:
+    """Tell whether a file is a picture by its first 1024 bytes."""
+    # (DICOM files may begin like TIFF files: the first 128 bytes are theirs to fill.)
+    if start[128:132] == b"DICM":
+        return False
+    return start.startswith(_STARTS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
+
+
 def read_slice(path: "Union[str, os.PathLike[str], FileInMemory]") -> "NDArray[np.uint8]":
-    """Read a JPEG or PNG file as one grey slice.
+    """Read a picture file as one grey slice.
 
     Colour becomes luminance (ITU-R 601-2), transparent pixels become black, an EXIF rotation is
-    applied, and a 16-bit picture is scaled by its own range, because scanners store 12 bits in 16.
+    applied, and a picture of 16 bits is scaled by its own range, because scanners store 12 bits in
+    16.
 
     Args:
         path: The file, on a disk or in memory.
@@ -82,14 +127,40 @@ def read_slice(path: "Union[str, os.PathLike[str], FileInMemory]") -> "NDArray[n
         Grey values 0 to 255, uint8, shape `[height, width]`.
 
     Raises:
-        UnreadableImageError: The file is missing, damaged, no JPEG or PNG, smaller than
-            `MINIMUM_SIDE` on a side, or has more than `MAXIMUM_PIXELS` pixels.
+        UnreadableImageError: The file is missing, damaged, of another format, holds several
+            pages, is smaller than `MINIMUM_SIDE` on a side, or has more than `MAXIMUM_PIXELS`
+            pixels.
+    """
+    pages = list(read_pages(path, most=1))
+    return pages[0]
+
+
+def read_pages(
+    path: "Union[str, os.PathLike[str], FileInMemory]", most: "Union[int, None]" = None
+) -> "Iterator[NDArray[np.uint8]]":
+    """Read the pages of a picture file as grey slices, as `read_slice` does.
+
+    Args:
+        path: The file, on a disk or in memory.
+        most: A file with more pages than this is refused.
+
+    Yields:
+        Grey values 0 to 255, uint8, shape `[height, width]`.
+
+    Raises:
+        UnreadableImageError: As for `read_slice`.
     """
     name = name_of(path)
     try:
         with _open(path) as picture:
             _check_size(picture.size, name)
-            return _to_grey(picture)
+            count = getattr(picture, "n_frames", 1) if picture.format in _PAGED_FORMATS else 1
+            _check_pages(count, most, picture.size, name)
+            for number in range(count):
+                if count > 1:
+                    picture.seek(number)
+                    _check_size(picture.size, name)
+                yield _to_grey(picture, path, number)
     except UnreadableImageError:
         raise
     except FileNotFoundError:
@@ -103,13 +174,13 @@ def read_slice(path: "Union[str, os.PathLike[str], FileInMemory]") -> "NDArray[n
 
 
 def _open(path: "Union[str, os.PathLike[str], FileInMemory]") -> Image.Image:
-    """Open a JPEG or PNG file without decoding a pixel; Pillow before 8 tries every format."""
+    """Open a picture file without decoding a pixel; Pillow before 8 tries every format."""
     if _PILLOW >= 8:
-        return Image.open(openable(path), formats=("JPEG", "PNG"))
+        return Image.open(openable(path), formats=_FORMATS)
     picture = Image.open(openable(path))
-    if picture.format not in ("JPEG", "MPO", "PNG"):
+    if picture.format not in (*_FORMATS, "MPO"):
         picture.close()
-        raise UnreadableImageError(f"{name_of(path)}: not a JPEG or PNG picture")
+        raise UnreadableImageError(f"{name_of(path)}: {NOT_A_PICTURE}")
     return picture
 
 
@@ -123,6 +194,13 @@ def _check_size(size: "tuple[int, int]", name: str) -> None:
         )
 
 
+def _check_pages(count: int, most: "Union[int, None]", size: "tuple[int, int]", name: str) -> None:
+    if most is not None and count > most:
+        raise UnreadableImageError(f"{name}: {count} pages in one file: split it")
+    if count * size[0] * size[1] > MAXIMUM_PAGES_PIXELS:
+        raise UnreadableImageError(f"{name}: {count} pages of {size[0]}x{size[1]} pixels, refused")
+
+
 def _too_large(name: str) -> str:
     return f"{name}: more than {MAXIMUM_PIXELS // 1_000_000} million pixels, refused"
 
@@ -130,7 +208,7 @@ def _too_large(name: str) -> str:
 def _reason(error: Exception) -> str:
     """Say what went wrong without the decoder's own words, which mean nothing to a user."""
     if "cannot identify" in str(error):
-        return "not a JPEG or PNG picture"
+        return NOT_A_PICTURE
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
     if "truncated" in str(error):
@@ -138,8 +216,15 @@ def _reason(error: Exception) -> str:
     return "damaged picture, its data is broken"
 
 
-def _to_grey(picture: Image.Image) -> "NDArray[np.uint8]":
+def _to_grey(
+    picture: Image.Image, path: "Union[str, os.PathLike[str], FileInMemory]", page: int
+) -> "NDArray[np.uint8]":
+    raw = _raw_mode(picture)
     picture.load()
+    if raw in _LOW_BYTES or raw == _DEEP_GREY_ALPHA:
+        deep = Image.fromarray(_deep_grey(path, page, raw))
+        deep.info = picture.info
+        return _scale_by_range(np.asarray(_upright(deep)))
     upright = _upright(picture)
     if upright.mode.startswith(("I", "F")):
         return _scale_by_range(np.asarray(upright, dtype=np.float32))
@@ -148,6 +233,54 @@ def _to_grey(picture: Image.Image) -> "NDArray[np.uint8]":
         black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
         upright = Image.alpha_composite(black, coloured)
     return np.array(upright.convert("L"), dtype=np.uint8)
+
+
+def _raw_mode(picture: Image.Image) -> str:
+    """Return how Pillow unpacks the pixels; empty where it does not say."""
+    tiles = getattr(picture, "tile", None)
+    if not tiles or len(tiles[0]) < 4:
+        return ""
+    arguments = tiles[0][3]
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _deep_grey(
+    path: "Union[str, os.PathLike[str], FileInMemory]", page: int, raw: str
+) -> "NDArray[np.float32]":
+    """Return 16-bit colours as luminance on black, `[height, width]`.
+
+    Pillow keeps the upper 8 of 16 bits of each colour, where 12-bit scans have next to nothing. So
+    the pixels are unpacked a second time by the unpacker for the other order of bytes, which keeps
+    the lower 8; grey with alpha has none, but is as many bytes as 8-bit colours with alpha.
+    """
+    if raw == _DEEP_GREY_ALPHA:
+        bytes_ = _unpacked(path, page, "RGBA", mode="RGBA")
+        values, alpha = bytes_[..., 0] * 256 + bytes_[..., 1], bytes_[..., 2] * 256 + bytes_[..., 3]
+        return np.asarray(values * (alpha / 65535.0), dtype=np.float32)
+    channels = _unpacked(path, page, raw) * 256 + _unpacked(path, page, _LOW_BYTES[raw])
+    grey = channels[..., :3] @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    if channels.shape[-1] == 4:
+        grey = grey * (channels[..., 3] / 65535.0)
+    return np.asarray(grey, dtype=np.float32)
+
+
+def _unpacked(
+    path: "Union[str, os.PathLike[str], FileInMemory]", page: int, raw: str, mode: str = ""
+) -> "NDArray[np.float32]":
+    """Return the pixels as an unpacker of Pillow's gives them, `[height, width, channels]`."""
+    with _open(path) as picture:
+        if page:
+            picture.seek(page)
+        tiles = []
+        for codec, box, offset, arguments in getattr(picture, "tile", ()):
+            others = (raw, *arguments[1:]) if isinstance(arguments, tuple) else raw
+            tiles.append((codec, box, offset, others))
+        setattr(picture, "tile", [_Tile(*tile) for tile in tiles])  # noqa: B010  (of each format)
+        if mode:
+            setattr(picture, "_mode" if _PILLOW >= 10 else "mode", mode)
+        picture.load()
+        return np.asarray(picture, dtype=np.float32)
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -159,6 +292,7 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 def _scale_by_range(values: "NDArray[np.float32]") -> "NDArray[np.uint8]":
+    values = np.nan_to_num(values)
     low, high = float(values.min()), float(values.max())
     if high <= low:
         return np.zeros(values.shape, dtype=np.uint8)

@@ -111,7 +111,10 @@ _SLICE: Final[dict[str, Any]] = {
     "milliseconds": 2.1,
 }
 
-_ERROR: Final = {"path": "notes.txt", "error": "not a JPEG, PNG, DICOM or NIfTI file"}
+_ERROR: Final = {
+    "path": "notes.txt",
+    "error": "not an image file of a kind that is read (docs/inputs.md)",
+}
 
 _VOLUME: Final[dict[str, Any]] = {
     **_SLICE,
