@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,8 @@ from record import write_record
 from tumorscope.classes import CLASSES
 from tumorscope.cli.show import console, progress, table
 from tumorscope.inference.model_file import open_model
+from tumorscope.inference.runtimes import ONNX, OPENVINO, open_runtime, runtime_version
 from tumorscope.latency.timing import take_turns
-from tumorscope.latency.timing_runtimes import OPENVINO, PROCESSOR, read_openvino, runtime_version
 from tumorscope.networks.litenet import _cubic
 
 _SIDE = 224
@@ -75,7 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         entrants = [*write_peers(Path(name)), *_own(own, Path(name))]
         asks = {
-            PROCESSOR: {each.name: in_onnx(each, options.threads) for each in entrants},
+            ONNX: {each.name: in_onnx(each, options.threads) for each in entrants},
             OPENVINO: {each.name: _in_openvino(each, options.threads) for each in entrants},
         }
         seconds = {
@@ -318,9 +319,8 @@ def in_onnx(entrant: Entrant, threads: int) -> Callable[[], object]:
 
 
 def _in_openvino(entrant: Entrant, threads: int) -> Callable[[], object]:
-    _, compiled = read_openvino(entrant.path, threads=threads)
-    image = _image(entrant)
-    return lambda: compiled(image)
+    opened = open_runtime(entrant.path, runtime=OPENVINO, threads=threads)
+    return partial(opened.call, _image(entrant))
 
 
 def latency_figures(times: NDArray[np.float64], measure: NDArray[np.float64]) -> dict[str, float]:

@@ -30,15 +30,16 @@ from tumorscope.export import (
     tensorrt_engine,
     verify,
 )
-from tumorscope.export.exported_runtimes import open_model, to_inputs
 from tumorscope.export.fp16 import to_fp16
 from tumorscope.export.onnx_file import build_onnx
 from tumorscope.export.quantization import quantize
 from tumorscope.export.samples import read_sample
 from tumorscope.export.served_network import INPUT_NAME
+from tumorscope.export.verification import open_exported
 from tumorscope.images import prepare
 from tumorscope.inference import DEFAULT_MODEL, Classifier
 from tumorscope.inference.model_file import find_model
+from tumorscope.inference.runtimes import to_inputs
 from tumorscope.networks.litenet import LiteNet
 from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.training.run_folder import RunFolder
@@ -219,12 +220,13 @@ def test_tumours_of_unknown_kind_are_no_sample(network: TrainedNetwork, phantoms
 def test_eight_bits_with_a_fixed_batch(trained: Path, tmp_path: Path) -> None:
     target = tmp_path / "m.onnx"
     exported = export_run(RunFolder(trained), "onnx-int8", target, batch=3, check=False)
-    fixed, free = open_model(exported.path), tmp_path / "free.onnx"
+    fixed, free = open_exported(exported.path), tmp_path / "free.onnx"
     assert fixed.batch == 3
     export_run(RunFolder(trained), "onnx-int8", free, check=False)
-    expected = open_model(free).answers(pictures(7))
-    for answer, other in zip(fixed.answers(pictures(7)), expected, strict=True):
-        np.testing.assert_allclose(answer, other, atol=1e-4)
+    expected, given = open_exported(free).run(pictures(7)), fixed.run(pictures(7))
+    assert given.keys() == expected.keys()
+    for name, values in given.items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-4)
 
 
 def test_a_fixed_batch_is_verified_too(trained: Path, tmp_path: Path) -> None:
@@ -232,11 +234,11 @@ def test_a_fixed_batch_is_verified_too(trained: Path, tmp_path: Path) -> None:
     exported = export_run(RunFolder(trained), "onnx", target, batch=4)
     assert exported.verification is not None
     assert exported.verification.largest_difference < 1e-4
-    model = open_model(target)
+    model = open_exported(target)
     assert model.batch == 4
-    few, many = model.answers(pictures(3)), model.answers(pictures(10))
-    assert [len(answer) for answer in few] == [3, 3, 3]
-    np.testing.assert_allclose(many[0][:3], few[0], atol=1e-6)
+    few, many = model.run(pictures(3)), model.run(pictures(10))
+    assert {name: len(values) for name, values in few.items()} == dict.fromkeys(many, 3)
+    np.testing.assert_allclose(many["logits"][:3], few["logits"], atol=1e-6)
 
 
 def test_too_far_from_the_network_leaves_what_was_there(
@@ -284,8 +286,8 @@ def test_openvino_holds_the_metadata(trained: Path, tmp_path: Path) -> None:
     assert facts["input_size"] == 32
     assert facts["recipe"] == RunFolder(trained).recipe().model_dump()
     (target / "model.bin").write_bytes(b"")
-    with pytest.raises(ModelError, match="not an OpenVINO model, or damaged"):
-        open_model(target)
+    with pytest.raises(ModelError, match="not a model that OpenVINO can open"):
+        open_exported(target)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, name: str, content: bytes, r
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ModelError, match=reason) as caught:
-        open_model(path)
+        open_exported(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -312,10 +314,10 @@ def test_a_cut_file_is_one_line(trained: Path, tmp_path: Path) -> None:
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
         with pytest.raises(ModelError) as caught:
-            open_model(path)
+            open_exported(path)
         assert "\n" not in str(caught.value)
     with pytest.raises(ModelError, match="no such file"):
-        open_model(tmp_path / "none.onnx")
+        open_exported(tmp_path / "none.onnx")
 
 
 def test_data_that_is_gone_is_said(moved: RunFolder, phantoms: Path, tmp_path: Path) -> None:
@@ -415,7 +417,7 @@ def test_a_missing_package_is_named(
     assert list(tmp_path.iterdir()) == []
     target.mkdir()
     with pytest.raises(MissingExtraError, match="openvino"):
-        open_model(target)
+        open_exported(target)
 
 
 @without_tensorrt

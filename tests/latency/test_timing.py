@@ -13,10 +13,13 @@ import pytest
 from small_model import SIDE, write_model
 from tumorscope.cli import benchmark as command
 from tumorscope.errors import DataError, ModelError
+from tumorscope.inference import Classifier
+from tumorscope.inference.model_file import open_model
+from tumorscope.inference.runtimes import installed_runtimes
 from tumorscope.latency import timing, timing_process
 from tumorscope.latency.timing import benchmark, take_turns
 from tumorscope.latency.timing_process import start_process
-from tumorscope.latency.timing_runtimes import installed_runtimes, open_in
+from tumorscope.progress import silent
 
 needs_openvino = pytest.mark.skipif(
     "openvino" not in installed_runtimes(), reason="OpenVINO is not installed"
@@ -49,23 +52,18 @@ def run(*words: object) -> int:
     return command.run(parser.parse_args([str(word) for word in words]))
 
 
-def test_the_processor_is_the_first_runtime():
-    assert installed_runtimes()[0] == "onnx"
-    assert len(set(installed_runtimes())) == len(installed_runtimes())
-
-
-@pytest.mark.parametrize("batch", ["N", 2])
-def test_every_runtime_gives_the_same_answers(tmp_path, batch):
-    path = write_model(tmp_path / "model.onnx", batch=batch)
-    grey = np.random.default_rng(0).integers(0, 256, (2, 1, SIDE, SIDE)).astype(np.float32)
-    expected = onnxruntime.InferenceSession(path).run(["probabilities"], {"grey": grey})[0]
-    for runtime in installed_runtimes():
-        opened = open_in(runtime, path, threads=1)
-        (said,) = opened.session.run(["probabilities"], {"grey": grey})
-        assert said == pytest.approx(expected, abs=1e-5)
-        assert (opened.facts.name, opened.facts.input_size) == ("small", SIDE)
-        assert opened.batch == (None if batch == "N" else batch)
-        assert "heatmap" in opened.outputs
+def test_what_is_timed_are_all_outputs_that_predict_asks_for(tmp_path, monkeypatch):
+    model = open_model(write_model(tmp_path / "model.onnx", ood_score=1.0), threads=1)
+    inputs = np.zeros((1, 1, SIDE, SIDE), np.float32)
+    asked = []
+    monkeypatch.setattr(timing, "take_turns", lambda asks, **_: asked.extend(asks.values()))
+    timing._time_calls({"onnx": model}, inputs, 1, 1, silent)
+    (ask,) = asked
+    expected = Classifier(model).outputs(np.zeros((1, SIDE, SIDE), np.uint8))
+    given = ask()
+    assert given.keys() == expected.keys() == {"probabilities", "logits", "heatmap", "ood_score"}
+    for name, values in given.items():
+        assert np.array_equal(values, expected[name])
 
 
 def test_turns_are_taken_in_order_and_warm_up_is_not_timed():
@@ -115,13 +113,6 @@ def test_a_runtime_that_refuses_the_model_is_named(model, pictures, monkeypatch)
     assert "OpenVINO" in result.refused["openvino"]
     with pytest.raises(ModelError, match="OpenVINO"):
         benchmark(model, pictures, runtimes=["openvino"], calls=1)
-
-
-@needs_openvino
-def test_openvino_needs_the_metadata(tmp_path):
-    path = write_model(tmp_path / "bare.onnx", text="")
-    with pytest.raises(ModelError, match="metadata"):
-        open_in("openvino", path, threads=None)
 
 
 def test_unknown_runtime(model):

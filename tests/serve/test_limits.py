@@ -13,7 +13,7 @@ from PIL import Image
 from tumorscope.cli.main import main
 from tumorscope.evaluation import Predictions
 from tumorscope.export import FORMATS, export_run, unsupported_operators
-from tumorscope.export.exported_runtimes import open_model as open_exported
+from tumorscope.export.verification import open_exported
 from tumorscope.images import prepare, read_slice
 from tumorscope.inference import Classifier, Prediction
 from tumorscope.inference.model_file import open_model
@@ -108,7 +108,7 @@ def test_every_format_knows_what_is_strange(
     limit = load_weights(RunFolder(lite).weights_file).description.ood_threshold
     assert limit is not None
     usual = sorted((phantoms / "images").iterdir())[:8]
-    outputs = open_exported(path).answers(inputs([*usual, *strange_pictures(tmp_path)]))
-    assert outputs[3].shape == (10,)
-    assert (outputs[3][8:] > limit).all()
-    assert (outputs[3][:8] < limit).sum() >= 7
+    scores = open_exported(path).run(inputs([*usual, *strange_pictures(tmp_path)]))["ood_score"]
+    assert scores.shape == (10,)
+    assert (scores[8:] > limit).all()
+    assert (scores[:8] < limit).sum() >= 7

@@ -1,13 +1,11 @@
 """Evaluates any classifier: an ONNX file, a PyTorch module or a function."""
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from tumorscope.datasets.catalogue import Catalogue
@@ -16,6 +14,7 @@ from tumorscope.errors import ModelError
 from tumorscope.evaluation.input_spec import InputSpec
 from tumorscope.evaluation.predictor import Answers
 from tumorscope.evaluation.scoring import Fact
+from tumorscope.inference.runtimes import open_runtime
 
 _BATCH = 32
 
@@ -106,29 +105,23 @@ def onnx_function(path: Path, *, threads: int | None = None) -> Function:
     Raises:
         ModelError: ONNX Runtime cannot open it, or it has several inputs.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 4  # What goes wrong is told in one line below.
-    try:
-        session = onnxruntime.InferenceSession(os.fspath(path), options)
-    except Exception as error:  # noqa: BLE001  (ONNX Runtime's have no base class of their own)
-        words = " ".join(str(error).split())[:120]
-        raise ModelError(f"{path}: ONNX Runtime cannot open it ({words})") from None
-    ports, output = session.get_inputs(), session.get_outputs()[0].name
-    if len(ports) != 1:
-        raise ModelError(f"{path}: has {len(ports)} inputs; a classifier of slices has one")
-    batch = ports[0].shape[0]
+    runtime = open_runtime(path, threads=threads)
+    if len(runtime.inputs) != 1:
+        raise ModelError(
+            f"{path}: has {len(runtime.inputs)} inputs; a classifier of slices has one"
+        )
+    batch, output = runtime.batch, runtime.outputs[0].name
 
     def ask(inputs: NDArray[np.float32]) -> NDArray[np.floating]:
-        step = batch if isinstance(batch, int) else len(inputs)
+        step = batch or len(inputs)
         parts = []
         try:
             for start in range(0, len(inputs), step):
                 part = inputs[start : start + step]
                 missing = step - len(part)  # Some networks take one number of slices only.
                 padded = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)])
-                parts.append(session.run([output], {ports[0].name: padded})[0][: len(part)])
-        except Exception as error:  # noqa: BLE001  (as above)
+                parts.append(runtime.ask(padded)[output][: len(part)])
+        except Exception as error:  # noqa: BLE001  (ONNX Runtime's have no base class of their own)
             words = " ".join(str(error).split())[:160]
             raise ModelError(f"{path}: does not take what its TOML file says ({words})") from None
         return np.concatenate(parts)

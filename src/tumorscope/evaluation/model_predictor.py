@@ -58,22 +58,14 @@ class ModelPredictor:
         )
 
     def _answer(self, inputs: NDArray[np.uint8], *, heatmaps: bool) -> Answers:
-        facts = self._classifier.facts
         outputs = self._classifier.outputs(inputs)
         probabilities = outputs["probabilities"]
-        odd = np.zeros(len(inputs), dtype=np.bool_)
-        if facts.ood_threshold is not None and "ood_score" in outputs:
-            odd = outputs["ood_score"] > facts.ood_threshold
-        sure = probabilities.max(axis=1) >= self._classifier.confident
         maps = None
         if heatmaps and "heatmap" in outputs:
             maps = outputs["heatmap"][np.arange(len(inputs)), probabilities.argmax(axis=1)]
         return Answers(
             probabilities=probabilities,
-            verdicts=tuple(
-                "unsupported" if refused else "confident" if high else "uncertain"
-                for refused, high in zip(odd, sure, strict=True)
-            ),
+            verdicts=tuple(decision.verdict for decision in self._classifier.decide(outputs)),
             heatmaps=maps,
         )
 

@@ -10,7 +10,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from tumorscope.export.onnx_file import nodes_of
 from tumorscope.files import write_bytes
-from tumorscope.inference.model_file import METADATA_KEY
+from tumorscope.inference.runtimes import METADATA_KEY
 
 
 def to_fp16(model: onnx.ModelProto, *, keep_fp32: Sequence[str] = ()) -> onnx.ModelProto:

@@ -15,7 +15,7 @@ from tumorscope.errors import ModelError
 from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.served_network import INPUT_NAME, ServedNetwork
 from tumorscope.files import whole_file
-from tumorscope.inference.model_file import METADATA_KEY
+from tumorscope.inference.runtimes import METADATA_KEY
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import TrainedNetwork, load_weights
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 
 from tumorscope.errors import MissingExtraError, ModelError
-from tumorscope.inference.model_file import METADATA_KEY
+from tumorscope.inference.runtimes import METADATA_KEY
 
 
 def write_openvino(model: onnx.ModelProto, metadata: str, folder: Path) -> None:

@@ -19,9 +19,9 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from tumorscope.export.exported_runtimes import to_inputs
 from tumorscope.export.onnx_file import nodes_of
 from tumorscope.export.served_network import INPUT_NAME
+from tumorscope.inference.runtimes import to_inputs
 
 CALIBRATION_IMAGES: Final = 256
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import onnx
 
 from tumorscope.errors import ModelError
-from tumorscope.export.exported_runtimes import PART
 from tumorscope.export.served_network import INPUT_NAME
+from tumorscope.inference.runtimes import AT_ONCE
 from tumorscope.jetson.operators import unsupported_operators
 
 _TRTEXEC: Final = Path("/usr/src/tensorrt/bin/trtexec")
@@ -49,7 +49,7 @@ def _shapes(model: onnx.ModelProto) -> list[list[int]]:
     if batch.HasField("dim_value"):
         return []
     sides = [item.dim_value for item in rest]
-    return [[count, *sides] for count in (1, 1, PART)]
+    return [[count, *sides] for count in (1, 1, AT_ONCE)]
 
 
 def _build(model: onnx.ModelProto) -> bytes:

@@ -1,4 +1,4 @@
-"""A finished run comes in, one TorchScript file that carries everything goes out."""
+"""Writes a finished run as one TorchScript file that carries everything."""
 
 import io
 import warnings
@@ -8,13 +8,10 @@ import torch
 
 from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.served_network import ServedNetwork
+from tumorscope.export.torch_runtimes import METADATA_FILE
 from tumorscope.files import write_bytes
-from tumorscope.inference.model_file import METADATA_KEY
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import load_weights
-
-EXTRA_FILE = f"{METADATA_KEY}.json"
-"""Where the metadata stands inside the file."""
 
 
 def export_torchscript(run: RunFolder, path: Path, *, name: str | None = None) -> Path:
@@ -43,6 +40,6 @@ def export_torchscript(run: RunFolder, path: Path, *, name: str | None = None) -
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         traced = torch.jit.trace(served, served.example(), check_trace=False)  # type: ignore[no-untyped-call]
         script = torch.jit.freeze(traced)
-        torch.jit.save(script, content, _extra_files={EXTRA_FILE: text})
+        torch.jit.save(script, content, _extra_files={METADATA_FILE: text})
     write_bytes(path, content.getvalue())
     return path

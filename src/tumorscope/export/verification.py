@@ -1,4 +1,4 @@
-"""A model file and its network answer the same images; how much they differ goes out."""
+"""Compares a model file with the network that it was made from, on the same images."""
 
 import time
 from collections.abc import Callable
@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from tumorscope.errors import ModelError
-from tumorscope.export.exported_runtimes import PART, open_model, to_inputs
 from tumorscope.export.served_network import ServedNetwork
+from tumorscope.export.torch_runtimes import TORCH_RUNTIMES
+from tumorscope.inference.model_file import open_model
+from tumorscope.inference.runtimes import AT_ONCE, Runtime, open_runtime, to_inputs
 from tumorscope.training.trained_network import TrainedNetwork
 
 _WARM_UP = 5
@@ -121,25 +123,48 @@ def verify(
     Raises:
         ModelError: The file cannot be read.
     """
-    model = open_model(path)
+    model = open_exported(path)
     expected = trained.probabilities(grey)
-    said, _, *maps = model.answers(grey)
+    outputs = model.run(grey)
+    said, maps = outputs["probabilities"], outputs.get("heatmap")
     differences = np.abs(said - expected)
-    one = to_inputs(grey[:1]).repeat(max(model.batch, 1), axis=0)
+    one = to_inputs(grey[:1]).repeat(model.batch or 1, axis=0)
     return Verification(
-        runtime=model.runtime,
+        runtime=model.title,
         images=len(grey),
         largest_difference=float(differences.max()),
         mean_difference=float(differences.mean()),
         label_agreement=float((said.argmax(axis=1) == expected.argmax(axis=1)).mean()),
         accuracy=float((said.argmax(axis=1) == labels).mean()),
         network_accuracy=float((expected.argmax(axis=1) == labels).mean()),
-        heatmap_difference=_maps_difference(trained, grey, maps[0]) if maps else None,
+        heatmap_difference=None if maps is None else _maps_difference(trained, grey, maps),
         milliseconds=_milliseconds(lambda: model.ask(one)),
         network_milliseconds=_milliseconds(lambda: trained.probabilities(grey[:1])),
-        size=model.size,
+        size=_size(path),
         network_size=sum(4 * values.numel() for values in trained.network.parameters()),
     )
+
+
+def open_exported(path: Path) -> Runtime:
+    """Open a file of any format in the runtime that its kind is made for: an engine on the GPU.
+
+    Args:
+        path: `.onnx`, `.torchscript`, TensorRT's `.engine`, or a folder with OpenVINO's
+            `model.xml` and `model.bin`.
+
+    Raises:
+        ModelError: The file is missing, damaged or of no known kind.
+        MissingExtraError: Its runtime is not installed.
+    """
+    if path.suffix == ".onnx" and path.is_file():
+        # As `predict` opens it: a file that it would not take is found out here.
+        return open_model(path, providers=["cpu"]).runtime
+    return open_runtime(path, others=TORCH_RUNTIMES)
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
 
 
 def _maps_difference(
@@ -148,8 +173,8 @@ def _maps_difference(
     served = ServedNetwork(trained)
     with torch.inference_mode():
         expected = [
-            served(torch.from_numpy(to_inputs(grey[start : start + PART])))[2].numpy()
-            for start in range(0, len(grey), PART)
+            served(torch.from_numpy(to_inputs(grey[start : start + AT_ONCE])))[2].numpy()
+            for start in range(0, len(grey), AT_ONCE)
         ]
     reference = np.concatenate(expected)
     return float(np.abs(maps - reference).max() / np.abs(reference).max())

@@ -1,8 +1,9 @@
-"""The model at work: files or arrays in, probabilities, verdicts and heatmaps out (no torch)."""
+"""Classifies slices with a model file: probabilities, verdicts and heatmaps (no torch)."""
 
 from tumorscope.inference.classifier import Classifier, InputError
-from tumorscope.inference.model_file import DEFAULT_MODEL, PROVIDERS, ModelFacts, bundled_models
+from tumorscope.inference.model_file import DEFAULT_MODEL, ModelFacts, bundled_models
 from tumorscope.inference.results import Failure, Prediction, Verdict
+from tumorscope.inference.runtimes import PROVIDERS
 
 __all__ = [
     "DEFAULT_MODEL",

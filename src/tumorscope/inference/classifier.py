@@ -4,8 +4,9 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +49,6 @@ class Prepared:
 
     image: SliceImage
     grey: NDArray[np.uint8] | None
-
-
-_OUTPUTS: Final = ("probabilities", "heatmap", "ood_score")
 
 
 class Classifier:
@@ -204,8 +202,8 @@ class Classifier:
             batch_size: Slices that the network classifies at once.
 
         Returns:
-            `probabilities`, float32, `[N, classes]`, and where the model has them `heatmap`,
-            `[N, classes, h, w]`, and `ood_score`, `[N]`.
+            `probabilities`, float32, `[N, classes]`, and where the model has them `logits`,
+            `heatmap`, `[N, classes, h, w]`, and `ood_score`, `[N]`.
 
         Raises:
             InputError: The array has another shape or type.
@@ -356,28 +354,14 @@ class Classifier:
         )
 
     def _ask(self, grey: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Return what `_run` returns, with the mean probabilities of three zooms if wanted."""
-        outputs = self._run(grey)
+        """Return the network's outputs, with the mean probabilities of three zooms if wanted."""
+        run = partial(self._model.runtime.run, at_once=len(grey))
+        outputs = run(grey)
         if self._tta:
             outputs["probabilities"] = mean_over_zooms(
-                grey, outputs["probabilities"], lambda view: self._run(view)["probabilities"]
+                grey, outputs["probabilities"], lambda view: run(view)["probabilities"]
             )
         return outputs
-
-    def _run(self, grey: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Return the network's outputs by name, each `[N, …]`, as far as it has them."""
-        names = [name for name in _OUTPUTS if name in self._model.outputs]
-        step = self._model.batch or len(grey)
-        parts: list[list[Any]] = []
-        for start in range(0, len(grey), step):
-            batch = grey[start : start + step, None].astype(np.float32)
-            if len(batch) < step:  # (Only where the network takes no other number.)
-                batch = np.concatenate(
-                    [batch, np.zeros((step - len(batch), *batch.shape[1:]), np.float32)]
-                )
-            parts.append(self._model.session.run(names, {"grey": batch}))
-        joined = [np.concatenate(output)[: len(grey)] for output in zip(*parts, strict=True)]
-        return dict(zip(names, joined, strict=True))
 
 
 def _check_array(array: NDArray[Any], number: int) -> None:

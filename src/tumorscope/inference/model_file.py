@@ -1,4 +1,4 @@
-"""A path or a model's name comes in, a checked ONNX session and the file's own facts go out."""
+"""Finds model files, opens them and checks what they say about themselves."""
 
 import json
 import os
@@ -7,33 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import onnxruntime
-
 from tumorscope.errors import ModelError
 from tumorscope.images.preparation import PREPARATION_VERSION
+from tumorscope.inference.runtimes import METADATA_KEY, Runtime, open_runtime
 
 FORMAT: Final = 1
 """The version of the metadata that this package reads."""
-
-METADATA_KEY: Final = "tumorscope"
 
 DEFAULT_MODEL: Final = "tumorscope-edge"
 
 WEIGHTS: Final = Path(__file__).parents[1] / "weights"
 """Where the bundled models are."""
-
-PROVIDERS: Final = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "directml": "DmlExecutionProvider",
-}
-"""ONNX Runtime's execution providers by the names used here."""
-
-_FOUND: Final = ("cuda", "directml", "coreml", "cpu")
-"""Providers used unasked where they are installed; the others take long to start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +64,11 @@ class ModelFile:
 
     Attributes:
         facts: What the file says about itself.
-        session: ONNX Runtime's session.
-        batch: The number of slices that the network takes at once; None for any.
-        outputs: What the network gives: `probabilities`, and more where it can.
+        runtime: What answers.
     """
 
     facts: ModelFacts
-    session: Any
-    batch: int | None
-    outputs: frozenset[str]
+    runtime: Runtime
 
 
 def bundled_models() -> tuple[str, ...]:
@@ -123,12 +103,17 @@ def find_model(model: "str | os.PathLike[str]") -> Path:
 
 
 def open_model(
-    path: Path, *, threads: int | None = None, providers: Sequence[str] | None = None
+    path: Path,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
 ) -> ModelFile:
     """Open a model file and check that this package can use it.
 
     Args:
         path: The ONNX file.
+        runtime: One of `installed_runtimes`; None for ONNX Runtime.
         threads: Threads of the network; None for one a core.
         providers: Names from `PROVIDERS`, the preferred one first; None takes what is found.
 
@@ -136,34 +121,15 @@ def open_model(
         ModelError: The file is damaged, was not written by `tumorscope export`, or needs another
             version of this package; or a provider is unknown or not installed.
     """
-    wanted = _wanted(providers)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 4  # What goes wrong is told in one line below.
-    # Batches have many sizes: plans of the memory of each would add up, and gain nothing.
-    options.enable_mem_pattern = False
-    # Spinning threads would take the cores from those that decode the next pictures.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=wanted)
-    except Exception as error:  # ONNX Runtime's errors have no base class of their own.
-        words = " ".join(str(error).split())
-        raise ModelError(
-            f"{path}: not a model that ONNX Runtime can open ({words[:120]}): export it again"
-        ) from error
-    if providers and wanted[0] not in session.get_providers():
-        raise ModelError(
-            f"the execution provider '{providers[0]}' is installed but could not be started: "
-            "check its driver, or choose --provider cpu"
-        )
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
+    opened = open_runtime(path, runtime=runtime, threads=threads, providers=providers)
+    if opened.metadata is None:
         raise ModelError(
             f"{path}: says nothing of classes and input (no '{METADATA_KEY}' metadata): "
             "use a file that 'tumorscope export' wrote"
         )
-    facts = read_facts(text, path)
-    return ModelFile(facts, session, *_check_ports(session, facts, path))
+    facts = read_facts(opened.metadata, path)
+    _check_ports(opened, facts, path)
+    return ModelFile(facts, opened)
 
 
 def read_facts(text: str, path: Path) -> ModelFacts:
@@ -216,45 +182,26 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _wanted(providers: Sequence[str] | None) -> list[str]:
-    """Return ONNX Runtime's names of the providers to use; the processor always stands last."""
-    installed = onnxruntime.get_available_providers()
-    if providers is None:
-        found = [PROVIDERS[name] for name in _FOUND]
-        return [name for name in found if name in installed]
-    wanted = []
-    for name in providers:
-        if name not in PROVIDERS:
-            raise ModelError(
-                f"unknown execution provider '{name}': choose from {', '.join(PROVIDERS)}"
-            )
-        if PROVIDERS[name] not in installed:
-            here = ", ".join(key for key, value in PROVIDERS.items() if value in installed)
-            raise ModelError(
-                f"the execution provider '{name}' is not in this ONNX Runtime (it has {here}): "
-                "install the build of onnxruntime that has it"
-            )
-        wanted.append(PROVIDERS[name])
-    return wanted if PROVIDERS["cpu"] in wanted else [*wanted, PROVIDERS["cpu"]]
+def _check_ports(runtime: Runtime, facts: ModelFacts, path: Path) -> None:
+    """Make sure that the network takes and gives what its metadata say.
 
-
-def _check_ports(session: Any, facts: ModelFacts, path: Path) -> tuple[int | None, frozenset[str]]:
-    """Return the fixed batch size, if there is one, and the outputs."""
-    inputs = {port.name: port for port in session.get_inputs()}
-    outputs = {port.name: port for port in session.get_outputs()}
+    Raises:
+        ModelError: It does not.
+    """
     side, count = facts.input_size, len(facts.classes)
+    inputs, outputs = (
+        {port.name: port for port in ports} for ports in (runtime.inputs, runtime.outputs)
+    )
     grey, probabilities = inputs.get("grey"), outputs.get("probabilities")
     if (
         len(inputs) != 1
         or grey is None
         or probabilities is None
-        or grey.type != "tensor(float)"
-        or list(grey.shape[1:]) != [1, side, side]
-        or probabilities.shape[1:] not in ([count], [None])
+        or not grey.is_float
+        or grey.shape[1:] != (1, side, side)
+        or probabilities.shape[1:] not in ((count,), (None,))
     ):
         raise ModelError(
             f"{path}: not the expected network (float32 input grey [N,1,{side},{side}], output "
             f"probabilities [N,{count}]): export it again"
         )
-    batch = grey.shape[0]
-    return (batch if isinstance(batch, int) else None), frozenset(outputs)

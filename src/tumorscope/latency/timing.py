@@ -1,9 +1,10 @@
-"""A model file and pictures come in; how fast each runtime answers goes out, with memory."""
+"""Measures how fast a model file answers in each runtime, and its memory."""
 
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from tumorscope.errors import DataError, ModelError
 from tumorscope.images import UnreadableImageError, prepare, read_slice
 from tumorscope.inference.classifier import Classifier
-from tumorscope.inference.model_file import ModelFile
+from tumorscope.inference.model_file import ModelFile, open_model
+from tumorscope.inference.runtimes import installed_runtimes, runtime_version, to_inputs
 from tumorscope.latency.timing_process import ProcessCost, start_process
-from tumorscope.latency.timing_runtimes import installed_runtimes, open_in, runtime_version
 from tumorscope.machine import processor
 from tumorscope.parallel import usable_cores, work_ahead
 from tumorscope.progress import Progress, silent
@@ -189,12 +190,12 @@ def _open_all(
 ) -> tuple[dict[str, ModelFile], dict[str, str]]:
     """Open the model in every runtime; those not asked for by name may refuse it."""
     if runtimes is not None:
-        return {name: open_in(name, path, threads=threads) for name in runtimes}, {}
+        return {name: open_model(path, runtime=name, threads=threads) for name in runtimes}, {}
     first, *others = installed_runtimes()
-    models, refused = {first: open_in(first, path, threads=threads)}, {}
+    models, refused = {first: open_model(path, runtime=first, threads=threads)}, {}
     for name in others:
         try:
-            models[name] = open_in(name, path, threads=threads)
+            models[name] = open_model(path, runtime=name, threads=threads)
         except ModelError as error:
             refused[name] = str(error)
     return models, refused
@@ -219,7 +220,7 @@ def _read_all(
     if not usable:
         what = unreadable[0] if unreadable else "there are none"
         raise DataError(f"no picture can be read ({what}): name a folder of JPEG or PNG files")
-    return usable, np.stack(inputs)[:, None].astype(np.float32), tuple(dict.fromkeys(unreadable))
+    return usable, to_inputs(np.stack(inputs)), tuple(dict.fromkeys(unreadable))
 
 
 def _time_calls(
@@ -229,12 +230,11 @@ def _time_calls(
     calls: int,
     progress: Progress,
 ) -> dict[str, NDArray[np.float64]]:
-    """Time the networks alone, with all outputs that `predict` asks for."""
+    """Time the networks alone, with all their outputs, as `predict` asks for them."""
 
     def ask(model: ModelFile) -> Callable[[], object]:
-        names = ["probabilities", "heatmap"] if "heatmap" in model.outputs else ["probabilities"]
-        given = np.resize(inputs, (model.batch or batch, *inputs.shape[1:]))
-        return lambda: model.session.run(names, {"grey": given})
+        given = np.resize(inputs, (model.runtime.batch or batch, *inputs.shape[1:]))
+        return partial(model.runtime.ask, given)
 
     asks = {name: ask(model) for name, model in models.items()}
     label = f"timing {batch} a call"
@@ -268,7 +268,7 @@ def _time_processes(
     costs: dict[str, list[ProcessCost]] = {name: [] for name in models}
     for _ in progress(range(_PROCESSES), total=_PROCESSES, label="timing processes"):
         for name, model in models.items():
-            batch = model.batch or BATCH
+            batch = model.runtime.batch or BATCH
             costs[name].append(
                 start_process(name, path, threads=threads, batch=batch, picture=picture)
             )
@@ -284,7 +284,7 @@ def _timing(
     processes: Sequence[ProcessCost],
 ) -> Timing:
     p50, p95, p99 = np.percentile(latencies, (50, 95, 99)) * 1000
-    batch = model.batch or BATCH
+    batch = model.runtime.batch or BATCH
     peaks = [cost.peak_mib for cost in processes if cost.peak_mib is not None]
     return Timing(
         runtime=runtime,
@@ -292,7 +292,7 @@ def _timing(
         p50_ms=_figure(p50),
         p95_ms=_figure(p95),
         p99_ms=_figure(p99),
-        latency_batch=model.batch or 1,
+        latency_batch=model.runtime.batch or 1,
         images_per_second=_figure(batch / float(np.median(batches))),
         throughput_batch=batch,
         cold_start_seconds=_figure(median(cost.seconds for cost in processes)),

@@ -1,4 +1,4 @@
-"""A runtime, a model and a picture come in, what a fresh process takes to answer goes out.
+"""Measures what a fresh process takes to answer: its time and its memory.
 
 The process is this module, run by itself:
 
@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from tumorscope.errors import ModelError
 from tumorscope.images import prepare, read_slice
-from tumorscope.latency.timing_runtimes import open_in
+from tumorscope.inference.model_file import open_model
 
 _ANSWERED: Final = "answered"
 _STATUS: Final = Path("/proc/self/status")
@@ -74,12 +72,12 @@ def start_process(
 
 def _answer(runtime: str, path: str, threads: str, batch: str, picture: str) -> None:
     """Be that process: judge a picture, say so, judge a batch, tell the peak memory."""
-    model = open_in(runtime, Path(path), threads=int(threads))
-    grey = prepare(read_slice(picture), model.facts.input_size)[None, None].astype(np.float32)
-    model.session.run(["probabilities"], {"grey": np.repeat(grey, model.batch or 1, axis=0)})
+    model = open_model(Path(path), runtime=runtime, threads=int(threads))
+    grey = prepare(read_slice(picture), model.facts.input_size)[None]
+    model.runtime.run(grey)
     sys.stdout.write(f"{_ANSWERED}\n")
     sys.stdout.flush()
-    model.session.run(["probabilities"], {"grey": np.repeat(grey, int(batch), axis=0)})
+    model.runtime.run(grey.repeat(int(batch), axis=0), at_once=int(batch))
     peak = _peak_mib()
     sys.stdout.write("" if peak is None else f"{peak}\n")
 
