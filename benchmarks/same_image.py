@@ -24,9 +24,9 @@ from fuzz import dicom, picture
 from record import write_record
 from tumorscope.classes import CLASSES
 from tumorscope.images import read_slice
-from tumorscope.images.opening import find_files
 from tumorscope.inference import DEFAULT_MODEL, Classifier, Prediction
 from tumorscope.phantoms.drawing import draw_phantom
+from tumorscope.series.finding import find_files
 
 PICTURES = 200
 TOLERANCE = 0.02

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from tumorscope.phantoms.drawing import draw_phantom
 
@@ -92,6 +92,35 @@ def write_series(
         path = folder / f"{facts['PatientName']} {number:02}.dcm"
         paths.append(write_dicom(path, image.astype(np.uint16) * 8, **facts))
     return paths
+
+
+def write_enhanced(path: Path, frames: list[NDArray[Any]], facts: list[dict[str, Any]]) -> Path:
+    """Write an enhanced MR file; each frame's `position` is a height, `time` a temporal index."""
+    dataset = dicom(
+        np.stack(frames).astype(np.uint16) * 8,
+        SOPClassUID=EnhancedMRImageStorage,
+        StudyInstanceUID="1.2.3",
+        SeriesInstanceUID="1.2.3.4",
+        **PATIENT,
+    )
+    dataset.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+    shared = Dataset()
+    shared.PlaneOrientationSequence = [Dataset()]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    shared.PixelMeasuresSequence = [Dataset()]
+    shared.PixelMeasuresSequence[0].PixelSpacing = [1, 1]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = []
+    for fact in facts:
+        group = Dataset()
+        if "position" in fact:
+            group.PlanePositionSequence = [Dataset()]
+            group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, fact["position"]]
+        group.FrameContentSequence = [Dataset()]
+        group.FrameContentSequence[0].TemporalPositionIndex = fact.get("time", 1)
+        dataset.PerFrameFunctionalGroupsSequence.append(group)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
 
 
 def write_encapsulated(

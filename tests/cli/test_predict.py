@@ -179,7 +179,7 @@ def test_overlays(
         assert picture.width > 800
 
 
-def test_patient(scans: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_series(scans: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = answers(capsys, str(scans), "--model", model, "--series")
     assert [item["path"].removeprefix(str(scans)) for item in found] == [
         "/v.nii.gz", "/a", "/a/3.jpg", "/b",

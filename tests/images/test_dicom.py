@@ -24,9 +24,10 @@ from pydicom.uid import (
 from dicom_files import dicom, lossless_jpeg, picture, write_dicom, write_encapsulated
 from tumorscope.images import UnreadableImageError
 from tumorscope.images.lossless_jpeg import LosslessJpegError, decode_lossless_jpeg
-from tumorscope.images.opening import find_files, open_slices
+from tumorscope.images.opening import open_slices
 from tumorscope.images.slices import SliceChoice, SliceImage
 from tumorscope.phantoms.drawing import draw_phantom
+from tumorscope.series.finding import find_files
 
 GREY = draw_phantom("glioma", plane="axial", patient_seed=3, slice_number=2, size=96).image
 DEEP = (GREY.astype(np.uint16) << 4) + np.arange(96, dtype=np.uint16) % 16
@@ -422,26 +423,6 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
         read(tmp_path / "text")
 
 
-def test_folder_is_read_in_the_order_of_the_series(tmp_path: Path) -> None:
-    for number, name in enumerate("cadb"):
-        stack = {
-            "ImagePositionPatient": [0, 0, 5 * number - 10],
-            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-            "InstanceNumber": 1,
-        }
-        for series, tags in ((1, stack), (2, {"InstanceNumber": number})):
-            path = tmp_path / f"{name}{series}.dcm"
-            uid = f"1.2.{series}"
-            write_dicom(path, DEEP, SeriesNumber=series, SeriesInstanceUID=uid, **tags)
-    (tmp_path / "broken.dcm").write_bytes(b"x" * 10)
-    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
-    (tmp_path / "notes.txt").write_text("x")
-    (tmp_path / ".hidden.dcm").write_bytes(b"x")
-    names = [Path(path).name for path in find_files(tmp_path).files]
-    ordered = [f"{name}{series}.dcm" for series in (1, 2) for name in "cadb"]
-    assert names == ["broken.dcm", *ordered]
-
-
 def test_real_series(real_data: Path) -> None:
     folder = real_data / "dicom" / "healthy_child_t1"
     paths = find_files(folder).files
@@ -455,7 +436,7 @@ def test_real_series(real_data: Path) -> None:
         assert image.grey.shape == (256, 256)
         # The window of this series keeps the range of the pixels, nearly.
         assert alike(image.grey, dcmread(path).pixel_array) > 0.98
-        assert image.series.startswith("1.3.12")
+        assert image.header.series.startswith("1.3.12")
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from tumorscope.errors import DataError
 from tumorscope.images import UnreadableImageError
-from tumorscope.images.opening import find_files, open_slices
+from tumorscope.images.opening import open_slices
 from tumorscope.images.slices import SliceChoice, SliceImage
+from tumorscope.series.finding import find_files
 
 SHAPE = (40, 50, 36)
 

@@ -36,8 +36,8 @@ from tumorscope.cli.main import main
 from tumorscope.images import find_head
 from tumorscope.inference import Classifier
 from tumorscope.inference.heatmap import place_heat
+from tumorscope.inference.series_prediction import predict_series
 from tumorscope.phantoms.drawing import draw_phantom
-from tumorscope.series.series_prediction import sum_up
 from tumorscope.serve import Limits, create_app
 from tumorscope.serve.middleware import RequestMiddleware
 from tumorscope.serve.service_metrics import ServiceMetrics
@@ -197,7 +197,7 @@ def test_series_in_any_order_is_one_answer_along_the_body(
     files = [folder / f"s{number}.dcm" for number in (3, 0, 4, 2, 1)]
     (whole,) = client.post("/v1/classify/volume", files=upload(*files)).json()
     in_order = [folder / f"s{number}.dcm" for number in range(5)]
-    (expected,) = sum_up(classifier.predict(in_order), confident=classifier.confident)
+    (expected,) = predict_series(classifier.predict(in_order), confident=classifier.confident)
     assert whole["label"] == expected.to_json()["label"]
     assert whole["slices"] == 5
     assert [answer["path"] for answer in whole["answers"]] == [f"s{n}.dcm" for n in range(5)]
@@ -207,9 +207,48 @@ def test_series_in_any_order_is_one_answer_along_the_body(
 def test_volume_and_series_and_broken_file_are_kept_apart(client: TestClient, folder: Path) -> None:
     files = upload(folder / "v.nii.gz", folder / "s1.dcm", folder / "broken.png", folder / "s0.dcm")
     answers = client.post("/v1/classify/volume?heatmap=png", files=files).json()
-    assert [answer["path"] for answer in answers] == ["v.nii.gz", "broken.png", "."]
-    assert [len(answer.get("answers", ())) for answer in answers] == [6, 0, 2]
+    assert [answer["path"] for answer in answers] == ["v.nii.gz", ".", "broken.png"]
+    assert [len(answer.get("answers", ())) for answer in answers] == [6, 2, 0]
     assert all(item["heatmap"] for item in answers[0]["answers"])
+
+
+def test_volumes_of_one_name_are_different_patients(client: TestClient) -> None:
+    """Browsers and curl leave the folders out: pat1/t1.nii.gz and pat2/t1.nii.gz."""
+    files = [("files", ("t1.nii.gz", nifti(count))) for count in (4, 6)]
+    answers = client.post("/v1/classify/volume", files=files).json()
+    assert [(answer["path"], answer["slices"]) for answer in answers] == [
+        ("t1.nii.gz", 4),
+        ("t1.nii.gz", 6),
+    ]
+    assert [len(answer["answers"]) for answer in answers] == [4, 6]
+
+
+def test_pictures_of_one_name_are_refused_and_with_folders_kept_apart(client: TestClient) -> None:
+    def ask(*names: str) -> list[dict[str, Any]]:
+        files = [("files", (name, png(seed))) for seed, name in enumerate(names)]
+        answers: list[dict[str, Any]] = client.post("/v1/classify/volume", files=files).json()
+        return answers
+
+    lost = ask("1.png", "2.png", "1.png")
+    assert [item["path"] for item in lost] == ["1.png", ".", "1.png"]
+    assert "send them with their folders" in lost[0]["error"]
+    assert [item["path"] for item in ask("a/1.png", "b/1.png", "a/2.png")] == ["a", "b"]
+
+
+def test_volume_of_several_is_chosen_and_said(client: TestClient) -> None:
+    stack = np.stack([np.stack([head(n) for n in range(4)], -1), np.zeros((72, 72, 4))], -1)
+    image = nibabel.Nifti1Image(stack.astype(np.int16), np.diag([1, 1, 4, 1]))
+    files = [("files", ("channels.nii.gz", gzip.compress(image.to_bytes())))]
+    (whole,) = client.post("/v1/classify/volume", files=files).json()
+    assert whole["note"] == "the first of 2 volumes"
+    first = client.post("/v1/classify", files=files).json()[0]
+    assert first["note"] == whole["note"]
+    (empty,) = client.post("/v1/classify/volume?volume=1", files=files).json()
+    assert (empty["label"], empty["slices"]) == (None, 0)
+    assert empty["note"] == "number 1 of 2 volumes, counted from 0"
+    (missing,) = client.post("/v1/classify/volume?volume=2", files=files).json()
+    assert "it holds 2 volumes (0 to 1), not a volume 2" in missing["error"]
+    assert client.post("/v1/classify?volume=-1", files=files).status_code == 422
 
 
 def test_card_tells_of_models_and_limits(model: Path) -> None:

@@ -1,14 +1,16 @@
-"""`tumorscope predict`: files, folders, volumes come in, an answer for each slice goes out."""
+"""`tumorscope predict`: answers for slices, or for whole series, in files and folders."""
 
 import argparse
 import csv
 import glob
 import json
+import os
 import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
@@ -18,11 +20,17 @@ from tumorscope.errors import DataError
 if TYPE_CHECKING:
     from tumorscope.images.listing import Ignored
     from tumorscope.inference import Classifier, Failure, Prediction
-    from tumorscope.series.series_prediction import SeriesPrediction
+    from tumorscope.inference.series_prediction import SeriesPrediction
 
     Answer: TypeAlias = "Prediction | SeriesPrediction | Failure"
 
 T = TypeVar("T")
+
+_UNREADABLE: Final = "cannot be read"
+
+_SLICE_CELLS: Final = (("path", "slice"), ())
+_SERIES_CELLS: Final = (("path", "series", "slices"), ("decided_by",))
+"""The first columns of a CSV table, and those behind the answer."""
 
 _MANY: Final = 50
 """From so many files on a bar shows how far it is (importing it takes longer than few files)."""
@@ -71,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slices", metavar="A:B", help="which slices of volumes: 10:20 (to 19), 7, all"
     )
+    parser.add_argument(
+        "--volume",
+        type=_number,
+        metavar="N",
+        help="which volume of files or series that hold several, from 0",
+    )
     parser.add_argument("--provider", metavar="NAME", help="cpu, cuda, tensorrt, openvino, ...")
     parser.add_argument("--threads", type=_count, metavar="N", help="default: one a core")
     parser.add_argument(
@@ -90,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
         import tumorscope.pacs  # noqa: F401, PLC0415  (says at once when its packages are missing)
     elif options.deidentify:
         raise DataError("--deidentify is about what --dicom-sr DIR writes: give that, too")
-    choice = SliceChoice.parse(options.axis, options.slices)
+    choice = SliceChoice.parse(options.axis, options.slices, options.volume)
     ignored: list[Ignored] = []
     files = _files(options.paths, ignored)
     if not files:
@@ -114,9 +128,13 @@ def run(options: argparse.Namespace) -> int:
         stream = _remembered(stream, reported)
     answers: Iterable[Answer] = _with_overlays(stream, options.overlay)
     if options.series:
-        from tumorscope.series.series_prediction import sum_up  # noqa: PLC0415
+        from tumorscope.inference.series_prediction import predict_series  # noqa: PLC0415
 
-        answers = sum_up(answers, confident=classifier.confident)  # type: ignore[arg-type]
+        answers = predict_series(
+            answers,  # type: ignore[arg-type]
+            confident=classifier.confident,
+            volume=options.volume,
+        )
     failures = _writer(options)(answers, classifier)
     if ignored:
         print(f"tumorscope: {summarise(ignored)}", file=sys.stderr)
@@ -132,6 +150,13 @@ def _share(text: str) -> float:
     return value
 
 
+def _number(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return value
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -142,7 +167,7 @@ def _count(text: str) -> int:
 def _files(paths: Iterable[str], ignored: "list[Ignored]") -> list[str]:
     """Return the files that the paths mean, in order; what means none stays as it is."""
     from tumorscope.images.listing import Ignored, is_litter  # noqa: PLC0415
-    from tumorscope.images.opening import find_files  # noqa: PLC0415
+    from tumorscope.series.finding import find_files  # noqa: PLC0415
 
     files: list[str] = []
     for path in paths:
@@ -194,7 +219,7 @@ def _with_overlays(
             again = f"-{taken[name]}" if taken[name] > 1 else ""
             note = f"{answer.model}. {DISCLAIMER}"
             write_overlay(answer, folder / f"{name}{again}.png", note=note)
-        yield replace(answer, picture=None, heatmap=None)
+        yield replace(answer, picture=None)
 
 
 def _remembered(
@@ -217,7 +242,13 @@ def _report(
     from tumorscope.pacs.objects import write_objects  # noqa: PLC0415
 
     pseudonyms = Pseudonyms(secrets.token_bytes(32)) if options.deidentify else None
-    paths, refused = write_objects(predictions, options.dicom_sr, classifier, pseudonyms=pseudonyms)
+    paths, refused = write_objects(
+        predictions,
+        options.dicom_sr,
+        classifier,
+        volume=options.volume,
+        pseudonyms=pseudonyms,
+    )
     if not paths and not refused:
         refused = ["no MR series in DICOM files among the inputs: no report was written"]
     for line in refused:
@@ -233,7 +264,9 @@ def _writer(
         return _write_json
     if options.jsonl:
         return _write_jsonl
-    return _write_csv if options.csv else _write_table
+    if options.csv:
+        return partial(_write_csv, _SERIES_CELLS if options.series else _SLICE_CELLS)
+    return _write_series_table if options.series else _write_table
 
 
 def _write_json(answers: "Iterable[Answer]", _: "Classifier") -> int:
@@ -251,11 +284,15 @@ def _write_jsonl(answers: "Iterable[Answer]", _: "Classifier") -> int:
     return failures
 
 
-def _write_csv(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
-    classes = classifier.facts.classes
-    columns = ["path", "slice", "label", "probability"]
-    columns += [f"probability_{name}" for name in classes]
-    columns += ["verdict", "reason", "model", "milliseconds", "error"]
+def _write_csv(
+    cells: tuple[tuple[str, ...], tuple[str, ...]],
+    answers: "Iterable[Answer]",
+    classifier: "Classifier",
+) -> int:
+    first, last = cells
+    columns = [*first, "label", "probability"]
+    columns += [f"probability_{name}" for name in classifier.facts.classes]
+    columns += ["verdict", "reason", "model", "milliseconds", *last, "note", "error"]
     writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     failures = 0
@@ -264,6 +301,9 @@ def _write_csv(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
         failures += "error" in item
         for name, probability in (item.get("probabilities") or {}).items():
             item[f"probability_{name}"] = probability
+        if "decided_by" in item:
+            places = [(place["path"], place["slice"]) for place in item["decided_by"]]
+            item["decided_by"] = _printable("; ".join(_place(*place) for place in places))
         writer.writerow({**item, "path": _printable(item["path"])})
     return failures
 
@@ -272,29 +312,59 @@ def _write_table(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
     """Print a table for people, then a line about each volume and one about all."""
     from tumorscope.inference import Failure, Prediction  # noqa: PLC0415
 
-    rows: list[tuple[str, str, str, str]] = []
-    volumes: dict[str, str] = {}
-    counts: Counter[str] = Counter()
+    rows: list[tuple[str, ...]] = []
+    notes: dict[str, str] = {}
     for answer in answers:
         if isinstance(answer, Failure):
-            counts["cannot be read"] += 1
-            rows.append((answer.path, "cannot be read", "", answer.error))
-            continue
-        where = answer.path
-        if isinstance(answer, Prediction):
-            where += "" if answer.slice is None else f" [{answer.slice}]"
+            rows.append((answer.path, _UNREADABLE, "", answer.error))
+        elif isinstance(answer, Prediction):
+            rows.append((_place(answer.path, answer.slice), *_words(answer)))
             if answer.volume:
-                volumes[answer.path] = answer.volume
-        rows.append((where, *_words(answer)))
-        counts[rows[-1][1]] += 1
-    _print_rows(rows)
+                notes[answer.path] = answer.volume
+    _print_rows([("file", "answer", "", "verdict"), *rows])
+    return _print_summary(notes, [row[1] for row in rows], classifier)
+
+
+def _write_series_table(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
+    """Print a table of series for people, then a line about each that needs one, and about all."""
+    from tumorscope.inference import Failure, Prediction  # noqa: PLC0415
+
+    rows: list[tuple[str, ...]] = []
+    notes: dict[str, str] = {}
+    for answer in answers:
+        if isinstance(answer, Failure):
+            rows.append((answer.path, "", "", _UNREADABLE, "", "", answer.error))
+        elif not isinstance(answer, Prediction):
+            said, probability, verdict = _words(answer)
+            places = ", ".join(
+                _place(path.removeprefix(answer.path).lstrip(os.sep), number).strip()
+                for path, number in answer.decided_by
+            )
+            known = (answer.path, answer.series, str(answer.slices))
+            rows.append((*known, said, probability, places, verdict))
+            note = answer.note or answer.answers[0].volume
+            if note:
+                notes[f"{answer.path} {answer.series}".strip()] = note
+    heads = ("file", "series", "slices", "answer", "", "decided by", "verdict")
+    _print_rows([heads, *rows])
+    return _print_summary(notes, [row[3] for row in rows], classifier)
+
+
+def _print_summary(notes: dict[str, str], words: list[str], classifier: "Classifier") -> int:
+    """Print notes, how often each answer was given, and what it is worth; count the failures."""
     print()
-    for path, volume in volumes.items():
-        print(f"{_printable(path)}: {volume}")
+    for where, note in notes.items():
+        print(f"{_printable(where)}: {note}")
+    counts = Counter(words)
     found = ", ".join(f"{count} {what}" for what, count in counts.most_common())
     print(f"{classifier.facts.title}: {found}")
     print(DISCLAIMER)
-    return counts["cannot be read"]
+    return counts[_UNREADABLE]
+
+
+def _place(path: str, number: int | None) -> str:
+    """Return a file, or a slice of a file, in words."""
+    return path if number is None else f"{path} [{number}]"
 
 
 def _words(answer: "Prediction | SeriesPrediction") -> tuple[str, str, str]:
@@ -307,14 +377,16 @@ def _words(answer: "Prediction | SeriesPrediction") -> tuple[str, str, str]:
     return plain_name(answer.label), f"{100 * answer.probability:.1f} %", verdict
 
 
-def _print_rows(rows: list[tuple[str, str, str, str]]) -> None:
-    """Print rows with their columns aligned, the probabilities on the right."""
-    table = [("file", "answer", "", "verdict"), *rows]
-    shown = [tuple(_printable(cell) for cell in row) for row in table]
-    first, second, third = (max(len(row[column]) for row in shown) for column in range(3))
-    for path, answer, probability, verdict in shown:
-        line = f"{path:<{first}}  {answer:<{second}}  {probability:>{third}}  {verdict}"
-        print(line.rstrip())
+def _print_rows(rows: list[tuple[str, ...]]) -> None:
+    """Print rows with their columns aligned; the head of numbers is empty, they stand right."""
+    shown = [tuple(_printable(cell) for cell in row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = [
+            cell.ljust(width) if head else cell.rjust(width)
+            for cell, width, head in zip(row, widths, shown[0], strict=True)
+        ]
+        print("  ".join([*cells[:-1], row[-1]]).rstrip())
 
 
 def _printable(text: str) -> str:

@@ -1,18 +1,26 @@
 """Reads DICOM files into grey slices; pydicom is imported when the first is read."""
 
 import contextlib
-import math
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.images.geometry import along_normal, place_in_patient
-from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of, openable
+from tumorscope.images.dicom_header import read_header
+from tumorscope.images.geometry import place_in_patient
+from tumorscope.images.reading import (
+    FileInMemory,
+    UnreadableImageError,
+    name_of,
+    openable,
+    upload_of,
+)
+from tumorscope.images.slice_header import SliceHeader, digest_of
 from tumorscope.images.slices import (
     File,
     SliceChoice,
@@ -30,8 +38,6 @@ from tumorscope.images.suitability import why_unsuitable
 
 if TYPE_CHECKING:
     from pydicom import Dataset, FileDataset
-
-AnyFile = TypeVar("AnyFile", bound=File)
 
 DICOM_SUFFIXES: Final = (".dcm", ".dicom", ".ima")
 """Usual endings; many DICOM files have none, so `is_dicom` looks inside."""
@@ -152,18 +158,23 @@ def read_dicom(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
     name = name_of(path)
     dataset = _open(path)
     try:
-        series = str(dataset.get("SeriesInstanceUID") or "")
+        header = read_header(dataset, name, upload=upload_of(path))
         reason = _why_unsupported(dataset)
         if reason:
-            yield SliceImage(name, None, None, unsupported=reason, series=series)
+            yield SliceImage(name, None, None, unsupported=reason, header=header)
             return
         _fill_in(dataset, name)
         count = int(dataset.get("NumberOfFrames") or 1)
         if count == 1:
             grey, reason, place = _frame(dataset, name, 0)
-            yield SliceImage(name, None, grey, reason, series=series, affine=place)
+            header = replace(header, digest=digest_of(grey))
+            yield SliceImage(name, None, grey, reason, header=header, affine=place)
         else:
-            yield from _frames(dataset, name, count, choice, series)
+            headers = [
+                read_header(dataset, name, upload=upload_of(path), frame=number)
+                for number in range(count)
+            ]
+            yield from _frames(dataset, name, choice, headers)
     except UnreadableImageError:
         raise
     except Exception as error:  # pydicom and the decoders raise nearly anything on damage.
@@ -186,39 +197,17 @@ def _is_packed(file: File) -> bool:
         return str(first.get("TransferSyntaxUID")) == _DEFLATED
 
 
-def in_series_order(paths: Iterable[AnyFile]) -> list[AnyFile]:
-    """Sort DICOM files by series, then along the body (or by instance number).
-
-    Args:
-        paths: DICOM files; those that cannot be read come first, in the order given.
-    """
+def read_file_header(path: File) -> SliceHeader | None:
+    """Read what a DICOM file says about its slices, without a pixel; None when there is none."""
     from pydicom import dcmread  # noqa: PLC0415  (only where DICOM is read)
 
-    tags = [
-        "SeriesNumber",
-        "SeriesInstanceUID",
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-        "InstanceNumber",
-    ]
-
-    def place(path: AnyFile) -> tuple[float, str, float, float]:
-        try:
-            if _is_packed(path):
-                return (-math.inf, "", 0.0, 0.0)
-            header = dcmread(
-                openable(path), stop_before_pixels=True, force=True, specific_tags=list(tags)
-            )
-            return (
-                float(header.get("SeriesNumber") or 0),
-                str(header.get("SeriesInstanceUID") or ""),
-                along_normal(header),
-                float(header.get("InstanceNumber") or 0),
-            )
-        except Exception:  # noqa: BLE001  (the reason is told when the file itself is read)
-            return (-math.inf, "", 0.0, 0.0)
-
-    return sorted(paths, key=place)
+    try:
+        if _is_packed(path):
+            return None
+        dataset = dcmread(openable(path), stop_before_pixels=True, force=True)
+        return read_header(dataset, name_of(path)) if "Rows" in dataset else None
+    except Exception:  # noqa: BLE001  (the reason is told when the file itself is read)
+        return None
 
 
 def _open(path: File) -> "FileDataset":
@@ -319,9 +308,10 @@ def _fill_in(dataset: "FileDataset", name: str) -> None:
 
 
 def _frames(
-    dataset: "FileDataset", name: str, count: int, choice: SliceChoice, series: str
+    dataset: "FileDataset", name: str, choice: SliceChoice, headers: list[SliceHeader]
 ) -> Iterator[SliceImage]:
     """Yield the chosen frames of a file that holds several."""
+    count = len(headers)
     others = _other_components(dataset, count)
     shares = np.array([not other for other in others], dtype=np.float64)
     numbers = choose(name, count, choice, shares if shares.any() else np.ones(count))
@@ -337,7 +327,8 @@ def _frames(
     for number in numbers:
         grey, reason, place = frames[number]
         reason = reason or why_headless(shares[number])
-        yield SliceImage(name, number, grey, reason, volume=volume, series=series, affine=place)
+        header = replace(headers[number], digest=digest_of(grey))
+        yield SliceImage(name, number, grey, reason, volume=volume, header=header, affine=place)
 
 
 def _other_components(dataset: "FileDataset", count: int) -> list[str]:

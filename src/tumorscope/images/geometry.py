@@ -1,4 +1,4 @@
-"""A DICOM header comes in, where its slice lies in the patient goes out."""
+"""Computes from a DICOM header where its slice lies in the patient."""
 
 from typing import TYPE_CHECKING
 
@@ -7,18 +7,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-
-def along_normal(header: "Dataset") -> float:
-    """Return how far along the stack's normal a slice lies, in mm; 0 when the file does not say."""
-    position, orientation = (
-        header.get("ImagePositionPatient"),
-        header.get("ImageOrientationPatient"),
-    )
-    if not position or not orientation:
-        return 0.0
-    axes = np.array(orientation, dtype=np.float64).reshape(2, 3)
-    return float(np.dot(np.cross(axes[0], axes[1]), np.array(position, dtype=np.float64)))
 
 
 def place_in_patient(header: "Dataset") -> NDArray[np.float64] | None:

@@ -5,11 +5,12 @@ ignored is listed to be read, and reading it names it with a reason.
 """
 
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from natsort import natsort_keygen, ns
 
 _DOCUMENT: Final = "text or document"
 
@@ -66,6 +67,10 @@ _APPLE_DOUBLE: Final = "._"
 _HIDDEN: Final = "hidden file or folder"
 
 _NO_FILE: Final = "pipe, socket or device"
+
+
+natural_key: Final[Callable[[str], Any]] = natsort_keygen(alg=ns.IGNORECASE)
+"""Returns what names are sorted by: numbers in them count as numbers (2 before 10)."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ def list_files(folder: "str | os.PathLike[str]") -> Listing:
         here = waiting.pop()
         try:
             with os.scandir(here) as entries:
-                inside = sorted(entries, key=lambda entry: natural_key(entry.name))
+                inside = sorted(entries, key=lambda entry: (natural_key(entry.name), entry.name))
         except OSError:
             files.append(here)
             continue
@@ -162,14 +167,6 @@ def list_files(folder: "str | os.PathLike[str]") -> Listing:
                 ignored.append(Ignored(entry.path, _NO_FILE))
         waiting += reversed(folders)
     return Listing(tuple(files), tuple(ignored))
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Return what names are sorted by: numbers in them count as numbers."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part.lower())
-        for part in re.findall(r"[0-9]{1,18}|[^0-9]+", name)
-    ]
 
 
 def summarise(ignored: Iterable[Ignored]) -> str:

@@ -1,4 +1,4 @@
-"""A NIfTI file comes in, slices of its first volume go out, grey and the right way up.
+"""Reads NIfTI files into grey slices, the right way up.
 
 nibabel is imported when a volume is read.
 """
@@ -8,12 +8,14 @@ import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of
+from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of, upload_of
+from tumorscope.images.slice_header import SliceHeader, digest_of, direction
 from tumorscope.images.slices import (
     AXES,
     File,
@@ -52,12 +54,12 @@ def read_nifti(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
     The volume is turned to the nearest of the standard orientations (nothing is interpolated).
     Axial slices have the front at the top and the patient's right on the left, as radiologists
     see them; coronal ones the top at the top; sagittal ones the nose on the left. Oblong pixels
-    are made square. Of a time series the first volume is taken.
+    are made square. Of several volumes (a time series, or channels) one is taken, and that is said.
 
     Args:
         path: The file, `.nii` or `.nii.gz`, on a disk or in memory.
         choice: Which slices; left open, the plane is that in which the volume was acquired (axial
-            for cubic voxels), and the slices are those with enough head.
+            for cubic voxels), the slices are those with enough head, and the volume is the first.
 
     Yields:
         The slices; one without a picture when there is nothing that can be judged.
@@ -68,11 +70,12 @@ def read_nifti(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
     name = name_of(path)
     try:
         with _stream(path) as file:
-            volume, affine, note = _read(file, name)
+            volume, affine, note = _read(file, name, choice.volume)
+        header = SliceHeader(file=name, upload=upload_of(path), is_volume=True)
         if volume is None:
-            yield SliceImage(name, None, None, unsupported=note)
+            yield SliceImage(name, None, None, unsupported=note, header=header)
             return
-        yield from _cut(name, volume, affine, choice, note)
+        yield from _cut(header, volume, affine, choice, note)
     except UnreadableImageError:
         raise
     except FileNotFoundError:
@@ -121,7 +124,9 @@ def _image(file: BinaryIO, name: str) -> Any:
     raise UnreadableImageError(f"{name}: damaged NIfTI file (no header)")
 
 
-def _read(file: BinaryIO, name: str) -> tuple[NDArray[Any] | None, NDArray[np.float64], str]:
+def _read(
+    file: BinaryIO, name: str, wanted: int | None
+) -> tuple[NDArray[Any] | None, NDArray[np.float64], str]:
     """Return the volume, its axes towards right, front and top, its affine matrix and a note.
 
     Instead of a volume that cannot be judged, None comes with the reason as the note.
@@ -143,11 +148,16 @@ def _read(file: BinaryIO, name: str) -> tuple[NDArray[Any] | None, NDArray[np.fl
     turn = nibabel.io_orientation(image.affine)  # type: ignore[no-untyped-call]
     if np.isnan(turn).any():
         raise UnreadableImageError(f"{name}: damaged NIfTI file (its orientation is degenerate)")
+    count, number = math.prod(shape[3:]), wanted or 0
+    if number >= count:
+        held = f"{count} volumes (0 to {count - 1})" if count > 1 else "one volume, number 0"
+        raise UnreadableImageError(f"{name}: it holds {held}, not a volume {number}")
+    note = f"number {number} of {count} volumes, counted from 0" if number else ""
+    note = note or (f"the first of {count} volumes" if count > 1 else "")
     spatial = (slice(None),) * min(3, len(image.shape))
-    first = np.asanyarray(image.dataobj[spatial + (0,) * len(shape[3:])]).reshape(shape[:3])
-    further = math.prod(shape[3:])
-    note = f", the first of {further} volumes" if further > 1 else ""
-    volume = nibabel.apply_orientation(first, turn)  # type: ignore[no-untyped-call]
+    further = np.unravel_index(number, shape[3:], order="F") if shape[3:] else ()
+    voxels = image.dataobj[spatial + tuple(int(index) for index in further)]
+    volume = nibabel.apply_orientation(np.asanyarray(voxels).reshape(shape[:3]), turn)  # type: ignore[no-untyped-call]
     turned = nibabel.orientations.inv_ornt_aff(turn, shape[:3])  # type: ignore[no-untyped-call]
     return volume, np.asarray(image.affine @ turned, dtype=np.float64), note
 
@@ -163,13 +173,14 @@ def _acquired_plane(shape: tuple[int, ...], spacing: tuple[float, ...]) -> str:
 
 
 def _cut(
-    name: str,
+    header: SliceHeader,
     volume: NDArray[Any],
     affine: NDArray[np.float64],
     choice: SliceChoice,
     note: str,
 ) -> Iterator[SliceImage]:
     """Yield the chosen slices of a volume whose axes point to right, front and top."""
+    name = header.file
     spacing = tuple(float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
     plane = choice.axis or _acquired_plane(volume.shape, spacing)
     across = _ACROSS[plane]
@@ -181,10 +192,11 @@ def _cut(
     numbers = choose(name, count, choice, shares)
     size = " x ".join(f"{length:.3g}" for length in spacing)
     voxels = " x ".join(map(str, volume.shape))
-    about = f"{voxels} voxels of {size} mm, {len(numbers)} of {count} {plane} slices{note}"
+    about = f"{voxels} voxels of {size} mm, {len(numbers)} of {count} {plane} slices"
+    about += f", {note}" if note else ""
     if not numbers:
         reason = "no head stands out from the background in this volume"
-        yield SliceImage(name, None, None, reason, volume=about)
+        yield SliceImage(name, None, None, reason, volume=about, note=note, header=header)
     for number in numbers:
         values = np.moveaxis(volume, across, 0)[number].T[::-1, ::-1]
         grey = np.array(values) if values.dtype == np.uint8 else to_grey(values)
@@ -195,5 +207,14 @@ def _cut(
         into_volume[[columns, rows, across, 3], range(4)] = -1, -1, 1, 1
         into_volume[[columns, rows, across], 3] = shape[1] - 1, shape[0] - 1, number
         place = affine @ into_volume @ resampled(grey.shape, square.shape)
+        here = replace(
+            header,
+            frame=number,
+            position=tuple(place[:3, 3].tolist()),
+            orientation=direction(
+                (place[:3, :2] / np.linalg.norm(place[:3, :2], axis=0)).T.ravel()
+            ),
+            digest=digest_of(square),
+        )
         shown = number if count > 1 else None
-        yield SliceImage(name, shown, square, reason, volume=about, affine=place)
+        yield SliceImage(name, shown, square, reason, about, note, here, place)

@@ -1,20 +1,12 @@
 """Reads all slices of a file, whatever its format."""
 
-import itertools
 import logging
 import os
 import warnings
 from collections.abc import Iterator
 from typing import Final
 
-from tumorscope.images.dicom import (
-    DICOM_SUFFIXES,
-    in_series_order,
-    is_dicom,
-    read_dicom,
-    starts_like_dicom,
-)
-from tumorscope.images.listing import Listing, list_files
+from tumorscope.images.dicom import DICOM_SUFFIXES, read_dicom, starts_like_dicom
 from tumorscope.images.nifti import NIFTI_SUFFIXES, read_nifti
 from tumorscope.images.reading import (
     PICTURE_SUFFIXES,
@@ -23,13 +15,11 @@ from tumorscope.images.reading import (
     name_of,
     read_pages,
     starts_like_picture,
+    upload_of,
 )
+from tumorscope.images.slice_header import SliceHeader, digest_of
 from tumorscope.images.slices import File, SliceChoice, SliceImage
 from tumorscope.images.suitability import why_unsuitable
-
-OTHER_SUFFIXES: Final = (*PICTURE_SUFFIXES, *NIFTI_SUFFIXES)
-"""Endings of the files that are no DICOM files."""
-
 
 NOT_AN_IMAGE: Final = "not an image file of a kind that is read (docs/inputs.md)"
 """Why a file of another kind is refused."""
@@ -96,7 +86,8 @@ def _read_pictures(path: File) -> Iterator[SliceImage]:
     pages = list(read_pages(path))
     for number, grey in enumerate(pages):
         shown = number if len(pages) > 1 else None
-        yield SliceImage(name, shown, grey, unsupported=why_unsuitable(grey))
+        header = SliceHeader(file=name, upload=upload_of(path), frame=shown, digest=digest_of(grey))
+        yield SliceImage(name, shown, grey, unsupported=why_unsuitable(grey), header=header)
 
 
 def _why_no_files(folder: str) -> str:
@@ -118,25 +109,3 @@ def quieten_libraries() -> None:
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     # Reading refuses pictures long before the size that Pillow warns about.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
-
-
-def find_files(folder: "str | os.PathLike[str]") -> Listing:
-    """List the files of a folder and of the folders in it that may hold slices.
-
-    Args:
-        folder: Where to look.
-
-    Returns:
-        As `list_files` lists them, but of each folder the DICOM files last, series by series,
-        along the body.
-    """
-    listing = list_files(folder)
-    files: list[str] = []
-    for _, paths in itertools.groupby(listing.files, key=os.path.dirname):
-        inside = list(paths)
-        dicom = [path for path in inside if not path.lower().endswith(OTHER_SUFFIXES)]
-        dicom = [path for path in dicom if path.lower().endswith(DICOM_SUFFIXES) or is_dicom(path)]
-        known = frozenset(dicom)
-        files += (path for path in inside if path not in known)
-        files += in_series_order(dicom) if len(dicom) > 1 else dicom
-    return Listing(tuple(files), listing.ignored)

@@ -89,15 +89,22 @@ class FileInMemory(NamedTuple):
     Attributes:
         name: What it is called in messages; never opened.
         content: All its bytes.
+        upload: Which upload it is, from 1: two may have one name; 0 where names differ.
     """
 
     name: str
     content: bytes
+    upload: int = 0
 
 
 def name_of(file: "Union[str, os.PathLike[str], FileInMemory]") -> str:
     """Return what a file is called in messages and answers."""
     return file.name if isinstance(file, FileInMemory) else os.fspath(file)
+
+
+def upload_of(file: "Union[str, os.PathLike[str], FileInMemory]") -> int:
+    """Return which upload a file is, from 1; 0 for a file on a disk."""
+    return file.upload if isinstance(file, FileInMemory) else 0
 
 
 def openable(file: "Union[str, os.PathLike[str], FileInMemory]") -> "Union[str, io.BytesIO]":

@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -16,6 +16,7 @@ from tumorscope.images.reading import (
     FileInMemory,
     UnreadableImageError,
 )
+from tumorscope.images.slice_header import SliceHeader
 
 File: TypeAlias = "str | os.PathLike[str] | FileInMemory"
 """A file on a disk or in memory."""
@@ -58,19 +59,25 @@ class SliceChoice:
     Attributes:
         axis: One of `AXES`; None takes the plane in which the volume was acquired.
         numbers: Slice numbers from 0, as in Python; None takes the slices with enough head.
+        volume: Which volume of a file or series that holds several, from 0; None takes a file's
+            first, and all of a series.
     """
 
     axis: str | None = None
     numbers: slice | None = None
+    volume: int | None = None
 
     @classmethod
-    def parse(cls, axis: str | None, numbers: str | None) -> "SliceChoice":
+    def parse(
+        cls, axis: str | None, numbers: str | None, volume: int | None = None
+    ) -> "SliceChoice":
         """Read a choice as people write it.
 
         Args:
             axis: One of `AXES`, or None.
             numbers: `all`, a number, or `first:end` or `first:end:step`, where the end is not
                 taken; None for the slices with enough head.
+            volume: A number from 0, or None.
 
         Raises:
             DataError: The axis or the numbers cannot be understood.
@@ -78,18 +85,19 @@ class SliceChoice:
         if axis is not None and axis not in AXES:
             raise DataError(f"unknown axis '{axis}': the axes are {', '.join(AXES)}")
         if numbers is None:
-            return cls(axis)
+            return cls(axis, None, volume)
         if numbers == "all":
-            return cls(axis, slice(None))
+            return cls(axis, slice(None), volume)
         if re.fullmatch(r"\d{1,6}", numbers):
-            return cls(axis, slice(int(numbers), int(numbers) + 1))
+            return cls(axis, slice(int(numbers), int(numbers) + 1), volume)
         match = re.fullmatch(r"(\d{0,6}):(\d{0,6})(?::([1-9]\d{0,5}))?", numbers)
         if not match:
             raise DataError(
                 f"unknown slices '{numbers}': write all, a number from 0, or first:end "
                 "(10:20 means 10 to 19)"
             )
-        return cls(axis, slice(*(int(part) if part else None for part in match.groups())))
+        parts = (int(part) if part else None for part in match.groups())
+        return cls(axis, slice(*parts), volume)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +110,8 @@ class SliceImage:
         grey: Grey values 0 to 255, uint8, `[height, width]`; None where there is nothing to see.
         unsupported: Why this slice cannot be judged; empty when it can.
         volume: A line about the volume that the slice is from; empty for single slices.
-        series: What names the DICOM series that the slice is from; else empty.
+        note: What else the file holds and was not used; else empty.
+        header: What the file says about where the slice belongs.
         affine: Where the slice lies: what turns (column, row, 0, 1), counted from the middle of
             the first pixel, into mm towards the patient's right, front and top; `[4, 4]`, its
             third column one slice further. None where the file does not say.
@@ -113,7 +122,8 @@ class SliceImage:
     grey: NDArray[np.uint8] | None
     unsupported: str = ""
     volume: str = ""
-    series: str = ""
+    note: str = ""
+    header: SliceHeader = field(default_factory=SliceHeader)
     affine: NDArray[np.float64] | None = None
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorscope.errors import TumorscopeError
-from tumorscope.images.opening import find_files, open_slices
+from tumorscope.images.opening import open_slices
 from tumorscope.images.preparation import prepare
 from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of
+from tumorscope.images.slice_header import SliceHeader, digest_of
 from tumorscope.images.slices import File, SliceChoice, SliceImage, check_size
 from tumorscope.images.suitability import why_unsuitable
 from tumorscope.images.zooms import mean_over_zooms
@@ -29,6 +30,7 @@ from tumorscope.inference.model_file import (
 from tumorscope.inference.results import Failure, Prediction
 from tumorscope.parallel import usable_cores, work_ahead
 from tumorscope.progress import Progress, silent
+from tumorscope.series.finding import find_files
 
 Input: TypeAlias = "File | NDArray[np.uint8]"
 """A file, on a disk or in memory, or a grey slice (uint8, `[height, width]`)."""
@@ -256,7 +258,10 @@ class Classifier:
         """
         if isinstance(item, np.ndarray):
             _check_array(item, number)
-            image = SliceImage(f"array {number}", None, item, unsupported=why_unsuitable(item))
+            header = SliceHeader(frame=number, instance=number, digest=digest_of(item))
+            image = SliceImage(
+                f"array {number}", None, item, unsupported=why_unsuitable(item), header=header
+            )
             return [self._prepare(image)]
         path = name_of(item)
         ready: list[Prepared | Failure] = []
@@ -349,7 +354,8 @@ class Classifier:
             heatmap=heatmap,
             picture=picture,
             volume=image.volume,
-            series=image.series,
+            note=image.note,
+            header=image.header,
             affine=image.affine,
         )
 

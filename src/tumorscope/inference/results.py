@@ -1,12 +1,13 @@
 """A model's answer to a slice, or why a file could not be read, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorscope.images.slice_header import SliceHeader
 from tumorscope.inference.decision import Decision
 
 Verdict = Literal["confident", "uncertain", "unsupported"]
@@ -31,7 +32,8 @@ class Prediction:
             `tumorscope.images.find_head` finds; None when the model has no maps.
         picture: The slice itself, uint8 `[height, width]`, where it was asked for.
         volume: A line about the volume that the slice is from; empty for single slices.
-        series: What names the DICOM series that the slice is from; else empty.
+        note: What else the file holds and was not used; else empty.
+        header: What the file says about where the slice belongs.
         affine: Where the slice lies in the patient, as in `tumorscope.images.slices.SliceImage`.
     """
 
@@ -47,7 +49,8 @@ class Prediction:
     heatmap: NDArray[np.float32] | None = None
     picture: NDArray[np.uint8] | None = None
     volume: str = ""
-    series: str = ""
+    note: str = ""
+    header: SliceHeader = field(default_factory=SliceHeader)
     affine: NDArray[np.float64] | None = None
 
     @property
@@ -59,13 +62,14 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `tumorscope predict --json` prints for the slice."""
-        return {
+        item = {
             "path": self.path,
             "slice": self.slice,
             **self.decision.to_json(),
             "model": self.model,
             "milliseconds": round(self.milliseconds, 2),
         }
+        return {**item, "note": self.note} if self.note else item
 
 
 @dataclass(frozen=True)

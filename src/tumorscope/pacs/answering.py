@@ -1,4 +1,4 @@
-"""Series in a spool come in, objects about them go out: to a folder, to a peer, or both."""
+"""Answers the series of a spool, and delivers the objects to a folder, to a peer, or both."""
 
 import logging
 import shutil
@@ -11,14 +11,14 @@ from typing import Final
 
 from tumorscope.errors import DataError
 from tumorscope.files import sync, whole_file
-from tumorscope.images.opening import find_files
+from tumorscope.images.listing import list_files
 from tumorscope.inference.classifier import Classifier
 from tumorscope.inference.results import Failure, Prediction
+from tumorscope.inference.series_prediction import predict_series
 from tumorscope.pacs.deidentification import Pseudonyms
 from tumorscope.pacs.objects import build_objects, save_objects
 from tumorscope.pacs.sending import Peer, SendError, send
 from tumorscope.pacs.spool import Spool
-from tumorscope.series.series_prediction import group_slices
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -146,13 +146,13 @@ class Answering(threading.Thread):
         start = time.monotonic()
         partial = job / "answers.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        groups = group_slices(self._judged(job))
-        unreadable = {item.path: item.error for item in groups if isinstance(item, Failure)}
+        found = predict_series(self._judged(job), confident=self._classifier.confident)
+        unreadable = {item.path: item.error for item in found if isinstance(item, Failure)}
         written: list[Path] = []
-        for group in groups:
-            if isinstance(group, Failure):
+        for answer in found:
+            if isinstance(answer, Failure):
                 continue
-            objects = build_objects(group, self._classifier, pseudonyms=self._pseudonyms)
+            objects = build_objects(answer, self._classifier, pseudonyms=self._pseudonyms)
             written += save_objects(objects, partial) if objects else []
         if not written:
             reasons = "; ".join(f"{Path(path).name}: {why}" for path, why in unreadable.items())
@@ -167,7 +167,7 @@ class Answering(threading.Thread):
         _LOG.info("%s: judged in %.1f s", job.name, time.monotonic() - start)
 
     def _judged(self, job: Path) -> Iterator[Prediction | Failure]:
-        for answer in self._classifier.stream(find_files(job / "images").files):
+        for answer in self._classifier.stream(list_files(job / "images").files):
             if self._stop_asked.is_set():
                 raise _StoppedError
             yield answer

@@ -1,4 +1,4 @@
-"""The answers to slices come in, DICOM objects about each series go out, to files or further."""
+"""Builds DICOM objects about series from their predictions, and writes them to files."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ from tumorscope.images.opening import open_slices
 from tumorscope.images.slices import SliceChoice
 from tumorscope.inference.classifier import Classifier
 from tumorscope.inference.results import Failure, Prediction
+from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
 from tumorscope.pacs.deidentification import Pseudonyms, mark_deidentified
 from tumorscope.pacs.references import MR_CLASSES, derived_uid, read_source
 from tumorscope.pacs.secondary_capture import build_capture
 from tumorscope.pacs.structured_report import build_report
-from tumorscope.series.series_prediction import SeriesPrediction, group_slices, predict_series
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,30 +41,27 @@ class SeriesObjects:
 
 
 def build_objects(
-    slices: Sequence[Prediction], classifier: Classifier, *, pseudonyms: Pseudonyms | None = None
+    answer: SeriesPrediction, classifier: Classifier, *, pseudonyms: Pseudonyms | None = None
 ) -> SeriesObjects | None:
     """Build the objects about one series.
 
     Args:
-        slices: The answers to slices that belong together (`group_slices`), from DICOM files.
-        classifier: What gave the answers.
+        answer: The answer to the series, from DICOM files.
+        classifier: What gave the answer.
         pseudonyms: Hides the patient; None says the same of the patient as the images do.
 
     Returns:
         The objects; None when the series is not of MR images.
 
     Raises:
-        DataError: An image is damaged, lacks an identifier, or is of another study.
+        DataError: An image is damaged or lacks an identifier.
     """
+    slices = answer.answers
     sources = {item.path: read_source(item.path) for item in slices}
     if not all(source.class_uid in MR_CLASSES for source in sources.values()):
         return None
-    first, *others = sources.values()
-    if any(other.study_uid != first.study_uid for other in others):
-        raise DataError(f"{slices[0].path}: its series lies in two studies; no report is written")
     if pseudonyms:
         sources = {path: pseudonyms.hide(source) for path, source in sources.items()}
-    answer = predict_series(slices, confident=classifier.confident)
     facts = classifier.facts
     source = sources[slices[0].path]
     made_of = [f"{sources[item.path].instance_uid}/{item.slice}" for item in slices]
@@ -93,6 +90,7 @@ def write_objects(
     folder: Path,
     classifier: Classifier,
     *,
+    volume: int | None = None,
     pseudonyms: Pseudonyms | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write a report and an overlay for each MR series among the answers.
@@ -101,6 +99,7 @@ def write_objects(
         answers: The answers to slices; those that are not from DICOM files are passed over.
         folder: Where to; each study has a folder of its own there.
         classifier: What gave the answers.
+        volume: Which volume of series that hold several, from 0; None for the most suspicious.
         pseudonyms: Hides the patients.
 
     Returns:
@@ -111,11 +110,11 @@ def write_objects(
     """
     paths: list[Path] = []
     refused: list[str] = []
-    for slices in group_slices(answers):
-        if isinstance(slices, Failure) or not (slices[0].series or is_dicom(slices[0].path)):
+    for answer in predict_series(answers, confident=classifier.confident, volume=volume):
+        if isinstance(answer, Failure) or not _is_dicom(answer.answers[0]):
             continue
         try:
-            objects = build_objects(slices, classifier, pseudonyms=pseudonyms)
+            objects = build_objects(answer, classifier, pseudonyms=pseudonyms)
         except DataError as error:
             refused.append(str(error))
             continue
@@ -142,6 +141,10 @@ def save_objects(objects: SeriesObjects, folder: Path) -> list[Path]:
             dataset.save_as(temporary, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def _is_dicom(item: Prediction) -> bool:
+    return bool(item.header.series) or is_dicom(item.path)
 
 
 def _most_telling(answer: SeriesPrediction, slices: Sequence[Prediction]) -> Prediction | None:

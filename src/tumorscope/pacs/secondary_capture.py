@@ -13,9 +13,9 @@ from tumorscope import RESEARCH_USE_ONLY, __version__
 from tumorscope.inference.model_file import ModelFacts
 from tumorscope.inference.overlay import draw_overlay
 from tumorscope.inference.results import Prediction
+from tumorscope.inference.series_prediction import SeriesPrediction
 from tumorscope.pacs.references import Source
 from tumorscope.pacs.structured_report import MANUFACTURER, series_number, verdict_in_words
-from tumorscope.series.series_prediction import SeriesPrediction
 
 
 def build_capture(

@@ -29,6 +29,7 @@ from tumorscope import RESEARCH_USE_ONLY, __version__
 from tumorscope.inference.decision import plain_name
 from tumorscope.inference.model_file import ModelFacts
 from tumorscope.inference.results import Prediction
+from tumorscope.inference.series_prediction import SeriesPrediction
 from tumorscope.pacs.codes import (
     BRAIN_MRI,
     VERDICT,
@@ -38,7 +39,6 @@ from tumorscope.pacs.codes import (
     verdict_code,
 )
 from tumorscope.pacs.references import Source, derived_uid
-from tumorscope.series.series_prediction import SeriesPrediction
 
 MANUFACTURER: Final = "tumorscope"
 
@@ -192,6 +192,8 @@ def _in_words(answer: SeriesPrediction) -> ContainerContentItem:
     conclusion = f"{verdict_in_words(answer)}. {judged} by {answer.model}."
     if answer.label is not None and answer.reason:
         conclusion += f" Why not confident: {answer.reason}."
+    if answer.note:
+        conclusion += f" Note: {answer.note}."
     container = ContainerContentItem(
         name=_QUALITATIVE_EVALUATIONS, relationship_type=RelationshipTypeValues.CONTAINS
     )

@@ -1,1 +1,1 @@
-"""Answers a whole series from its slices."""
+"""Which slices belong together, in which order, and one answer for them."""

@@ -69,6 +69,12 @@ async def asked(
     slices: Annotated[
         str | None, Query(description="Which slices of volumes: 10:20 (to 19), 7, all.")
     ] = None,
+    volume: Annotated[
+        int | None,
+        Query(
+            ge=0, le=1_000_000, description="Which volume of files or series of several, from 0."
+        ),
+    ] = None,
 ) -> Asked:
     """Read the parameters.
 
@@ -76,7 +82,7 @@ async def asked(
         RefusedRequestError: The slices cannot be understood.
     """
     try:
-        choice = SliceChoice.parse(axis, slices)
+        choice = SliceChoice.parse(axis, slices, volume)
     except DataError as error:
         raise RefusedRequestError(422, str(error)) from None
     wanted = Wanted(heatmap=heatmap is not None, picture=picture is not None)

@@ -20,6 +20,9 @@ class SliceAnswer(BaseModel):
     reason: str = Field(description="Why the verdict is not confident; else empty.")
     model: str
     milliseconds: float
+    note: str | None = Field(
+        default=None, description="What else the file holds and was not used, where there is more."
+    )
     heatmap: str | None = Field(
         default=None,
         description="With heatmap=png: a grey PNG in base64, of the slice's proportions; 255 "
@@ -55,8 +58,8 @@ class VolumeAnswer(BaseModel):
     Its slices' answers follow.
     """
 
-    path: str
-    series: str | None
+    path: str = Field(description="The file, or the folder that all files of the series lie in.")
+    series: str | None = Field(description="The series' UID, else its number.")
     slices: int = Field(description="How many slices were judged.")
     label: str | None
     probability: float | None
@@ -66,7 +69,12 @@ class VolumeAnswer(BaseModel):
     model: str
     milliseconds: float
     decided_by: list[Place] = Field(description="The slices that decided.")
-    answers: list[SliceAnswer] = Field(description="All slices, along the body.")
+    note: str = Field(
+        description="What to know of the series: several volumes or planes, copies left out."
+    )
+    answers: list[SliceAnswer] = Field(
+        description="All slices, volume by volume along the body; copies are left out."
+    )
 
 
 class ModelCard(BaseModel):
@@ -122,6 +130,7 @@ _VOLUME: Final[dict[str, Any]] = {
     "series": None,
     "slices": 3,
     "decided_by": [{"path": "volume.nii.gz", "slice": number} for number in (11, 12, 13)],
+    "note": "",
     "answers": [{**_SLICE, "path": "volume.nii.gz", "slice": number} for number in (11, 12, 13)],
 }
 _VOLUME.pop("slice")

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
-from tumorscope.images.dicom import in_series_order, is_dicom
+from tumorscope.images.dicom import is_dicom
 from tumorscope.images.reading import FileInMemory
 from tumorscope.images.slices import SliceChoice
 from tumorscope.inference import Classifier, Failure, Prediction
 from tumorscope.inference.classifier import Prepared
+from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
 from tumorscope.parallel import usable_cores
-from tumorscope.series.series_prediction import SeriesPrediction, sum_up
+from tumorscope.series.grouping import is_grouped_by_folder
 from tumorscope.serve.batching import Batcher
 from tumorscope.serve.limits import RefusedRequestError
 from tumorscope.serve.service_metrics import ServiceMetrics
@@ -123,12 +124,14 @@ class Service:
             RefusedRequestError: There is no such model.
         """
         name = self._name(model)
-        in_order = await self._run(_along_the_body, files)
-        answered = await self._classify(in_order, name, choice, wanted or Wanted())
-        confident = self._classifiers[name].confident
+        answered = await self._classify(files, name, choice, wanted or Wanted())
         items = {id(answer): item for answer, item in answered}
         result = []
-        for whole in sum_up((answer for answer, _ in answered), confident=confident):
+        for whole in predict_series(
+            _told_apart([answer for answer, _ in answered]),
+            confident=self._classifiers[name].confident,
+            volume=choice.volume if choice else None,
+        ):
             item = whole.to_json()
             if isinstance(whole, SeriesPrediction):
                 item["answers"] = [items[id(answer)] for answer in whole.answers]
@@ -241,8 +244,14 @@ async def _first_error() -> AsyncIterator[None]:
         raise group.exceptions[0] from None
 
 
-def _along_the_body(files: Sequence[FileInMemory]) -> list[FileInMemory]:
-    """Put DICOM files in order, behind the others."""
-    dicom = [file for file in files if is_dicom(file)]
-    others = [file for file in files if not is_dicom(file)]
-    return [*others, *(in_series_order(dicom) if len(dicom) > 1 else dicom)]
+def _told_apart(answers: list[Prediction | Failure]) -> list[Prediction | Failure]:
+    """Refuse pictures of one name: their folders were lost, so whose they are nobody can tell."""
+    uploads: dict[str, set[int]] = {}
+    for answer in answers:
+        if isinstance(answer, Prediction) and is_grouped_by_folder(answer.header):
+            uploads.setdefault(answer.path, set()).add(answer.header.upload)
+    why = "several files have this name: send them with their folders, or a patient at a time"
+    return [
+        Failure(answer.path, why) if len(uploads.get(answer.path, ())) > 1 else answer
+        for answer in answers
+    ]

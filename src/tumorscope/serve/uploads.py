@@ -59,7 +59,8 @@ async def read_files(request: Request, admission: Admission, limits: Limits) -> 
         raise RefusedRequestError(422, f"no files: send them in the form's field '{FIELD}'")
     files = []
     for number, upload in enumerate(uploads):
-        files.append(FileInMemory(upload.filename or f"file {number}", upload.file.read()))
+        name = upload.filename or f"file {number}"
+        files.append(FileInMemory(name, upload.file.read(), upload=number + 1))
         upload.file.close()
     return files
 

@@ -16,6 +16,7 @@ export function answerPanel(answer, title) {
   } else panel.append(make("p", { class: "label" }, "No answer"));
   panel.append(make("p", { class: `verdict ${answer.verdict}` }, verdictWords(answer.verdict)));
   if (answer.reason) panel.append(make("p", {}, capital(answer.reason), "."));
+  if (answer.note) panel.append(make("p", { class: "quiet" }, capital(answer.note), "."));
   if (answer.probabilities) panel.append(bars(answer));
   return panel;
 }

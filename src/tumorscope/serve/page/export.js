@@ -9,7 +9,7 @@ const SIDE = 240;
 /** Saves a table: a row for each slice and model, with the columns of `tumorscope predict --csv`. */
 export function saveCsv(scans, models) {
   const classes = [...new Set(models.flatMap((model) => model.classes))];
-  const columns = ["path", "slice", "label", "probability", ...classes.map((name) => `probability_${name}`), "verdict", "reason", "model", "milliseconds", "error"];
+  const columns = ["path", "slice", "label", "probability", ...classes.map((name) => `probability_${name}`), "verdict", "reason", "model", "milliseconds", "note", "error"];
   const rows = [columns];
   for (const scan of scans) {
     if (scan.error) rows.push(columns.map((name) => ({ path: scan.name, error: scan.error })[name]));
@@ -90,6 +90,7 @@ function words(answer, title) {
     const which = numbers.length ? ` Shown: slices ${numbers.join(", ")}, which decided.` : " Shown: the slices that decided.";
     part.append(make("p", {}, `${answer.slices} slices judged.${answer.slices ? which : ""}`));
   }
+  if (answer.note) part.append(make("p", {}, `Note: ${answer.note}.`));
   const rows = Object.entries(answer.probabilities ?? {}).map(([label, share]) => make("tr", {}, make("th", {}, plainName(label)), make("td", {}, percent(share))));
   part.append(make("table", {}, make("tbody", {}, ...rows)));
   return part;

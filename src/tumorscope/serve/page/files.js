@@ -1,9 +1,10 @@
-// What was dropped or chosen comes in, jobs for the service go out: pictures, volumes, series.
+// Sorts what was dropped or chosen into jobs for the service: pictures, volumes, series.
 
 const NIFTI = /\.nii(\.gz)?$/i;
 const DICOM = /\.(dcm|dicom|ima)$/i;
 const PICTURE = /\.(jpe?g|png)$/i;
 const PICTURES_TOGETHER = 8;
+const HEAD = 65536;
 
 /** Returns all files of a drop, those in folders too, as `{file, path}`. */
 export async function dropped(transfer) {
@@ -38,7 +39,8 @@ async function walk(entry) {
 /**
  * Sorts files into jobs, each a request.
  *
- * Volumes go alone, the DICOM files of a folder together, pictures a few at a time; the first
+ * Volumes go alone, the DICOM files of a series together (or of a folder, where they name none),
+ * pictures a few at a time; the first
  * picture goes alone, so that its answer is there at once. What a folder holds beside scans is
  * left out; what was chosen by itself is sent whatever it is.
  */
@@ -52,8 +54,9 @@ export async function toJobs(found) {
     if (NIFTI.test(one.path)) jobs.push({ kind: "volume", files: [one] });
     else if (DICOM.test(one.path) || (!PICTURE.test(one.path) && (await isDicom(one.file)))) {
       if (one.file.name.toUpperCase() === "DICOMDIR") continue;
-      if (!series.has(folder)) series.set(folder, []);
-      series.get(folder).push(one);
+      const key = (await seriesUid(one.file)) ?? folder;
+      if (!series.has(key)) series.set(key, []);
+      series.get(key).push(one);
     } else if (!folder || PICTURE.test(one.path)) pictures.push(one);
   }
   for (const files of series.values()) jobs.push({ kind: "volume", files });
@@ -68,6 +71,14 @@ export async function toJobs(found) {
 async function isDicom(file) {
   const mark = await file.slice(128, 132).text();
   return mark === "DICM";
+}
+
+/** The Series Instance UID (0020,000E) of a DICOM file, so that a series may lie in several folders. */
+async function seriesUid(file) {
+  const bytes = new Uint8Array(await file.slice(0, HEAD).arrayBuffer());
+  const text = new TextDecoder("latin1").decode(bytes);
+  // The tag, then the length: behind "UI" in two bytes, or without it in four.
+  return text.match(/\x20\0\x0e\0(?:UI[^]{2}|[^]\0\0\0)([0-9.]{1,64})/)?.[1];
 }
 
 /** The name under which a file is sent: its number and ending; its own name stays here. */

@@ -4,17 +4,24 @@ from typing import Any
 
 import pytest
 
+from tumorscope.images.slice_header import SliceHeader
 from tumorscope.inference import Failure, Prediction
-from tumorscope.series.series_prediction import sum_up
+from tumorscope.inference.series_prediction import predict_series
 
 
-def answer(path: str, glioma: float, number: int | None = None, **more: Any) -> Prediction:
+def answer(
+    path: str, glioma: float, number: int | None = None, series: str = "", **more: Any
+) -> Prediction:
     """An answer of a model that knows glioma and no tumour."""
+    header = SliceHeader(
+        file=path, frame=number, is_volume=path.endswith(".nii"), series=series, instance=number
+    )
     probabilities = {"glioma": glioma, "notumor": 1 - glioma}
     label = max(probabilities, key=probabilities.__getitem__)
     return Prediction(
         **{
             "path": path,
+            "header": header,
             "slice": number,
             "label": label,
             "probability": probabilities[label],
@@ -37,7 +44,9 @@ def refusal(path: str, number: int | None = None, reason: str = "blank") -> Pred
 
 def test_three_neighbours_decide() -> None:
     shares = [0.1, 0.9, 0.1, 0.1, 0.8, 0.95, 0.98, 0.2]
-    (patient,) = sum_up([answer("v.nii", p, n) for n, p in enumerate(shares)], confident=0.9)
+    (patient,) = predict_series(
+        [answer("v.nii", p, n) for n, p in enumerate(shares)], confident=0.9
+    )
     assert not isinstance(patient, Failure)
     assert patient.label == "glioma"
     assert patient.probability == pytest.approx((0.8 + 0.95 + 0.98) / 3)
@@ -47,7 +56,9 @@ def test_three_neighbours_decide() -> None:
 
 def test_a_single_slice_that_stands_alone_does_not_decide() -> None:
     shares = [0.02, 0.01, 0.99, 0.01, 0.02]
-    (patient,) = sum_up([answer("v.nii", p, n) for n, p in enumerate(shares)], confident=0.9)
+    (patient,) = predict_series(
+        [answer("v.nii", p, n) for n, p in enumerate(shares)], confident=0.9
+    )
     assert not isinstance(patient, Failure)
     assert patient.label == "notumor"
     assert patient.verdict == "uncertain"
@@ -64,7 +75,7 @@ def test_what_belongs_together() -> None:
         answer("b/v.nii", 0.7, 3),
         refusal("b/m.nii", None),
     ]
-    summed = sum_up(answers, confident=0.9)
+    summed = predict_series(answers, confident=0.9)
     found = [
         item.error if isinstance(item, Failure) else (item.path, item.series, item.slices)
         for item in summed
@@ -75,11 +86,11 @@ def test_what_belongs_together() -> None:
 
 def test_slices_that_cannot_be_judged_are_passed_over() -> None:
     answers = [answer("v.nii", 0.9, 0), refusal("v.nii", 1), answer("v.nii", 0.7, 2)]
-    (patient,) = sum_up(answers, confident=0.9)
+    (patient,) = predict_series(answers, confident=0.9)
     assert not isinstance(patient, Failure)
     assert patient.slices == 2
     assert patient.probability == pytest.approx(0.8)
-    (nothing,) = sum_up(
+    (nothing,) = predict_series(
         [refusal("v", 0), refusal("v", 1, "colour"), refusal("v", 2)], confident=0.9
     )
     assert not isinstance(nothing, Failure)
@@ -92,7 +103,7 @@ def test_model_that_knows_no_healthy_brain() -> None:
         answer("v", 0, n, probabilities={"glioma": p, "pituitary": 1 - p})
         for n, p in enumerate([0.5, 0.5, 0.5, 0.1, 0.1, 0.1, 0.5])
     ]
-    (patient,) = sum_up(answers, confident=0.95)
+    (patient,) = predict_series(answers, confident=0.95)
     assert not isinstance(patient, Failure)
     assert (patient.label, patient.verdict) == ("pituitary", "uncertain")
     assert patient.to_json()["decided_by"][0] == {"path": "v", "slice": 3}

@@ -1,0 +1,192 @@
+"""Answers a whole series from the answers to its slices."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tumorscope.inference.decision import NO_TUMOUR, Decision, decide, unsupported
+from tumorscope.inference.results import Failure, Prediction, Verdict
+from tumorscope.series.grouping import Series, Stack, group_series
+from tumorscope.series.rule import StackEvidence, answer_stacks
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesPrediction:
+    """A model's answer to all slices of a series, a volume or a folder.
+
+    Attributes:
+        path: The file, or the folder in which all files of the series lie.
+        series: What names the DICOM series: its UID, else its number; else empty.
+        label: The most probable class; None when no slice could be judged.
+        probability: Its probability; None when no slice could be judged.
+        probabilities: The probability of each class; empty when no slice could be judged.
+        verdict: `confident`, `uncertain` or `unsupported`.
+        reason: Why the verdict is not `confident`; else empty.
+        model: Name and version of the model.
+        milliseconds: What the network took for all slices.
+        slices: How many slices were judged.
+        decided_by: Path and number of the slices that decided.
+        note: What a reader must know of the series: several volumes or planes, copies left out.
+        answers: The answers to all slices, volume by volume along the body, those that were not
+            judged among them; copies are left out.
+    """
+
+    path: str
+    series: str
+    label: str | None
+    probability: float | None
+    probabilities: dict[str, float]
+    verdict: Verdict
+    reason: str
+    model: str
+    milliseconds: float
+    slices: int
+    decided_by: tuple[tuple[str, int | None], ...]
+    note: str
+    answers: tuple[Prediction, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `tumorscope predict --series --json` prints."""
+        return {
+            "path": self.path,
+            "series": self.series or None,
+            "slices": self.slices,
+            **Decision(
+                self.label, self.probability, self.probabilities, self.verdict, self.reason
+            ).to_json(),
+            "model": self.model,
+            "milliseconds": round(self.milliseconds, 2),
+            "decided_by": [{"path": path, "slice": number} for path, number in self.decided_by],
+            "note": self.note,
+        }
+
+
+def predict_series(
+    answers: Iterable[Prediction | Failure], *, confident: float, volume: int | None = None
+) -> list[SeriesPrediction | Failure]:
+    """Give one answer for all slices that belong together.
+
+    `group_series` says which these are and in what order, `answer_stacks` what they say together.
+
+    Args:
+        answers: The answers to the slices, in any order.
+        confident: The probability from which an answer is confident.
+        volume: Which volume of series that hold several, from 0; None lets the most suspicious
+            one decide.
+
+    Returns:
+        An answer a series and the failures, in the order in which each is met first.
+    """
+    found = list(answers)
+    slices = {at: item for at, item in enumerate(found) if isinstance(item, Prediction)}
+    positions, predictions = list(slices), list(slices.values())
+    result: dict[int, SeriesPrediction | Failure] = {
+        at: item for at, item in enumerate(found) if isinstance(item, Failure)
+    }
+    for series in group_series([prediction.header for prediction in predictions]):
+        first = min((*series.slices, *series.copies))
+        result[positions[first]] = _predict(series, predictions, confident, volume)
+    return [result[at] for at in sorted(result)]
+
+
+def _predict(
+    series: Series, predictions: Sequence[Prediction], confident: float, volume: int | None
+) -> SeriesPrediction:
+    """Answer one series."""
+    members = [predictions[number] for number in series.slices]
+    nothing = SeriesPrediction(
+        path=_path_of(members),
+        series=series.name,
+        **unsupported("")._asdict(),
+        model=members[0].model,
+        milliseconds=0.0,
+        slices=0,
+        decided_by=(),
+        note="",
+        answers=tuple(members),
+    )
+    stacks, count = series.stacks, len(series.stacks)
+    if volume is not None and not members[0].header.is_volume:
+        if volume >= count:
+            held = f"{count} volumes (0 to {count - 1})" if count > 1 else "one volume, number 0"
+            return replace(nothing, reason=f"the series holds {held}, not a volume {volume}")
+        stacks = stacks[volume : volume + 1]
+        members = [predictions[number] for number in stacks[0].slices]
+        nothing = replace(nothing, answers=tuple(members))
+    judged = {
+        stack: [predictions[number] for number in stack.slices if predictions[number].label]
+        for stack in stacks
+    }
+    asked = [stack for stack in stacks if judged[stack]]
+    if not asked:
+        reason, _ = Counter(item.reason for item in members).most_common(1)[0]
+        return replace(nothing, reason=reason, note=_note(series, members, ""))
+    classes = tuple(judged[asked[0]][0].probabilities)
+    which, answer = answer_stacks(
+        [_evidence(stack, predictions, classes) for stack in asked],
+        classes.index(NO_TUMOUR) if NO_TUMOUR in classes else None,
+    )
+    how = "decided" if volume is None else "was chosen"
+    deciding = [judged[asked[which]][index] for index in answer.deciding]
+    used = [item for stack in asked for item in judged[stack]]
+    return replace(
+        nothing,
+        **decide(answer.probabilities, classes, confident=confident)._asdict(),
+        milliseconds=sum(item.milliseconds for item in used),
+        slices=len(used),
+        decided_by=tuple((item.path, item.slice) for item in deciding),
+        note=_note(series, members, f"{_title(series, asked[which])} {how}"),
+    )
+
+
+def _evidence(
+    stack: Stack, predictions: Sequence[Prediction], classes: tuple[str, ...]
+) -> StackEvidence:
+    """Return what is known of a stack's slices that were judged."""
+    judged = [at for at, number in enumerate(stack.slices) if predictions[number].label]
+    slices = [predictions[stack.slices[at]] for at in judged]
+    return StackEvidence(
+        probabilities=np.array([[item.probabilities[name] for name in classes] for item in slices]),
+        map_peaks=np.array([_map_peak(item) for item in slices]),
+        positions=None if stack.positions is None else stack.positions[judged],
+    )
+
+
+def _map_peak(item: Prediction) -> float:
+    if item.heatmap is None:
+        return float("nan")
+    return 0.0 if item.label == NO_TUMOUR else float(item.heatmap.max())
+
+
+def _path_of(members: Sequence[Prediction]) -> str:
+    """Return the volume's file, or the folder in which all files lie."""
+    paths = sorted({item.path for item in members})
+    if len(paths) == 1 and members[0].header.frame is not None:
+        return paths[0]
+    folders = [str(Path(path).parent) for path in paths]
+    try:
+        return os.path.commonpath(folders) or "."
+    except ValueError:  # (Some are absolute and some are not.)
+        return folders[0]
+
+
+def _title(series: Series, stack: Stack) -> str:
+    return f"number {series.stacks.index(stack)} ({stack.title})"
+
+
+def _note(series: Series, members: Sequence[Prediction], which: str) -> str:
+    """Say what stands at one place several times, and what else the files hold."""
+    parts = list(dict.fromkeys(item.note for item in members if item.note))
+    if len(series.stacks) > 1:
+        names = dict.fromkeys(name for stack in series.stacks for name, _ in stack.traits)
+        apart = f"{len(series.stacks)} volumes, told apart by {' and '.join(names)}"
+        parts.append("; ".join(filter(None, (f"the series holds {apart}", which))))
+    if series.copies:
+        copies = len(series.copies)
+        parts.append(f"{copies} {'copy' if copies == 1 else 'copies'} of slices left out")
+    return "; ".join(parts)
