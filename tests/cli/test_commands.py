@@ -149,13 +149,31 @@ def test_bad_input_gives_one_line(
 def test_demo_goes_the_whole_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tumorscope.cli import demo  # noqa: PLC0415
+    from tumorscope.cli import run_demo  # noqa: PLC0415
 
-    monkeypatch.setattr(demo, "_PATIENTS", 5)
-    monkeypatch.setattr(demo, "_SLICES", 2)
+    monkeypatch.setattr(run_demo, "_PATIENTS", 5)
+    monkeypatch.setattr(run_demo, "_SLICES", 2)
     folder = tmp_path / "demo"
     assert main(["demo", "--out", str(folder)]) == 0
     shown = capsys.readouterr().out
     for name in ("audit.html", "model.onnx", "model.torchscript", "run/report.html"):
         assert (folder / name).is_file()
     assert str(folder / "run" / "report.html") in shown.replace("\n", "")
+
+
+@pytest.mark.parametrize("command", ["train", "crossval", "tune"])
+@pytest.mark.parametrize(
+    "words", [["--set", "training.epochs=9"], ["--seed", "0"], ["--split", "kaggle-patient"]]
+)
+def test_what_a_run_has_settled_is_refused_beside_resume(
+    trained: Path, capsys: pytest.CaptureFixture[str], command: str, words: list[str]
+) -> None:
+    if command != "crossval":
+        words = [*words, "--fold", "1"]
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    assert main([command, "--resume", str(trained), "--data", "elsewhere", *words]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    named = {word for word in complaint.replace(",", "").split() if word.startswith("--")}
+    assert named == {"--resume", "--data", *(word for word in words if word.startswith("--"))}
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before

@@ -43,6 +43,17 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     assert not heavy & set(done.stderr.split())
 
 
+@pytest.mark.parametrize("name", ["train", "crossval", "tune", "demo", "export", "evaluate"])
+def test_help_of_what_trains_imports_no_torch(name: str) -> None:
+    code = (
+        "import sys; from tumorscope.cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as leaving: assert leaving.code == 0\n"
+        "assert not {'torch', 'lightning', 'optuna'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, name, "--help"], capture_output=True, check=True)
+
+
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "usage: tumorscope" in capsys.readouterr().out

@@ -2,12 +2,22 @@
 
 import argparse
 from pathlib import Path
+from typing import Final
 
 from tumorscope.datasets.splits import PROTOCOLS
+from tumorscope.errors import ModelError
+
+DEFAULT_SPLIT: Final = "kaggle-patient"
+
+_DEFAULTS: Final = {"split": DEFAULT_SPLIT, "fold": 1, "recipe": "quick"}
+"""What `train`, `crossval` and `tune` take unless told otherwise."""
+
+_SETTLED: Final = ("data", "split", "fold", "recipe", "set", "seed", "out", "search", "study")
+"""Options that a run keeps from its start to its end."""
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None) -> None:
-    """Add `--data` and `--split`."""
+    """Add `--data` and `--split`; `split` is what `settle` makes of none."""
     parser.add_argument(
         "--data",
         type=Path,
@@ -18,7 +28,6 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None) ->
     )
     parser.add_argument(
         "--split",
-        default=split,
         metavar="NAME",
         choices=sorted(PROTOCOLS),
         help=f"how it is split: {', '.join(PROTOCOLS)}" + (f" (default: {split})" if split else ""),
@@ -29,7 +38,6 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, several_devices: bo
     """Add `--recipe`, `--set`, `--seed` and what the machine may use."""
     parser.add_argument(
         "--recipe",
-        default="quick",
         help="quick, standard, edge, student or a .toml file (default: quick)",
     )
     parser.add_argument(
@@ -51,3 +59,21 @@ def overrides(options: argparse.Namespace) -> list[str]:
     """Return `--set` and `--seed` as overrides of a recipe."""
     seed = [] if options.seed is None else [f"training.seed={options.seed}"]
     return [*options.set, *seed]
+
+
+def settle(options: argparse.Namespace) -> None:
+    """Fill in the defaults of a new run; beside `--resume`, refuse what the run has settled.
+
+    Raises:
+        ModelError: Such an option is given.
+    """
+    if options.resume:
+        given = [f"--{name}" for name in _SETTLED if getattr(options, name, None) not in (None, [])]
+        if given:
+            raise ModelError(
+                f"--resume goes on as {options.resume} began: leave out {', '.join(given)}, "
+                "or start a new one"
+            )
+    for name, value in _DEFAULTS.items():
+        if getattr(options, name, "") is None:
+            setattr(options, name, value)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SUMMARIES: Final = {
     "onnx": "one file for predict, ONNX Runtime and TensorRT",
     "onnx-fp16": "half the size, 16-bit floating point",
-    "onnx-int8": "a quarter of the size, 8 bits for processors, calibrated on training slices",
+    "onnx-int8": "a quarter of the size, 8 bits, for processors",
     "onnx-int8-signed": "the same for TensorRT: signed and symmetric",
     "torchscript": "for libtorch and C++",
     "openvino": "a folder for OpenVINO (needs openvino)",
@@ -55,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: onnx; with --target what the board takes",
     )
     parser.add_argument(
-        "--target", choices=TARGETS, help="write a bundle for this board and its .tar.gz"
+        "--target",
+        choices=TARGETS,
+        metavar="BOARD",
+        help=f"write a bundle and its .tar.gz for a board: {', '.join(TARGETS)}",
     )
     parser.add_argument(
         "--out", type=Path, metavar="PATH", help="the file, the bundle (default: in the run)"

@@ -94,6 +94,11 @@ def _run(options: argparse.Namespace) -> int:
             raise
         _complain(str(error))
         status = STATUS_USAGE
+    except ModuleNotFoundError as error:
+        if options.debug or _is_ours(error):
+            raise
+        _complain(str(_missing(options.command, error)))
+        status = STATUS_USAGE
     except BrokenPipeError:
         # Whoever read the answers has gone, as `head` does: there is nobody to be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -162,13 +167,11 @@ class _Missing:
     """Stands in for a command whose packages are not installed.
 
     Args:
-        extra: The extra that brings them.
-        package: The one that could not be imported.
+        error: Says what to install.
     """
 
-    def __init__(self, extra: str, package: str) -> None:
-        self._extra = extra
-        self._package = package
+    def __init__(self, error: MissingExtraError) -> None:
+        self._error = error
 
     def add_arguments(self, parser: argparse.ArgumentParser, /) -> None:
         """Take whatever stands there."""
@@ -176,16 +179,25 @@ class _Missing:
 
     def run(self, options: argparse.Namespace, /) -> int:  # noqa: ARG002
         """Say what to install."""
-        raise MissingExtraError(self._extra, self._package)
+        raise self._error
 
 
 def _command(name: str) -> _Command:
     try:
         return cast(_Command, importlib.import_module(f"tumorscope.cli.{name}"))
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("tumorscope"):
+        if _is_ours(error):
             raise
-        return _Missing(name if name in ("serve", "evaluate") else "train", error.name)
+        return _Missing(_missing(name, error))
+
+
+def _is_ours(error: ModuleNotFoundError) -> bool:
+    return error.name is None or error.name.startswith("tumorscope")
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> MissingExtraError:
+    extra = command if command in ("serve", "evaluate") else "train"
+    return MissingExtraError(extra, str(error.name))
 
 
 if __name__ == "__main__":

@@ -1,42 +1,24 @@
-"""`tumorscope tune`: data, a recipe and a search space come in, the best recipe goes out."""
+"""The arguments of `tumorscope tune`."""
 
 import argparse
-import math
 from pathlib import Path
-from typing import Any
 
-import optuna
-from rich.console import Console
+from tumorscope.cli.choices import DEFAULT_SPLIT, add_data_arguments, add_recipe_arguments
 
-from tumorscope.cli.choices import add_data_arguments, add_recipe_arguments, overrides
-from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
-from tumorscope.cli.show import console, progress, table, write_json
-from tumorscope.cli.train import Bars, default_folder, make_partition, quiet_libraries, resumable
-from tumorscope.datasets.locations import data_paths
-from tumorscope.datasets.sources import read_data
-from tumorscope.errors import RecipeError
-from tumorscope.training.fit import Hardware
-from tumorscope.training.recipe import Recipe, load_recipe, value_of
-from tumorscope.training.run_folder import Origin
-from tumorscope.tuning.search_folder import Plan, SearchFolder
-from tumorscope.tuning.search_space import load_search
-from tumorscope.tuning.trials import Outcome, Trial
-from tumorscope.tuning.tune import tune
-
-_TRIALS = 50
-_SHOWN = 3
-"""How many of the best trials stand side by side on a screen."""
+DEFAULT_TRIALS = 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
-    add_data_arguments(parser, split="kaggle-patient")
-    parser.add_argument("--fold", type=int, default=1, help="its training part is searched")
+    add_data_arguments(parser, split=DEFAULT_SPLIT)
+    parser.add_argument("--fold", type=int, help="its training part is searched (default: 1)")
     add_recipe_arguments(parser, several_devices=False)
     parser.add_argument(
         "--search", metavar="FILE", help="which fields vary (default: by optimizer)"
     )
-    parser.add_argument("--trials", type=int, metavar="N", help=f"how many (default: {_TRIALS})")
+    parser.add_argument(
+        "--trials", type=int, metavar="N", help=f"how many (default: {DEFAULT_TRIALS})"
+    )
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="no new trial after this")
     parser.add_argument("--storage", metavar="URL", help="a database that several machines share")
     parser.add_argument("--study", metavar="NAME", help="its name in there")
@@ -46,129 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Search, then show the best recipes."""
-    quiet_libraries()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if options.trials is not None and options.trials < 1:
-        raise RecipeError(f"--trials {options.trials}: at least 1")
-    if options.resume:
-        folder = SearchFolder(options.resume)
-        plan = folder.plan(storage=options.storage, trials=options.trials)
-    else:
-        plan = _plan(options)
-        name = default_folder(plan.recipe, f"{plan.split}-tune")
-        folder = SearchFolder(options.out or name)
-    catalogue = read_data(list(plan.paths), progress=progress)
-    parts = make_partition(catalogue, plan.split, plan.fold, plan.recipe)
-    origin = Origin(
-        paths=plan.paths, fingerprint=catalogue.fingerprint(), skipped=catalogue.skipped
-    )
-    out = Console(stderr=True, highlight=False, soft_wrap=True)
-    out.print(
-        f"{plan.recipe.name}: {len(plan.space.fields)} fields vary, {plan.trials} trials; "
-        f"{len(parts.train):,} slices to learn from, {len(parts.validation):,} to score by"
-    )
-    with (
-        resumable(folder.recipe_file, f"tumorscope tune --resume {folder.path}"),
-        _Bars(out) as bars,
-    ):
-        outcome = tune(
-            parts,
-            plan,
-            folder,
-            origin=origin,
-            hardware=Hardware(accelerator=options.accelerator),
-            resume=bool(options.resume),
-            timeout=math.inf if options.timeout is None else options.timeout,
-            progress=progress,
-            callbacks=bars,
-        )
-    if options.json:
-        write_json(options.json, outcome.to_json())
-    if options.json != "-":
-        _say(outcome, plan.recipe, folder)
-    return 0 if outcome.ranked else STATUS_FAILED
+    """Run the command."""
+    from tumorscope.cli import run_tune  # noqa: PLC0415  (imports torch)
 
-
-def _plan(options: argparse.Namespace) -> Plan:
-    recipe = load_recipe(options.recipe, overrides(options))
-    return Plan(
-        recipe=recipe,
-        space=load_search(options.search, recipe),
-        paths=tuple(data_paths(options.data or [], options.split)),
-        split=options.split,
-        fold=options.fold,
-        trials=_TRIALS if options.trials is None else options.trials,
-        study=options.study or f"{recipe.name}-{options.split}-{options.fold}",
-        storage=options.storage or "",
-    )
-
-
-class _Bars(Bars):
-    """Shows batches as one line that moves and trials as lines that stay."""
-
-    def epoch(self, row: dict[str, float]) -> None:
-        """Say nothing: there are too many."""
-
-    def begins(self, number: int, parameters: dict[str, Any]) -> None:
-        """Add a line."""
-        values = ", ".join(
-            f"{name.rpartition('.')[2]} {_value(value)}" for name, value in parameters.items()
-        )
-        self._out.print(f"trial {number}: {values}")
-
-    def ends(self, number: int, outcome: Outcome) -> None:
-        """Add a line."""
-        trial = next(trial for trial in outcome.trials if trial.number == number)
-        said = f"{trial.state} after {trial.epochs} epochs"
-        if trial.score is not None:
-            said += f", {_score_name(outcome)} {_score(trial, outcome)}"
-        if trial.reason:
-            said += f": {trial.reason}"
-        if outcome.ranked:
-            best = outcome.ranked[0]
-            said += f"; best: {_score(best, outcome)}, trial {best.number}"
-        self._out.print(f"trial {number}: {said}")
-
-
-def _say(outcome: Outcome, recipe: Recipe, folder: SearchFolder) -> None:
-    """Show the best trials side by side."""
-    out = console()
-    out.print(
-        f"{len(outcome.trials)} trials: {outcome.count('done')} trained to their end, "
-        f"{outcome.count('pruned')} pruned, {outcome.count('failed')} failed, "
-        f"{outcome.count('cut short')} cut short, {outcome.count('running')} under way"
-    )
-    if not outcome.ranked:
-        out.print(f"no trial came to its end; trials: {folder.table_file}")
-        return
-    best = outcome.ranked[:_SHOWN]
-    shares = outcome.importances
-    columns = ["", recipe.name, *(f"trial {trial.number}" for trial in best)]
-    rows = [[_score_name(outcome), "", *(_score(trial, outcome) for trial in best)]]
-    for name in sorted(best[0].parameters, key=lambda name: -shares.get(name, 0.0)):
-        values = (trial.parameters[name] for trial in best)
-        rows.append([name, *map(_value, (value_of(recipe, name), *values))])
-    if shares:
-        columns.append("matters")
-        rows[0].append("")
-        for row in rows[1:]:
-            row.append(f"{shares.get(row[0], 0.0):.0%}")
-    out.print(table("The best trials", columns, rows))
-    out.print(f"trials: {folder.table_file}, {folder.picture_file}")
-    out.print(f"judge the best: tumorscope crossval --recipe {folder.best_file}")
-    out.print(DISCLAIMER)
-
-
-def _score_name(outcome: Outcome) -> str:
-    return outcome.monitor.replace("_", " ")
-
-
-def _score(trial: Trial, outcome: Outcome) -> str:
-    assert trial.score is not None
-    accuracy = outcome.monitor == "validation_accuracy"
-    return f"{trial.score:.2%}" if accuracy else f"{trial.score:.4f}"
-
-
-def _value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return run_tune.run(options)

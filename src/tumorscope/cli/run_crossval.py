@@ -1,0 +1,106 @@
+"""Trains and evaluates on every fold, and pools the predictions."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from tumorscope.cli.choices import overrides, settle
+from tumorscope.cli.run_train import (
+    default_folder,
+    make_partition,
+    quiet_libraries,
+    resumable,
+    train,
+)
+from tumorscope.cli.show import progress, show_evaluation, write_json
+from tumorscope.datasets.catalogue import Catalogue
+from tumorscope.datasets.locations import data_paths
+from tumorscope.datasets.sources import read_data
+from tumorscope.datasets.splits import folds_of
+from tumorscope.errors import ModelError
+from tumorscope.evaluation.predictions import Predictions
+from tumorscope.training.fit import Hardware, is_first_process
+from tumorscope.training.recipe import Recipe, load_recipe
+from tumorscope.training.run_evaluation import evaluate_pooled, evaluate_run
+from tumorscope.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is done: the same for every fold."""
+
+    folder: Path
+    recipe: Recipe
+    split: str
+    paths: list[Path]
+    hardware: Hardware
+    resume: bool
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train and evaluate fold by fold; what is finished already is kept."""
+    quiet_libraries()
+    settle(options)
+    plan = _plan(options)
+    catalogue = read_data(plan.paths, progress=progress)
+    runs = []
+    for fold in folds_of(catalogue, plan.split):
+        runs.append(RunFolder(plan.folder / f"fold-{max(fold, 1)}"))
+        with resumable(runs[0].recipe_file, f"tumorscope crossval --resume {plan.folder}"):
+            _run_fold(runs[-1], catalogue, fold, plan)
+    if not is_first_process():
+        return 0
+    result = evaluate_pooled(runs, catalogue, plan.folder)
+    report = result.save(plan.folder)
+    if options.json:
+        write_json(options.json, result.to_json())
+    if options.json != "-":
+        show_evaluation(result, report)
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> _Plan:
+    hardware = Hardware(
+        accelerator=options.accelerator, devices=options.devices, nodes=options.nodes
+    )
+    if options.resume:
+        first = RunFolder(min(options.resume.glob("fold-*"), default=options.resume))
+        facts = first.data()
+        return _Plan(
+            folder=options.resume,
+            recipe=first.recipe(),
+            split=facts["split"],
+            paths=[Path(path) for path in facts["data"]],
+            hardware=hardware,
+            resume=True,
+        )
+    recipe = load_recipe(options.recipe, overrides(options))
+    folder = options.out or default_folder(recipe, f"{options.split}-crossval")
+    if is_first_process() and folder.exists() and any(folder.iterdir()):
+        raise ModelError(f"{folder}: not empty; go on with it by --resume, or name another")
+    return _Plan(
+        folder=folder,
+        recipe=recipe,
+        split=options.split,
+        paths=data_paths(options.data or [], options.split),
+        hardware=hardware,
+        resume=False,
+    )
+
+
+def _run_fold(run: RunFolder, catalogue: Catalogue, fold: int, plan: _Plan) -> None:
+    if not run.evaluation_file.is_file():
+        parts = make_partition(catalogue, plan.split, fold, plan.recipe)
+        if not run.weights_file.is_file():
+            begun = plan.resume and run.recipe_file.is_file()
+            train(catalogue, parts, plan.recipe, run.path, plan.paths, plan.hardware, resume=begun)
+        if is_first_process():
+            evaluate_run(run, parts, catalogue, progress=progress).save(run.path)
+    if is_first_process():
+        found = Predictions.load(run.path / "predictions.csv")
+        right = (found.target == found.predicted).mean()
+        Console(stderr=True, highlight=False).print(
+            f"fold {max(fold, 1)}: accuracy {right:.2%} of {len(found):,} images"
+        )

@@ -1,0 +1,134 @@
+"""Runs the whole way on phantoms: audit, training, evaluation, export, prediction."""
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from tumorscope.audit.audit import audit
+from tumorscope.audit.audit_report import render_page
+from tumorscope.audit.findings import verdict as audit_verdict
+from tumorscope.cli import run_train as training
+from tumorscope.cli.show import console, progress, show_evaluation, table
+from tumorscope.datasets.catalogue import Slice
+from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.locations import data_paths
+from tumorscope.datasets.sources import read_data
+from tumorscope.datasets.splits import Partition
+from tumorscope.errors import DataError, ModelError
+from tumorscope.export import export_onnx, export_torchscript, verify
+from tumorscope.files import write_text
+from tumorscope.inference import Classifier, Prediction
+from tumorscope.phantoms.drawing import write_phantoms
+from tumorscope.training.fit import Hardware
+from tumorscope.training.recipe import load_recipe
+from tumorscope.training.run_evaluation import evaluate_run
+from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.trained_network import load_weights
+
+_PATIENTS, _SLICES = 24, 4
+_SHOWN = 6
+_NEARLY_EQUAL = 1e-4
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw or take data, audit, train, evaluate_run, export, classify."""
+    training.quiet_libraries()
+    began, out = time.perf_counter(), console()
+    folder: Path = options.out
+    _make_room(folder)
+    if options.data:
+        split, recipe = _split_for(options.data), load_recipe("quick")
+        paths = data_paths([options.data], split)
+        pictures = paths[0]
+    else:
+        out.print(
+            f"[bold]1. Drawing phantoms[/bold]: heads of {4 * _PATIENTS} patients, four classes"
+        )
+        split, recipe = "grouped-folds", load_recipe("demo")
+        paths = [folder / "phantoms"]
+        write_phantoms(
+            paths[0], patients_per_class=_PATIENTS, slices_per_patient=_SLICES, progress=progress
+        )
+        pictures = paths[0] / "images"
+    out.print("\n[bold]2. Auditing[/bold]: copies, leaks, shortcuts")
+    found = audit([pictures], progress=progress)
+    write_text(folder / "audit.html", render_page(found))
+    out.print(audit_verdict(found), f"page: {folder / 'audit.html'}", sep="\n")
+
+    out.print(f"\n[bold]3. Training[/bold]: recipe {recipe.name}, tested on unseen patients")
+    catalogue = read_data(paths, progress=progress)
+    parts = training.make_partition(catalogue, split, 1, recipe)
+    done = training.train(catalogue, parts, recipe, folder / "run", paths, Hardware())
+    if done is None:
+        return 0
+    out.print("\n[bold]4. Evaluating[/bold]")
+    result = evaluate_run(done, parts, catalogue, progress=progress)
+    report = result.save(done.path)
+    out.print("\n[bold]5. Exporting[/bold]: the network, ONNX and TorchScript must agree")
+    model = _export(done, parts, folder, out)
+    out.print("\n[bold]6. Classifying[/bold]: a few test slices with the ONNX file, without torch")
+    _classify(model, parts.test, out)
+    out.print(f"\nDone in {time.perf_counter() - began:.0f} s.")
+    show_evaluation(result, report)
+    return 0
+
+
+def _make_room(folder: Path) -> None:
+    """Take away what an earlier demo left; refuse any other folder."""
+    if (folder / "run" / "recipe.toml").is_file() or (folder / "phantoms").is_dir():
+        shutil.rmtree(folder)
+    elif folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder}: not empty, and not from a demo; name another with --out")
+
+
+def _split_for(data: Path) -> str:
+    """Return the patient-wise split that a data set has."""
+    try:
+        data_paths([data], "kaggle-patient")
+    except DataError:
+        return "grouped-folds"
+    return "kaggle-patient"
+
+
+def _export(run: RunFolder, parts: Partition, folder: Path, out: Console) -> Path:
+    trained = load_weights(run.weights_file)
+    inputs = read_inputs(parts.validation, size=trained.description.input_size)
+    labels = np.array([parts.classes.index(item.label) for item in inputs.slices])
+    files = (
+        export_onnx(run, folder / "model.onnx"),
+        export_torchscript(run, folder / "model.torchscript"),
+    )
+    rows = []
+    for path in files:
+        checked = verify(trained, path, inputs.grey, labels)
+        if checked.largest_difference > _NEARLY_EQUAL:
+            raise ModelError(
+                f"{path}: differs from the network by {checked.largest_difference:.2g}"
+            )
+        rows.append(
+            (
+                path.name,
+                f"{checked.largest_difference:.1e}",
+                f"{checked.label_agreement:.0%}",
+                f"{path.stat().st_size / 1e6:.1f} MB",
+            )
+        )
+    title = f"On {len(inputs)} validation slices, against the trained network"
+    out.print(table(title, ("file", "largest difference", "same label", "size"), rows))
+    return files[0]
+
+
+def _classify(model: Path, slices: tuple[Slice, ...], out: Console) -> None:
+    step = max(1, len(slices) // _SHOWN)
+    chosen = slices[::step][:_SHOWN]
+    answers = Classifier.load(model).predict([item.path for item in chosen])
+    rows = [
+        (item.name, item.label, str(answer.label), f"{answer.probability:.0%}", answer.verdict)
+        for item, answer in zip(chosen, answers, strict=True)
+        if isinstance(answer, Prediction)
+    ]
+    out.print(table("", ("slice", "truth", "said", "probability", "verdict"), rows))

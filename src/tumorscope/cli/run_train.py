@@ -1,0 +1,194 @@
+"""Trains a network and evaluates it on the test part."""
+
+import argparse
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from tumorscope.cli.choices import overrides, settle
+from tumorscope.cli.show import console, progress, show_evaluation
+from tumorscope.datasets.catalogue import Catalogue
+from tumorscope.datasets.locations import data_paths
+from tumorscope.datasets.sources import read_data
+from tumorscope.datasets.splits import Partition, partition
+from tumorscope.errors import ModelError
+from tumorscope.training.fit import Hardware, fit, is_first_process
+from tumorscope.training.recipe import Recipe, load_recipe
+from tumorscope.training.run_evaluation import evaluate_run
+from tumorscope.training.run_folder import Origin, RunFolder
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, then evaluate on the test part."""
+    quiet_libraries()
+    settle(options)
+    if options.resume:
+        before = RunFolder(options.resume)
+        facts = before.data()
+        if before.weights_file.is_file() and before.evaluation_file.is_file():
+            raise ModelError(f"{options.resume}: this run is finished; nothing is left to do")
+        recipe, folder = before.recipe(), options.resume
+        paths = [Path(path) for path in facts["data"]]
+        split, fold = facts["split"], facts["fold"]
+    else:
+        recipe = load_recipe(options.recipe, overrides(options))
+        split, fold = options.split, options.fold
+        paths = data_paths(options.data or [], split)
+        folder = options.out or default_folder(recipe, split)
+    catalogue = read_data(paths, progress=progress)
+    parts = make_partition(catalogue, split, fold, recipe)
+    hardware = Hardware(
+        accelerator=options.accelerator, devices=options.devices, nodes=options.nodes
+    )
+    with resumable(RunFolder(folder).recipe_file, f"tumorscope train --resume {folder}"):
+        done = train(catalogue, parts, recipe, folder, paths, hardware, resume=bool(options.resume))
+        if done is None:
+            return 0
+        if not parts.test or options.no_test:
+            console().print(f"weights: {done.weights_file}")
+            return 0
+        result = evaluate_run(done, parts, catalogue, progress=progress)
+        show_evaluation(result, result.save(done.path))
+    return 0
+
+
+@contextmanager
+def resumable(recipe_file: Path, command: str) -> Iterator[None]:
+    """Say how to go on after Ctrl-C or a full disk, once there is something to go on with.
+
+    Args:
+        recipe_file: What is done is there from the moment that its recipe is.
+        command: What goes on with it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not recipe_file.is_file():
+            raise
+        raise KeyboardInterrupt(f"stopped; go on with: {command}") from None
+    except OSError as error:
+        if recipe_file.is_file():
+            error.add_note(f"make room or mend it, then go on with: {command}")
+        raise
+
+
+def make_partition(catalogue: Catalogue, split: str, fold: int, recipe: Recipe) -> Partition:
+    """Split a catalogue as a recipe wants it."""
+    return partition(
+        catalogue,
+        split=split,
+        fold=fold,
+        validation_share=recipe.training.validation_share,
+        seed=recipe.training.seed,
+    )
+
+
+def train(
+    catalogue: Catalogue,
+    parts: Partition,
+    recipe: Recipe,
+    folder: Path,
+    paths: list[Path],
+    hardware: Hardware,
+    *,
+    resume: bool = False,
+) -> RunFolder | None:
+    """Fit with bars on the screen."""
+    out = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not is_first_process())
+    groups = len({item.group for item in (*parts.train, *parts.validation)})
+    out.print(
+        f"{recipe.name}: {len(parts.train):,} training slices, {len(parts.validation):,} "
+        f"validation, {len(parts.test):,} test; {groups:,} groups"
+    )
+    for reason, count in _left_out(catalogue, parts).items():
+        out.print(f"{count:,} {reason}")
+    origin = Origin(
+        paths=tuple(paths), fingerprint=catalogue.fingerprint(), skipped=catalogue.skipped
+    )
+    with Bars(out) as bars:
+        return fit(
+            parts,
+            recipe,
+            folder,
+            origin=origin,
+            hardware=hardware,
+            resume=resume,
+            progress=progress,
+            listener=bars,
+        )
+
+
+def _left_out(catalogue: Catalogue, parts: Partition) -> dict[str, int]:
+    counts = {
+        "files skipped (listed in data.json)": len(catalogue.skipped),
+        "slices left out, their label is doubted": parts.doubted,
+        "training slices left out, their patient is in the test part": parts.left_out,
+        "test slices show a patient or slice that is in training too: this split leaks": (
+            parts.leaked
+        ),
+    }
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def default_folder(recipe: Recipe, split: str) -> Path:
+    """Return a new folder's name under `runs/`."""
+    now = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", recipe.name)
+    return Path("runs") / f"{now}-{name}-{split}"
+
+
+def quiet_libraries() -> None:
+    """Keep Lightning's notes on what it found out of the way; its warnings stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Bars:
+    """Shows batches as one line that moves and epochs as lines that stay.
+
+    Args:
+        out: The console, on standard error.
+    """
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._live = Live(console=out, transient=True, auto_refresh=False)
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        if self._out.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._out.is_terminal:
+            self._live.stop()
+
+    def batch(self, epoch: int, epochs: int, done: int, total: int, rate: float) -> None:
+        """Move the line."""
+        if self._out.is_terminal:
+            filled = round(30 * done / max(total, 1))
+            self._live.update(
+                Text(
+                    f"epoch {epoch}/{epochs} {'━' * filled}{'╌' * (30 - filled)} "
+                    f"{done}/{total} batches, {rate:,.0f} images/s"
+                ),
+                refresh=True,
+            )
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """Add a line."""
+        self._out.print(
+            f"epoch {row['epoch']:3.0f}  loss {row['train_loss']:.3f}  accuracy "
+            f"{row['train_accuracy']:.1%}  validation loss {row['validation_loss']:.3f}  "
+            f"accuracy {row['validation_accuracy']:.1%}  "
+            f"{row['images_per_second']:,.0f} images/s"
+        )
