@@ -66,6 +66,11 @@ _APPLE_DOUBLE: Final = "._"
 
 _HIDDEN: Final = "hidden file or folder"
 
+_PARTS: Final = {".img": (".hdr",), ".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",)}
+"""Endings of files that hold the voxels of a header beside them, and that header's endings."""
+
+_PART: Final = "voxels of the header beside it"
+
 _NO_FILE: Final = "pipe, socket or device"
 
 
@@ -151,9 +156,12 @@ def list_files(folder: "str | os.PathLike[str]") -> Listing:
             files.append(here)
             continue
         folders = []
+        names = {entry.name.lower() for entry in inside}
         for entry in inside:
             is_folder = entry.is_dir()
             kind = _why_folder_ignored(entry.name) if is_folder else _why_file_ignored(entry.name)
+            if not is_folder and _is_part(entry.name, names):
+                kind = _PART
             if kind:
                 ignored.append(Ignored(entry.path, kind))
             elif is_folder:
@@ -186,3 +194,9 @@ def _why_file_ignored(name: str) -> str:
     small = name.lower()
     kind = IGNORED_NAMES.get(small) or IGNORED_SUFFIXES.get(os.path.splitext(small)[1])  # noqa: PTH122
     return kind or (_HIDDEN if name[0] == "." else "")
+
+
+def _is_part(name: str, names: set[str]) -> bool:
+    """Tell whether a file holds the voxels of a header among these names."""
+    stem, ending = os.path.splitext(name.lower().removesuffix(".gz"))  # noqa: PTH122
+    return any(stem + header in names for header in _PARTS.get(ending, ()))

@@ -32,11 +32,7 @@ from tumorscope.images.slices import (
     why_headless,
 )
 from tumorscope.images.suitability import why_unsuitable
-
-NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
-
-MAXIMUM_VOXELS: Final = 80_000_000
-"""Larger volumes are refused (7 T at half a millimetre is 64 million)."""
+from tumorscope.images.volume_files import MAXIMUM_VOXELS, open_volume
 
 _LATEST_START: Final = 16_000_000
 """Bytes before the voxels; a header that says more is damaged, or a trap in a compressed file."""
@@ -57,7 +53,7 @@ def read_nifti(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
     are made square. Of several volumes (a time series, or channels) one is taken, and that is said.
 
     Args:
-        path: The file, `.nii` or `.nii.gz`, on a disk or in memory.
+        path: The file, on a disk or in memory: NIfTI, or what `volume_files` reads.
         choice: Which slices; left open, the plane is that in which the volume was acquired (axial
             for cubic voxels), the slices are those with enough head, and the volume is the first.
 
@@ -105,7 +101,7 @@ def _image(file: BinaryIO, name: str) -> Any:
     """Read the header; the voxels are read when they are asked for.
 
     Raises:
-        UnreadableImageError: It is no NIfTI header, or the voxels stand too far behind it.
+        UnreadableImageError: It is no header of a volume, or the voxels stand too far behind it.
     """
     import nibabel  # noqa: PLC0415  (only where NIfTI is read)
 
@@ -114,14 +110,15 @@ def _image(file: BinaryIO, name: str) -> Any:
     kinds: tuple[Any, ...] = (nibabel.Nifti1Image, nibabel.Nifti2Image)
     for kind in kinds:
         header = kind.header_class
-        if not header.may_contain_header(start):
+        pair = b"ni1" in start[344:347] or b"ni2" in start[4:7]
+        if pair or not header.may_contain_header(start):
             continue
         # (A float in the first version of the format, an integer in the second.)
         offset = header(start[: header.sizeof_hdr], check=False)["vox_offset"].item()
         if not 0 <= offset <= _LATEST_START:
             raise UnreadableImageError(f"{name}: damaged NIfTI file (no voxels where it says)")
         return kind.from_stream(file)
-    raise UnreadableImageError(f"{name}: damaged NIfTI file (no header)")
+    return open_volume(file, name)
 
 
 def _read(
@@ -138,7 +135,7 @@ def _read(
     if image.get_data_dtype().kind not in "iuf":
         return None, np.eye(4), "voxels of colours or complex numbers, not a scan"
     if len(image.shape) < 2 or min(shape) < 1:
-        raise UnreadableImageError(f"{name}: a NIfTI file of shape {image.shape}, not a volume")
+        raise UnreadableImageError(f"{name}: a file of shape {image.shape}, not a volume")
     if math.prod(shape[:3]) > MAXIMUM_VOXELS:
         raise UnreadableImageError(
             f"{name}: more than {MAXIMUM_VOXELS // 1_000_000} million voxels, refused"

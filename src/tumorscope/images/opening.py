@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tumorscope.images.dicom import DICOM_SUFFIXES, read_dicom, starts_like_dicom
-from tumorscope.images.nifti import NIFTI_SUFFIXES, read_nifti
+from tumorscope.images.nifti import read_nifti
 from tumorscope.images.reading import (
     PICTURE_SUFFIXES,
     FileInMemory,
@@ -20,6 +20,7 @@ from tumorscope.images.reading import (
 from tumorscope.images.slice_header import SliceHeader, digest_of
 from tumorscope.images.slices import File, SliceChoice, SliceImage
 from tumorscope.images.suitability import why_unsuitable
+from tumorscope.images.volume_files import VOLUME_SUFFIXES, starts_like_volume
 
 NOT_AN_IMAGE: Final = "not an image file of a kind that is read (docs/inputs.md)"
 """Why a file of another kind is refused."""
@@ -52,7 +53,7 @@ def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[Slice
         yield from _read_pictures(path)
     elif starts_like_dicom(start):
         yield from read_dicom(path, choice or SliceChoice())
-    elif ending.endswith(NIFTI_SUFFIXES):
+    elif starts_like_volume(start) or ending.endswith(VOLUME_SUFFIXES):
         yield from read_nifti(path, choice or SliceChoice())
     elif ending.endswith(DICOM_SUFFIXES):
         yield from read_dicom(path, choice or SliceChoice())

@@ -7,11 +7,11 @@ from typing import Final
 
 from tumorscope.images.dicom import DICOM_SUFFIXES, is_dicom, read_file_header
 from tumorscope.images.listing import Listing, list_files
-from tumorscope.images.nifti import NIFTI_SUFFIXES
 from tumorscope.images.reading import PICTURE_SUFFIXES
+from tumorscope.images.volume_files import VOLUME_SUFFIXES
 from tumorscope.series.grouping import group_series
 
-_OTHER_SUFFIXES: Final = (*PICTURE_SUFFIXES, *NIFTI_SUFFIXES)
+_OTHER_SUFFIXES: Final = (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES)
 """Endings of the files that are no DICOM files."""
 
 
