@@ -5,12 +5,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
 from tumorscope.classes import CLASSES
 from tumorscope.datasets.catalogue import slice_name
+from tumorscope.datasets.pictures import read_picture
 from tumorscope.datasets.sources import join_sets, read_data, read_set
 from tumorscope.errors import DataError
 
@@ -290,6 +292,59 @@ def test_healthy_people_and_tumours_of_unknown_kind_are_told_by_their_layouts(
     assert [item.name for item in first.skipped] == ["b/4.png"]
     assert second.counts() == {"tumour": 2}
     assert {item.source for item in second.slices} == {"web_tumour"}
+
+
+def test_healthy_volumes_give_their_slices_at_every_level(tmp_path: Path, draw: Draw) -> None:
+    healthy = tmp_path / "volunteers"
+    table(healthy / "index.csv", "file,subject,plane", "a/1.png,S1,coronal")
+    draw(healthy / "a/1.png", 1)
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, size) for size in (60, 64, 56)), indexing="ij")
+    head = np.where(x**2 + y**2 + z**2 < 0.8, 100 + 50 * z + 30 * x, 0).astype(np.int16)
+    (healthy / "volumes").mkdir()
+    nibabel.save(nibabel.Nifti1Image(head, np.eye(4)), healthy / "volumes" / "S1.nii.gz")
+    (healthy / "volumes" / "S2.nii.gz").write_bytes(b"no volume")
+    catalogue = read_set(healthy)
+    own, *cut = catalogue.slices
+    assert (own.plane, own.hospital, own.sequence, own.number) == ("coronal", "a", "T1", None)
+    assert {item.group for item in cut} == {own.group}
+    assert Counter(item.plane for item in cut).keys() == {"axial", "coronal", "sagittal"}
+    axial = [item for item in cut if item.plane == "axial"]
+    # From near the one end to near the other.
+    assert len(axial) > 42
+    assert read_picture(axial[-1]).max() > 0
+    assert read_picture(axial[len(axial) // 2]).shape == (64, 60)
+    assert [item.name for item in catalogue.skipped] == ["volumes/S2.nii.gz"]
+    assert catalogue.fingerprint() == read_set(healthy).fingerprint()
+
+
+def test_an_index_that_names_classes_is_a_table_and_its_other_parts_are_kept_back(
+    tmp_path: Path, draw: Draw
+) -> None:
+    folder = tmp_path / "hospital"
+    table(
+        folder / "index.csv",
+        "file,class,patient,site,part,sequence,mask",
+        "images/1.png,glioma,P1,DU,train,FLAIR,images/1.png",
+        "images/2.png,notumor,P1,DU,train,T1c,",
+        "images/3.png,glioma,P2,FG,external_dev,T1,",
+        "images/4.png,glioma,P2,FG,external_dev,T1,",
+    )
+    for number in range(1, 5):
+        draw(folder / f"images/{number}.png", number)
+    catalogue = read_set(folder)
+    first, second = catalogue.slices
+    assert (first.source, first.hospital, first.sequence, first.group) == (
+        "hospital",
+        "DU",
+        "FLAIR",
+        "P1",
+    )
+    assert first.mask == folder / "images/1.png"
+    assert (second.label, second.mask) == ("notumor", None)
+    (kept_back,) = catalogue.skipped
+    assert kept_back.reason == (
+        "of part 'external_dev', which is not for training, as are 1 others"
+    )
 
 
 def test_kaggles_slices_have_the_outlines_of_figshare_beside_them(real_data: Path) -> None:

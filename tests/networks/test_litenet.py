@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tumorscope.classes import CLASSES, NO_TUMOUR, TUMOUR_CLASSES
 from tumorscope.errors import ModelError
-from tumorscope.networks.litenet import LiteNet, _refine
+from tumorscope.networks.litenet import LiteNet, TumourLogits, _refine
 
 
 def grey(count: int, side: int) -> Tensor:
@@ -112,3 +112,29 @@ def test_a_tumour_map_is_refined_as_pillow_refines_pictures() -> None:
     torch.testing.assert_close(
         _refine(torch.full((1, 1, 4, 4), 3.0)), torch.full((1, 1, 8, 8), 3.0)
     )
+
+
+def test_whether_there_is_a_tumour_is_told_from_the_map_alone() -> None:
+    compose = TumourLogits(2)
+    maps = torch.randn(3, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    kinds = torch.tensor([[4.0, 0.0, -1.0]] * 3)
+    with torch.inference_mode():
+        answers = compose(maps, kinds).softmax(dim=1)
+        highest = maps.flatten(1).sort(dim=1).values[:, -8:].mean(dim=1)
+        tumour = (compose.slope * highest + compose.offset).sigmoid()
+        other_kinds = compose(maps, torch.zeros(3, 3)).softmax(dim=1)
+    torch.testing.assert_close(1 - answers[:, 2], tumour)
+    torch.testing.assert_close(other_kinds[:, 2], answers[:, 2])
+    share = answers[:, [0, 1, 3]] / tumour[:, None]
+    torch.testing.assert_close(share, kinds.softmax(dim=1))
+
+
+def test_the_whole_picture_has_no_say_in_whether_there_is_a_tumour() -> None:
+    network = LiteNet().eval()
+    with torch.inference_mode():
+        before = network(grey(2, 64)).softmax(dim=1)
+        for value in network.top.parameters():
+            value.copy_(torch.randn(value.shape, generator=torch.Generator().manual_seed(2)))
+        after = network(grey(2, 64)).softmax(dim=1)
+    torch.testing.assert_close(before[:, 2], after[:, 2])
+    assert not torch.allclose(before[:, 0], after[:, 0])

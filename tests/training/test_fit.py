@@ -598,6 +598,8 @@ def batches(
     sampling: Sampling = "unique",
     per_patient: int = 0,
     added_share: float = 1.0,
+    weighted: bool = False,
+    drawn: int = 0,
 ) -> list[list[int]]:
     """The numbers of the slices that each batch holds, as one of several processes sees them.
 
@@ -614,6 +616,7 @@ def batches(
     clusters = numbers // twins if twins else numbers
     grey = torch.zeros(count, 1, 2, 2, dtype=torch.uint8)
     part = Part(grey, numbers, clusters, numbers // 20, numbers >= count // 2)
+    part.weights = numbers.double() if weighted else None
     found = Batches(
         cast(Fitting, module),
         part,
@@ -622,6 +625,7 @@ def batches(
         sampling=sampling if twins else "slices",
         per_patient=per_patient,
         added_share=added_share,
+        drawn=drawn,
     )
     assert len(found) == len(list(found))
     return [batch.labels.tolist() for batch in found]
@@ -676,6 +680,19 @@ def test_an_epoch_shows_a_share_of_the_added_sets_and_not_always_the_same(twins:
         assert sum(number < 40 for number in shown) == usual
         assert sum(number >= 40 for number in shown) == 0.3 * usual
     assert len({number for shown in epochs for number in shown if number >= 40}) > 15
+
+
+def test_slices_are_drawn_by_their_weights_anew_each_epoch() -> None:
+    epochs = [
+        [n for each in batches(40, 8, epoch=epoch, weighted=True, drawn=400) for n in each]
+        for epoch in (0, 1, 1)
+    ]
+    assert [len(shown) for shown in epochs] == [400, 400, 400]
+    assert epochs[0] != epochs[1] == epochs[2]
+    # Weights grow with the numbers.
+    assert 0 not in epochs[0]
+    assert sum(epochs[0]) / 400 > 24
+    assert sum(len(each) for each in batches(40, 8, weighted=True)) == 40
 
 
 def test_pictures_grow_in_steps_to_the_size(run: Run) -> None:

@@ -49,7 +49,7 @@ def test_what_a_run_notes_is_the_same_recipe_again(tmp_path: Path, name: str) ->
 
 def test_every_recipe_and_every_field_stands_in_the_pages() -> None:
     page = Path(__file__).parents[2] / "docs" / "training.md"
-    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \| (.+) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
     told = dict(rows)
     assert set(bundled_recipes()) - {"demo"} <= told.keys()
     for section, fields in Recipe().model_dump(exclude={"name"}).items():

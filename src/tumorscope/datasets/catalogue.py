@@ -34,6 +34,7 @@ class Slice:
         sequence: The MR sequence as the data set calls it (`T1`, `T1c`, `FLAIR`…), else empty.
         plane: `axial`, `coronal` or `sagittal` where the data set says, else empty.
         hospital: Where it was acquired, as the data set calls it, else empty.
+        number: Of a slice of a volume, along its plane; None where the file is the picture.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Slice:
     sequence: str = ""
     plane: str = ""
     hospital: str = ""
+    number: int | None = None
 
 
 def slice_name(item: Slice) -> str:
@@ -92,9 +94,15 @@ class Catalogue:
     def fingerprint(self) -> str:
         """Return a SHA-256 over names, labels, groups and file contents, in hexadecimal."""
         digest = hashlib.sha256()
+        contents: dict[Path, bytes] = {}  # of volumes, each read once
         for item in sorted(self.slices, key=lambda item: (item.source, item.name)):
             digest.update(f"{item.source}\0{item.name}\0{item.label}\0{item.group}\0".encode())
-            digest.update(hashlib.sha256(item.path.read_bytes()).digest())
+            if item.number is None:
+                digest.update(hashlib.sha256(item.path.read_bytes()).digest())
+                continue
+            if item.path not in contents:
+                contents[item.path] = hashlib.sha256(item.path.read_bytes()).digest()
+            digest.update(contents[item.path])
         return digest.hexdigest()
 
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from tumorscope.datasets.catalogue import Catalogue, Skipped, Slice, slice_name
-from tumorscope.images import UnreadableImageError, read_slice
+from tumorscope.datasets.pictures import read_picture
+from tumorscope.images import UnreadableImageError
 from tumorscope.near_duplicates.detection import (
     Descriptor,
     describe,
@@ -58,7 +59,7 @@ def group_near_duplicates(catalogue: Catalogue, *, progress: Progress = silent) 
 
 def _describe(item: Slice) -> Descriptor | str:
     try:
-        return describe(read_slice(item.path))
+        return describe(read_picture(item))
     except UnreadableImageError as error:
         return str(error)
 

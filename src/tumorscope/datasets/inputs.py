@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorscope.datasets.catalogue import Skipped, Slice
+from tumorscope.datasets.pictures import read_picture
 from tumorscope.errors import DataError
 from tumorscope.images import UnreadableImageError, cut_out, find_head, prepare, read_slice
 from tumorscope.parallel import map_ordered
@@ -70,7 +71,7 @@ def read_inputs(
 
     def read(item: Slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | str:
         try:
-            picture = read_slice(item.path)
+            picture = read_picture(item)
             outline = read_outline(item, picture, size) if outlines else None
             return prepared_by(picture, size), outline
         except UnreadableImageError as error:

@@ -1,11 +1,12 @@
 """Folders and tables come in, a catalogue of their slices goes out.
 
 Five layouts are known: the Kaggle set (told by its file names, checked against the manifest),
-figshare's index with outlines, an index of healthy people, a tree with one folder a class, and a
-CSV table.
+figshare's index with outlines, an index of healthy people and their volumes, a tree with one
+folder a class, and a table: a CSV file, or the `index.csv` of a folder where it names classes.
 """
 
 import csv
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from tumorscope.classes import CLASSES, class_name
 from tumorscope.datasets import manifest
 from tumorscope.datasets.catalogue import Catalogue, Skipped, Slice, Split
 from tumorscope.datasets.groups import group_near_duplicates
+from tumorscope.datasets.pictures import volume_slices
 from tumorscope.errors import DataError
-from tumorscope.images import PICTURE_SUFFIXES
+from tumorscope.images import PICTURE_SUFFIXES, UnreadableImageError
 from tumorscope.progress import Progress, silent
 
 _SPLIT_FOLDERS: dict[str, Split] = {
@@ -26,6 +28,9 @@ _SPLIT_FOLDERS: dict[str, Split] = {
     "testing": "test",
 }
 _TABLE_NAME = "slices.csv"
+_INDEX_NAME = "index.csv"
+_VOLUMES = "volumes"
+_PLANES = ("axial", "coronal", "sagittal")
 
 
 def read_data(paths: Sequence[Path], *, progress: Progress = silent) -> Catalogue:
@@ -66,10 +71,8 @@ def read_set(path: Path, *, progress: Progress = silent) -> Catalogue:
         catalogue = _read_table(path)
     elif (path / _TABLE_NAME).is_file():
         catalogue = _read_table(path / _TABLE_NAME)
-    elif (path / "index.csv").is_file() and (path / "images").is_dir():
-        catalogue = _read_figshare(path)
-    elif (path / "index.csv").is_file():
-        catalogue = _read_healthy(path)
+    elif (path / _INDEX_NAME).is_file():
+        catalogue = _read_index(path)
     elif _is_kaggle(path):
         catalogue = _read_kaggle(path, progress)
     else:
@@ -163,9 +166,20 @@ def _outline(masks: Path, row: manifest.ManifestRow) -> Path | None:
     return mask if mask.is_file() else None
 
 
+def _read_index(folder: Path) -> Catalogue:
+    """Read a folder by its index: figshare's numbers slices, a table's names classes."""
+    with (folder / _INDEX_NAME).open(newline="", encoding="utf-8-sig") as file:
+        columns = next(csv.reader(file), [])
+    if "index" in columns:
+        return _read_figshare(folder)
+    if "class" in columns:
+        return _read_table(folder / _INDEX_NAME)
+    return _read_healthy(folder)
+
+
 def _read_figshare(folder: Path) -> Catalogue:
     slices, skipped = [], []
-    for row in _rows(folder / "index.csv", ("index", "class", "patient", "fold")):
+    for row in _rows(folder / _INDEX_NAME, ("index", "class", "patient", "fold")):
         name = f"images/{row.whole('index'):04d}.jpg"
         if not (folder / name).is_file():
             skipped.append(Skipped(name, "in the index, but there is no such file"))
@@ -187,9 +201,13 @@ def _read_figshare(folder: Path) -> Catalogue:
 
 
 def _read_healthy(folder: Path) -> Catalogue:
-    """Read an index of people without a tumour: columns `file, subject`."""
+    """Read an index of people without a tumour: columns `file, subject`, T1 without contrast.
+
+    Volumes of the same people, in `volumes/SUBJECT.nii.gz`, give their slices at every level.
+    """
     slices, skipped = [], []
-    for row in _rows(folder / "index.csv", ("file", "subject")):
+    hospitals: dict[str, str] = {}
+    for row in _rows(folder / _INDEX_NAME, ("file", "subject")):
         if not (folder / row["file"]).is_file():
             skipped.append(Skipped(row["file"], "in the index, but there is no such file"))
             continue
@@ -200,10 +218,38 @@ def _read_healthy(folder: Path) -> Catalogue:
                 label="notumor",
                 source=folder.resolve().name,
                 group=f"{Path(row['file']).parent.name}/{row['subject']}",
+                sequence="T1",
                 plane=row["plane"].lower(),
+                hospital=Path(row["file"]).parent.name,
             )
         )
+        hospitals[row["subject"]] = Path(row["file"]).parent.name
+    for path in sorted((folder / _VOLUMES).glob("*.nii*")):
+        subject = path.name.split(".")[0]
+        try:
+            slices += _volume(path, folder, f"{hospitals.get(subject, _VOLUMES)}/{subject}")
+        except UnreadableImageError as error:
+            skipped.append(Skipped(f"{_VOLUMES}/{path.name}", str(error)))
     return Catalogue(tuple(slices), tuple(skipped))
+
+
+def _volume(path: Path, folder: Path, group: str) -> list[Slice]:
+    """Return the slices of a healthy head in three planes, from the neck to the vertex."""
+    return [
+        Slice(
+            path=path,
+            name=f"{_VOLUMES}/{path.name}/{plane}_{number:03d}",
+            label="notumor",
+            source=folder.resolve().name,
+            group=group,
+            sequence="T1",
+            hospital=_VOLUMES,
+            plane=plane,
+            number=number,
+        )
+        for plane in _PLANES
+        for number in volume_slices(path, plane)
+    ]
 
 
 def _read_class_folders(folder: Path) -> Catalogue:
@@ -247,8 +293,13 @@ def _label_of(path: Path, folders: Sequence[str]) -> str:
 
 def _read_table(path: Path) -> Catalogue:
     slices, skipped = [], []
+    kept_back: defaultdict[str, list[str]] = defaultdict(list)
+    is_index = path.name in (_TABLE_NAME, _INDEX_NAME)
     for row in _rows(path, ("file", "class")):
         file = path.parent / row["file"]
+        if row["part"] not in ("", "train"):
+            kept_back[row["part"]].append(row["file"])
+            continue
         if not file.is_file():
             name = row["file"] or f"row {row.number}"
             skipped.append(Skipped(name, "in the table, but there is no such file"))
@@ -258,7 +309,7 @@ def _read_table(path: Path) -> Catalogue:
                 path=file,
                 name=row["file"],
                 label=row.label(),
-                source=path.resolve().parent.name if path.name == _TABLE_NAME else path.stem,
+                source=path.resolve().parent.name if is_index else path.stem,
                 group=row["group"] or row["patient"],
                 cluster=row["twin_cluster"],
                 split=row.split(),
@@ -269,6 +320,9 @@ def _read_table(path: Path) -> Catalogue:
                 hospital=row["site"] or row["hospital"],
             )
         )
+    for part, files in kept_back.items():
+        others = f", as are {len(files) - 1:,} others" if len(files) > 1 else ""
+        skipped.append(Skipped(files[0], f"of part '{part}', which is not for training{others}"))
     return Catalogue(tuple(slices), tuple(skipped))
 
 

@@ -4,9 +4,10 @@ The trunk is most of EfficientNet-Lite0 (Liu et al. 2020,
 https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html):
 inverted bottlenecks with ReLU6 and without squeeze-and-excitation, which TensorRT 8.2 and 8-bit
 arithmetic take well. A feature pyramid (Lin et al. 2017, https://arxiv.org/abs/1612.03144) brings
-its deep features back to an eighth of the input's side and draws the tumour's outline there; the
-class is predicted from the whole image's features and from those where the tumour is drawn. The
-class maps are the same outline, twice as fine: its peak then lies between the coarse places.
+its deep features back to an eighth of the input's side and draws the tumour's outline there.
+Whether there is a tumour is predicted from this outline alone, so that the look of the scan as a
+whole has no vote; its kind from fine and deep features, pooled where the tumour is drawn. The class
+maps are the same outline, twice as fine: its peak then lies between the coarse places.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +38,7 @@ _STAGES: Final = (
 stages; the seventh and the layer after it, a third of its weights, are left out."""
 
 _STEM, _TOP = 32, 512
-"""Widths before the first stage and of the features of the whole image."""
+"""Widths before the first stage and of the deepest features."""
 
 _PYRAMID: Final = {2: 40, 4: 112, 5: 192}
 """Stages whose maps (an 8th, 16th and 32nd of the side) the pyramid joins, and their widths."""
@@ -50,6 +51,12 @@ _SCORED: Final = (4, 5)
 
 _RARE: Final = -3.0
 """The map's bias at first: few places show a tumour."""
+
+_HIGHEST: Final = 8
+"""So many of the map's places tell whether there is a tumour: a spot of about three by three."""
+
+_COARSER: Final = 4
+"""How many times coarser than the map the deepest features are."""
 
 _convolution = partial(convolution, activation=nn.ReLU6, epsilon=1e-3, momentum=0.05)
 
@@ -64,7 +71,10 @@ class LiteNet(Network):
     """
 
     keep_fp32 = MappingProxyType(
-        {8: ("stem", "stages.0"), 16: ("stem", "stages.0", "stages.1", "stages.2")}
+        {
+            8: ("stem", "stages.0", "compose"),
+            16: ("stem", "stages.0", "stages.1", "stages.2", "compose"),
+        }
     )
 
     def __init__(
@@ -83,7 +93,9 @@ class LiteNet(Network):
         self.outline = nn.Conv2d(_WIDTH, 1, 1)
         nn.init.constant_(self.outline.bias, _RARE)  # type: ignore[arg-type]
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(_TOP + _WIDTH, len(classes))
+        kinds = [name for name in classes if name != NO_TUMOUR]
+        self.linear = nn.Linear(_TOP + _WIDTH, len(kinds))
+        self.compose = TumourLogits(classes.index(NO_TUMOUR)) if NO_TUMOUR in classes else None
         self.ood_score = OodScore(sum(_PYRAMID[stage] for stage in _SCORED))
         for module in self._fixed():
             module.requires_grad_(requires_grad=False)
@@ -139,10 +151,15 @@ class LiteNet(Network):
         outline = self.outline(joined)
         # A softmax over all places, without the reshaping that would slow exported files down.
         weights = (outline - outline.amax(dim=(2, 3), keepdim=True)).exp()
-        there = (joined * weights).sum(dim=(2, 3)) / weights.sum(dim=(2, 3))
-        whole = self.top(kept[2]).mean(dim=(2, 3))
-        logits: Tensor = self.linear(self.dropout(torch.cat([whole, there], dim=1)))
-        return logits, outline
+        pooled = [
+            (maps * share).sum(dim=(2, 3)) / share.sum(dim=(2, 3))
+            for maps, share in (
+                (self.top(kept[2]), nn.functional.avg_pool2d(weights, _COARSER)),
+                (joined, weights),
+            )
+        ]
+        kinds: Tensor = self.linear(self.dropout(torch.cat(pooled, dim=1)))
+        return kinds if self.compose is None else self.compose(outline, kinds), outline
 
     def train(self, mode: bool = True) -> "LiteNet":  # noqa: FBT001, FBT002  (torch's own signature)
         """Set the mode; what is not trained keeps its batch statistics, too."""
@@ -193,6 +210,38 @@ def _published_names(network: LiteNet) -> dict[str, str]:
             for part, published in enumerate(pair):
                 names[f"{block}.layers.{place}.{part}"] = f"_blocks.{number}.{published}"
     return names
+
+
+class TumourLogits(nn.Module):
+    """Joins whether there is a tumour and of which kind it is to the logits of all classes.
+
+    The log odds of a tumour are a line through the mean of the highest places of its map, and they
+    are divided among the kinds by their softmax. After the softmax over all classes p(tumour)
+    depends on the map alone, and p(kind) = p(tumour) p(kind | tumour).
+
+    Args:
+        no_tumour: Number of the class that means no tumour.
+    """
+
+    def __init__(self, no_tumour: int) -> None:
+        super().__init__()
+        self.no_tumour = no_tumour
+        self.slope = nn.Parameter(torch.ones(1))
+        self.offset = nn.Parameter(torch.ones(1))
+
+    def forward(self, outline: Tensor, kinds: Tensor) -> Tensor:
+        """Return logits `[N, classes]`.
+
+        Args:
+            outline: The map's logits, `[N, 1, h, w]`.
+            kinds: The logits of the kinds of tumours, `[N, classes - 1]`.
+        """
+        places = outline.flatten(1)
+        highest = places.topk(min(_HIGHEST, places.shape[1]), dim=1).values
+        odds = self.slope * highest.mean(dim=1, keepdim=True) + self.offset
+        tumours = odds + kinds.log_softmax(dim=1)
+        before, after = tumours[:, : self.no_tumour], tumours[:, self.no_tumour :]
+        return torch.cat([before, odds * 0.0, after], dim=1)
 
 
 class Bottleneck(nn.Module):

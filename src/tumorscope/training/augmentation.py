@@ -1,10 +1,21 @@
 """A batch of inputs comes in, the same batch changed at random goes out, on its own device."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
+
+from tumorscope.training.appearance import (
+    bend_intensities,
+    lower_resolution,
+    remove_skull,
+)
+
+_FALLING: Final = 0.3
+"""The share of random intensity curves that fall: what was bright becomes dark."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +37,9 @@ class Augmentation:
             drawn like `zoom` at 16 places.
         blur: Largest share of a picture that is replaced by its blurred copy.
         noise: Largest standard deviation of Gaussian noise, as a share of the full range.
+        strip: Probability that the skull is removed, of pictures whose tumour's place is known.
+        curve: Probability of a random intensity curve, as another sequence might have it.
+        coarse: Probability of a resolution lowered two or three times.
     """
 
     rotation: float = 0.0
@@ -38,8 +52,13 @@ class Augmentation:
     bias_field: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
+    strip: float = 0.0
+    curve: float = 0.0
+    coarse: float = 0.0
 
-    def __call__(self, pictures: Tensor, side: int | None = None) -> Tensor:
+    def __call__(
+        self, pictures: Tensor, side: int | None = None, *, outlined: Tensor | None = None
+    ) -> Tensor:
         """Change a batch.
 
         Args:
@@ -47,11 +66,14 @@ class Augmentation:
                 (outlines), that is moved with the first and not changed otherwise.
             side: Of the pictures that go out, at most their own; that when left out. Smaller ones
                 stay as sharp as a resized picture, others are a little blurred by being moved.
+            outlined: Whose outline is known to be true, bool, shape `[N]`; None: of none.
 
         Returns:
             The changed batch, same range and device.
         """
         side = side or pictures.shape[-1]
+        if self.strip and outlined is not None:
+            pictures = self._strip(pictures, outlined)
         moves = self.rotation or self.flip or self.shift or self.zoom or self.stretch or self.rot90
         if moves or side != pictures.shape[-1]:
             pictures = self._move(pictures, side)
@@ -59,7 +81,16 @@ class Augmentation:
             return self._change_values(pictures)
         return torch.cat([self._change_values(pictures[:, :1]), pictures[:, 1:]], dim=1)
 
+    def _strip(self, pictures: Tensor, outlined: Tensor) -> Tensor:
+        grey, outlines = pictures[:, :1], pictures[:, 1:]
+        chosen = outlined & (torch.rand(len(grey), device=grey.device) < self.strip)
+        stripped = grey.clone()
+        stripped[chosen] = remove_skull(grey[chosen], outlines[chosen])
+        return torch.cat([stripped, outlines], dim=1)
+
     def _change_values(self, grey: Tensor) -> Tensor:
+        grey = _some(grey, self.curve, _bend)
+        grey = _some(grey, self.coarse, lower_resolution)
         if self.blur:
             grey = self._soften(grey)
         if self.bias_field:
@@ -124,6 +155,22 @@ class Augmentation:
         gamma = _factor(len(grey), grey.device, self.contrast).view(shape)
         share = (grey * (1.0 / 255.0)).clamp(0.0, 1.0)
         return share.pow(gamma) * (255.0 * gain)
+
+
+def _some(grey: Tensor, share: float, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Change pictures with this probability each."""
+    if not share:
+        return grey
+    chosen = torch.rand(len(grey), device=grey.device) < share
+    if not chosen.any():
+        return grey
+    changed = grey.clone()
+    changed[chosen] = change(grey[chosen])
+    return changed
+
+
+def _bend(grey: Tensor) -> Tensor:
+    return bend_intensities(grey, falling=torch.rand(len(grey), device=grey.device) < _FALLING)
 
 
 def _grid(

@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from tumorscope.datasets.splits import Partition
 from tumorscope.errors import DataError, ModelError, RecipeError
 from tumorscope.networks.factory import build_network
 from tumorscope.progress import Progress, silent
+from tumorscope.training.balance import slice_weights
 from tumorscope.training.calibrate import calibrate
 from tumorscope.training.callbacks import History, Listener, SilentListener
 from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoints
@@ -125,7 +126,7 @@ def fit(
     module = Fitting(
         network,
         recipe,
-        _part(train, partition),
+        _part(train, partition, recipe.training.shares),
         _part(validation, partition),
         no_tumour=no_tumour,
     )
@@ -190,7 +191,7 @@ def _check_classes(train: Inputs, classes: Sequence[str]) -> None:
             raise DataError(f"no training picture of class '{name}' can be read")
 
 
-def _part(inputs: Inputs, partition: Partition) -> Part:
+def _part(inputs: Inputs, partition: Partition, shares: Mapping[str, float] = {}) -> Part:
     labels = [
         ANY if item.label == ANY_TUMOUR else partition.classes.index(item.label)
         for item in inputs.slices
@@ -209,6 +210,8 @@ def _part(inputs: Inputs, partition: Partition) -> Part:
         torch.tensor([patients[item.group] for item in inputs.slices]),
         torch.tensor([name not in own for name in twins]),
     )
+    if shares:
+        part.weights = torch.from_numpy(slice_weights(inputs.slices, shares))
     if inputs.outlines is not None and inputs.outlined is not None:
         part.outlines = torch.from_numpy(inputs.outlines)[:, None]
         part.outlined = torch.from_numpy(inputs.outlined)

@@ -18,6 +18,7 @@ from tumorscope.classes import CLASSES
 from tumorscope.networks.network import Network
 from tumorscope.training.augmentation import Augmentation
 from tumorscope.training.losses import any_tumour_loss, outline_loss
+from tumorscope.training.painting import paint_out
 from tumorscope.training.recipe import OptimizerRecipe, Recipe, Sampling
 from tumorscope.training.soup import add_weights
 
@@ -42,6 +43,8 @@ class Part:
         added: Which slices come from sets added to the protocol's own, bool, shape `[N]`.
         outlines: Tumours, 0 to 255, uint8, shape `[N, 1, S, S]`; None where nobody asks.
         outlined: Which of the outlines are known to be true, bool, shape `[N]`.
+        weights: With which probability each slice is drawn, float64, shape `[N]`; None where all
+            are shown.
     """
 
     grey: Tensor
@@ -51,6 +54,7 @@ class Part:
     added: Tensor
     outlines: Tensor | None = None
     outlined: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -113,7 +117,7 @@ class Fitting(lightning.LightningModule):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
-        self.augment = Augmentation(**recipe.augmentation.model_dump())
+        self.augment = Augmentation(**recipe.augmentation.model_dump(exclude={"paint"}))
         self.average = (
             AveragedModel(
                 self.network,
@@ -128,6 +132,8 @@ class Fitting(lightning.LightningModule):
         self._parts = {"train": train, "validation": validation}
         self._sums = {name: torch.zeros(3) for name in self._parts}
         self._no_tumour = no_tumour
+        # Where every slice has a tumour there is no label for one that is painted out.
+        self._paints = recipe.augmentation.paint > 0 and bool((train.labels == no_tumour).any())
         self._named_loss = nn.CrossEntropyLoss(
             weight=_class_weights(train.labels, recipe),
             label_smoothing=recipe.loss.label_smoothing,
@@ -167,6 +173,7 @@ class Fitting(lightning.LightningModule):
             sampling=self.recipe.training.sampling,
             per_patient=self.recipe.training.per_patient,
             added_share=self.recipe.training.added_share,
+            drawn=self.recipe.training.drawn,
         )
 
     def val_dataloader(self) -> "Batches":
@@ -185,7 +192,16 @@ class Fitting(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of one augmented batch."""
         pictures, labels, outlined = batch
-        inputs = self.augment(pictures.float(), self._side())
+        pictures = pictures.float()
+        if outlined is not None and self._paints:
+            pictures, labels = paint_out(
+                pictures,
+                labels,
+                known=outlined,
+                share=self.recipe.augmentation.paint,
+                no_tumour=self._no_tumour,
+            )
+        inputs = self.augment(pictures, self._side(), outlined=outlined)
         mixed, partner, share = _mix(inputs, self.recipe.loss.mixup)
         grey = mixed[:, :1].contiguous(memory_format=torch.channels_last)
         outputs = self.network.outputs(grey)
@@ -302,6 +318,8 @@ class Batches:
         per_patient: Of so many slices of a patient an epoch shows all, of more so many, drawn anew;
             0: all of them.
         added_share: The share of the slices of added sets that an epoch shows, drawn anew.
+        drawn: So many slices are drawn by the part's weights, where it has some; 0: as many as
+            there are.
     """
 
     def __init__(
@@ -314,10 +332,12 @@ class Batches:
         sampling: Sampling = "slices",
         per_patient: int = 0,
         added_share: float = 1.0,
+        drawn: int = 0,
     ) -> None:
         self._module, self._part, self._size, self._shuffle = module, part, size, shuffle
         self._sampling, self._per_patient, self._added_share = sampling, per_patient, added_share
-        self._count = len(self._chosen(torch.arange(len(part))))
+        self._drawn = (drawn or len(part)) if shuffle and part.weights is not None else 0
+        self._count = self._drawn or len(self._chosen(torch.arange(len(part))))
 
     def __len__(self) -> int:
         count = self._count
@@ -330,8 +350,12 @@ class Batches:
         if self._shuffle:
             generator = torch.Generator()
             generator.manual_seed(module.recipe.training.seed * 10_007 + module.current_epoch)
-            order = torch.randperm(len(part), generator=generator)
-            order = self._chosen(order)
+            if self._drawn and part.weights is not None:
+                order = torch.multinomial(
+                    part.weights, self._drawn, replacement=True, generator=generator
+                )
+            else:
+                order = self._chosen(torch.randperm(len(part), generator=generator))
             order = order[module.global_rank :: module.trainer.world_size]
         else:
             order = torch.arange(len(part))

@@ -49,6 +49,10 @@ class AugmentationRecipe(Section):
     bias_field: Strength = 0.0
     blur: Share = 0.0
     noise: Share = 0.0
+    strip: Share = 0.0
+    curve: Share = 0.0
+    coarse: Share = 0.0
+    paint: Share = 0.0
 
 
 class LossRecipe(Section):
@@ -111,6 +115,11 @@ class TrainingRecipe(Section):
             all.
         added_share: The share of the slices of sets added to the protocol's own that an epoch
             shows, drawn anew.
+        shares: The share of an epoch that each data set has, by its name; then slices are drawn by
+            it with replacement, inside a set evenly by class, hospital and sequence (see
+            `tumorscope.training.balance`), instead of as `sampling`, `per_patient` and
+            `added_share` say. Empty: off.
+        drawn: So many slices are drawn an epoch by `shares`; 0: as many as there are.
         averaging: Decay, a step, of the moving average of the weights that is judged and kept
             (Tarvainen & Valpola 2017); 0: the last weights are.
         early_stopping: Epochs without a better one before training ends; 0: never.
@@ -129,6 +138,8 @@ class TrainingRecipe(Section):
     sampling: Sampling = "slices"
     per_patient: Annotated[int, Field(ge=0)] = 0
     added_share: Share = 1.0
+    shares: dict[str, Annotated[float, Field(gt=0.0, le=1.0)]] = Field(default_factory=dict)
+    drawn: Annotated[int, Field(ge=0)] = 0
     averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     early_stopping: Annotated[int, Field(ge=0)] = 0
     soup: Annotated[int, Field(ge=1, le=20)] = 1
@@ -171,6 +182,9 @@ class Recipe(Section):
                 "training.soup above 1 needs training.keep = 'last', no averaging and no "
                 "early stopping"
             )
+        for name in ("strip", "paint"):
+            if getattr(self.augmentation, name) and not self.loss.outline:
+                raise ValueError(f"augmentation.{name} needs outlines: set loss.outline above 0")
         own = self.network.name == "litenet"
         for field, used in {
             "network.weights": self.network.weights != "none",
