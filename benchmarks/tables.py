@@ -43,6 +43,7 @@ def rebuild(text: str) -> str:
         "protocols": protocols_table,
         "leak": leak_table,
         "remember": remember_table,
+        "control": control_table,
         "elsewhere": elsewhere_table,
         "architectures": architectures_table,
         "card-data": card.data_table,
@@ -123,6 +124,15 @@ def leak_table() -> str:
             ["`quick`", *shares, leaked],
         ]
     )
+
+
+def control_table() -> str:
+    """Return what each split leaks, by labels that mean nothing."""
+    rows = [["`--split`", "test images", "accuracy on shuffled labels", "over shuffles", "chance"]]
+    for split, found in read_record("leak_control")["figures"]["splits"].items():
+        shares = (f"**{found['accuracy']:.1%}**", between(found["range"]), f"{found['chance']:.1%}")
+        rows.append([f"`{split}`", f"{found['n']:,}", *shares])
+    return table(rows)
 
 
 def remember_table() -> str:

@@ -12,11 +12,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
     parser.add_argument("--out", type=Path, help="where it goes (default: runs/ and the time)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with one that stopped")
+    parser.add_argument(
+        "--control",
+        choices=("random-labels",),
+        help="train no network, but measure what the split leaks: labels are shuffled by group",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the pooled metrics; - for the screen")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    if options.control:
+        from tumorscope.cli import run_control  # noqa: PLC0415  (keeps --help fast)
+
+        return run_control.run(options)
     from tumorscope.cli import run_crossval  # noqa: PLC0415  (imports torch)
 
     return run_crossval.run(options)
