@@ -1,4 +1,4 @@
-"""Runs on one split come in, a record of what the mean of their answers is worth goes out.
+"""Measures the mean of the predictions of several runs on one split.
 
     python benchmarks/ensemble.py RUN [RUN …] [--tta]
 
@@ -31,17 +31,17 @@ from tumorscope.datasets.catalogue import slice_name
 from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.sources import read_set
 from tumorscope.errors import DataError
-from tumorscope.evaluation import Predictions, score_predictions
-from tumorscope.evaluation.report import summarise
+from tumorscope.evaluation import Predictions, score_predictions, summarise
+from tumorscope.evaluation.ensembles import average
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import load_weights
 
 
 def main() -> None:
-    """Average, judge and write the record."""
+    """Average, evaluate and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--tta", action="store_true", help="judge each slice at three zooms")
+    parser.add_argument("--tta", action="store_true", help="the mean over three zooms")
     parser.add_argument("--name", help="added to the record's name")
     options = parser.parse_args()
     if len(options.runs) < 2 and not options.tta:
@@ -144,27 +144,6 @@ def groups_by_part(run: RunFolder) -> dict[str, set[str]]:
         for row in csv.DictReader(file):
             groups[row["part"]].add(row["group"])
     return groups
-
-
-def average(tables: Sequence[Predictions]) -> Predictions:
-    """Return the mean of several runs' answers to the same images.
-
-    Raises:
-        DataError: The images, their classes or their folds are not the same.
-    """
-    first = tables[0]
-    total = np.zeros_like(first.probabilities)
-    for table in tables:
-        rows = {name: row for row, name in enumerate(table.names)}
-        if rows.keys() != set(first.names) or table.classes != first.classes:
-            raise DataError("the runs were not tested on the same images and classes")
-        order = [rows[name] for name in first.names]
-        if [table.labels[row] for row in order] != list(first.labels):
-            raise DataError("the runs know the same images by different labels")
-        if table.folds and [table.folds[row] for row in order] != list(first.folds):
-            raise DataError("the runs were tested in different folds")
-        total += table.probabilities[order]
-    return replace(first, probabilities=total / len(tables), verdicts=())
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def workplace(phantoms: Path, trained: Path, tmp_path_factory: pytest.TempPathFa
     with Image.open(pictures[4]) as picture:
         picture.save(folder / "scan.jpg")
     shutil.copytree(trained, folder / "runs" / "RUN")
+    shutil.copytree(phantoms, folder / "data")
     return folder
 
 

@@ -3,10 +3,10 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from tumorscope.classes import CLASSES
 from tumorscope.datasets.catalogue import Slice, slice_name
 from tumorscope.errors import DataError
 from tumorscope.files import write_bytes
+
+T = TypeVar("T")
 
 _COLUMN: str = "probability_"
 """What a CSV column of probabilities is called before the class's name."""
@@ -154,6 +156,28 @@ class Predictions:
             verdicts=tuple(verdicts),
             paths=tuple(item.path for item in slices),
             labels_only=labels_only,
+        )
+
+    def rows(self, numbers: NDArray[np.intp]) -> "Predictions":
+        """Return the predictions of some images.
+
+        Args:
+            numbers: Their row numbers, in the order wanted.
+        """
+
+        def taken(values: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(values[number] for number in numbers) if values else ()
+
+        return replace(
+            self,
+            names=taken(self.names),
+            labels=taken(self.labels),
+            groups=taken(self.groups),
+            clusters=taken(self.clusters),
+            probabilities=self.probabilities[numbers],
+            folds=taken(self.folds),
+            verdicts=taken(self.verdicts),
+            paths=taken(self.paths),
         )
 
     def by_slice(self) -> "Predictions":
