@@ -12,8 +12,6 @@ from tumorscope.evaluation.scoring import Fact
 from tumorscope.images import prepare
 from tumorscope.inference import Classifier
 
-_BATCH = 32
-
 
 class ModelPredictor:
     """A model file at work.
@@ -46,18 +44,6 @@ class ModelPredictor:
 
     def predict(self, inputs: NDArray[np.uint8], *, heatmaps: bool = False) -> Answers:
         """Answer inputs `[N, S, S]`."""
-        parts = [
-            self._answer(inputs[start : start + _BATCH], heatmaps=heatmaps)
-            for start in range(0, len(inputs), _BATCH)
-        ]
-        maps = [part.heatmaps for part in parts if part.heatmaps is not None]
-        return Answers(
-            probabilities=np.concatenate([part.probabilities for part in parts]),
-            verdicts=tuple(verdict for part in parts for verdict in part.verdicts),
-            heatmaps=np.concatenate(maps) if maps else None,
-        )
-
-    def _answer(self, inputs: NDArray[np.uint8], *, heatmaps: bool) -> Answers:
         outputs = self._classifier.outputs(inputs)
         probabilities = outputs["probabilities"]
         maps = None

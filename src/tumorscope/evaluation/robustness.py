@@ -85,6 +85,7 @@ def measure_robustness(
     np.add.at(sums, number, right.T)
     chance = np.full(len(names), 1 / len(names))
     drawn = np.random.default_rng(seed).multinomial(len(names), chance, size=_RESAMPLES) @ sums
+    drawn = drawn[drawn[:, 0] > 0]  # else there is nothing to keep a share of
     kept = drawn[:, 1:].mean(axis=1) / drawn[:, 0]
     low, high = np.percentile(kept, (2.5, 97.5))
     accuracy = right.mean(axis=1)
