@@ -92,7 +92,7 @@ def test_report_says_what_the_model_said(tmp_path: Path, classifier: Classifier)
         assert verdict.ConceptCodeSequence[0].CodeValue == answer.verdict.upper()
         assert verdict.ConceptCodeSequence[0].CodingSchemeDesignator == "99TUMORSCOPE"
     (conclusion,) = content(report, "Conclusion")
-    assert "4 slices judged by small 0.1" in conclusion.TextValue
+    assert "4 slices classified by small 0.1" in conclusion.TextValue
     assert [item.TextValue for item in content(report, "Comment")] == [RESEARCH_USE_ONLY]
     highdicom.sr.ComprehensiveSR.from_dataset(report)  # (parses the template)
 
@@ -343,7 +343,7 @@ def test_predict_says_when_there_is_nothing_to_report_on(
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-@pytest.mark.parametrize("kind", ["judged", "refused", "frames"])
+@pytest.mark.parametrize("kind", ["classified", "refused", "frames"])
 def test_checker_finds_no_error(
     tmp_path: Path, classifier: Classifier, kind: str, *, hidden: bool
 ) -> None:

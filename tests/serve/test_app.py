@@ -118,7 +118,7 @@ def untimed(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_a_model_that_gives_no_numbers_gives_no_answer(folder: Path, tmp_path: Path) -> None:
     broken = Classifier.load(write_model(tmp_path / "nan.onnx", sharpness=math.nan), threads=1)
     files = upload(folder / "1.png", folder / "v.nii.gz")
-    with TestClient(create_app({"broken": broken}, local=False)) as client:
+    with TestClient(create_app({"broken": broken}, hosts=None)) as client:
         for path in ("/v1/classify?heatmap=png", "/v1/classify/volume"):
             response = client.post(path, files=files)
             assert response.status_code == 200
@@ -611,7 +611,7 @@ def test_model_that_fails_is_an_error_of_the_service_and_no_more(
     broken = Classifier.load(model, threads=1)
     app = create_app({"small": broken}, hosts=None)
     with TestClient(app) as client:
-        broken._model = replace(broken._model, session=None)
+        broken._model = replace(broken._model, runtime=None)
         response = client.post("/v1/classify", files=[("files", ("a.png", png(1)))])
     assert response.status_code == 500
     assert json.loads(response.text)["error"] == "something went wrong here; the log says where"

@@ -86,13 +86,13 @@ def test_the_model_file_carries_the_limit(model: Path, lite: Path) -> None:
 def test_the_verdicts_that_were_judged_are_those_of_the_model_file(
     model: Path, lite: Path, phantoms: Path
 ) -> None:
-    judged = Predictions.load(lite / "predictions.csv")
-    paths = [phantoms / name.split("/", 1)[1] for name in judged.names]
+    classified = Predictions.load(lite / "predictions.csv")
+    paths = [phantoms / name.split("/", 1)[1] for name in classified.names]
     answers = Classifier.load(model).predict(paths)
-    assert tuple(answer.verdict for answer in answers) == judged.verdicts  # type: ignore[union-attr]
+    assert tuple(answer.verdict for answer in answers) == classified.verdicts  # type: ignore[union-attr]
     written = json.loads((lite / "evaluation.json").read_text())["verdicts"]
     assert {name: figures["n"] for name, figures in written.items()} == {
-        name: judged.verdicts.count(name) for name in written
+        name: classified.verdicts.count(name) for name in written
     }
     facts = open_model(model).facts
     assert facts.confident == load_weights(RunFolder(lite).weights_file).description.confident

@@ -185,8 +185,8 @@ def test_broken_and_refused_files_say_why(page: Any, scans: Path) -> None:
     expect(page.locator(".answer .label")).to_have_text("Cannot be read")
     expect(page.locator(".answer")).to_contain_text("Damaged picture, its data is broken.")
     page.get_by_role("option", name="ct.dcm").click()
-    expect(page.locator(".verdict")).to_have_text("Not judged")
-    expect(page.locator(".answer")).to_contain_text("the model judges MR slices only")
+    expect(page.locator(".verdict")).to_have_text("Not classified")
+    expect(page.locator(".answer")).to_contain_text("the model classifies MR slices only")
     page.get_by_role("option", name="scan1.png").click()
     expect(page.locator(".bars")).to_be_visible()
 
@@ -234,7 +234,7 @@ def test_volume_is_browsed_in_niivue(page: Any, scans: Path) -> None:
     first = seen(page, ".viewer canvas")
     assert first[..., :3].std() > 10
     strip.press("End")
-    expect(page.locator(".now h3")).to_have_text("Slice 5 (6 of 6 judged)")
+    expect(page.locator(".now h3")).to_have_text("Slice 5 (6 of 6 classified)")
     page.wait_for_timeout(300)
     assert (seen(page, ".viewer canvas") != first).any(axis=-1).mean() > 0.02
     view.select_option("all planes")

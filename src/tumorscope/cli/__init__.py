@@ -1,1 +1,1 @@
-"""The command line: arguments come in, what a person or a program reads goes out."""
+"""The command line: one module a command."""

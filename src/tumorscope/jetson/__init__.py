@@ -1,4 +1,4 @@
-"""A model file comes in, a folder that runs on a Jetson by itself goes out (no torch)."""
+"""Writes a folder that runs on a Jetson by itself (no torch)."""
 
 from tumorscope.jetson.bundle import Bundle, write_bundle
 from tumorscope.jetson.cost import Estimate, estimate

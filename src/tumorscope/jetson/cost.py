@@ -1,4 +1,4 @@
-"""A model and a board come in, an estimate of the time for one slice goes out: a roofline.
+"""Estimates what a slice costs on a board: a roofline.
 
 A layer takes the longer of two times (Williams et al. 2009, https://doi.org/10.1145/1498765.1498785):
 that of its operations at the processor's peak and that of its bytes at the memory's. To each kernel

@@ -1,4 +1,4 @@
-"""A model comes in; drawn pictures, the inputs made of them and its answers to these go out."""
+"""Writes golden cases: drawn pictures, their inputs and the answers to these."""
 
 import io
 from pathlib import Path

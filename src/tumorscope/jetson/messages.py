@@ -1,4 +1,4 @@
-"""The bytes of an ONNX file come in, its messages go out, to be read, changed and written again.
+"""Reads, changes and writes the messages of ONNX files.
 
 ONNX's own package would make a plain install a tenth larger for the few fields that a bundle looks
 at. They are declared here with their names and numbers in onnx.proto

@@ -45,8 +45,8 @@ class Timing:
         images_per_second: Slices a second in calls of `throughput_batch` (median call).
         throughput_batch: `BATCH`, unless the model's batch is fixed.
         cold_start_seconds: From the start of a process to its first answer to a picture (median).
-        files_per_second: Picture files a second, read, prepared and judged (median pass).
-        peak_memory_mib: Largest resident memory of a process that judged a picture and a batch;
+        files_per_second: Picture files a second, read, prepared and classified (median pass).
+        peak_memory_mib: Largest resident memory of a process that classified a picture and a batch;
             None where the system does not tell.
     """
 

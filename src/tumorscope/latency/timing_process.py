@@ -39,13 +39,13 @@ class ProcessCost:
 def start_process(
     runtime: str, path: Path, *, threads: int, batch: int, picture: Path
 ) -> ProcessCost:
-    """Start a process that opens the model and judges a picture.
+    """Start a process that opens the model and classifies a picture.
 
     Args:
         runtime: One of `installed_runtimes`.
         path: The ONNX file.
         threads: Threads of the network.
-        batch: How many slices it judges at once after the first answer.
+        batch: How many slices it classifies at once after the first answer.
         picture: A JPEG or PNG file.
 
     Raises:
@@ -71,7 +71,7 @@ def start_process(
 
 
 def _answer(runtime: str, path: str, threads: str, batch: str, picture: str) -> None:
-    """Be that process: judge a picture, say so, judge a batch, tell the peak memory."""
+    """Be that process: classify a picture, say so, classify a batch, tell the peak memory."""
     model = open_model(Path(path), runtime=runtime, threads=int(threads))
     grey = prepare(read_slice(picture), model.facts.input_size)[None]
     model.runtime.run(grey)

@@ -138,7 +138,7 @@ class Answering(threading.Thread):
         self._pauses.pop(job, None)
 
     def _answer(self, job: Path, answers: Path) -> None:
-        """Judge a series and write the objects about it, all or none.
+        """Classify a series and write the objects about it, all or none.
 
         Raises:
             DataError: There is nothing to be said about it.
@@ -146,7 +146,7 @@ class Answering(threading.Thread):
         start = time.monotonic()
         partial = job / "answers.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        found = predict_series(self._judged(job), confident=self._classifier.confident)
+        found = predict_series(self._answers(job), confident=self._classifier.confident)
         unreadable = {item.path: item.error for item in found if isinstance(item, Failure)}
         written: list[Path] = []
         for answer in found:
@@ -156,7 +156,7 @@ class Answering(threading.Thread):
             written += save_objects(objects, partial) if objects else []
         if not written:
             reasons = "; ".join(f"{Path(path).name}: {why}" for path, why in unreadable.items())
-            raise DataError(f"no image that could be judged. {reasons}")
+            raise DataError(f"no image that could be classified. {reasons}")
         if unreadable:
             place = self._spool.set_aside_files(job, unreadable)
             _LOG.warning("%s: %d unreadable; see %s", job.name, len(unreadable), place)
@@ -164,9 +164,9 @@ class Answering(threading.Thread):
             sync(path)
         partial.rename(answers)
         sync(job)
-        _LOG.info("%s: judged in %.1f s", job.name, time.monotonic() - start)
+        _LOG.info("%s: classified in %.1f s", job.name, time.monotonic() - start)
 
-    def _judged(self, job: Path) -> Iterator[Prediction | Failure]:
+    def _answers(self, job: Path) -> Iterator[Prediction | Failure]:
         for answer in self._classifier.stream(list_files(job / "images").files):
             if self._stop_asked.is_set():
                 raise _StoppedError

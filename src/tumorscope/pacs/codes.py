@@ -1,4 +1,4 @@
-"""A class, a verdict or a measure comes in, the coded concept that reports name it by goes out."""
+"""Coded concepts for classes, verdicts and measurements."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ BRAIN_MRI: Final = Code("24590-2", "LN", "Brain MRI")
 _VERDICTS: Final = {
     "confident": "Confident",
     "uncertain": "Uncertain: a person should look",
-    "unsupported": "Unsupported: not a slice that the model can judge",
+    "unsupported": "Unsupported: not a slice that the model can classify",
 }
 
 _CLASSES: Final = {

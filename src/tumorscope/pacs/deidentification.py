@@ -1,4 +1,4 @@
-"""What an object would repeat of a patient comes in, the same without the patient goes out.
+"""Takes the patient out of what an object would repeat.
 
 The method is the Basic Application Level Confidentiality Profile (DICOM PS3.15, E.2), applied to
 what is copied from the images: identifiers become pseudonyms, dates and descriptions go.

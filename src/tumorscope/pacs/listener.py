@@ -1,4 +1,4 @@
-"""MR images come in over the network (C-STORE), each is in the spool before it is acknowledged."""
+"""Receives MR images over the network (C-STORE); each is on disk before it is acknowledged."""
 
 import io
 import logging

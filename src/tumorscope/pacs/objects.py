@@ -27,7 +27,7 @@ class SeriesObjects:
 
     Attributes:
         report: The Structured Report.
-        overlay: The Secondary Capture; None when no slice could be judged, or when it would show
+        overlay: The Secondary Capture; None when no slice could be classified or it would show
             who the patient is and must not.
     """
 

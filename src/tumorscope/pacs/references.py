@@ -1,4 +1,4 @@
-"""A DICOM file comes in, what an object about it must repeat goes out; nothing else is kept."""
+"""Reads from DICOM files what objects about them must repeat, and nothing else."""
 
 import os
 import uuid

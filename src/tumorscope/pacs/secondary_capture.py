@@ -1,4 +1,4 @@
-"""An answer with its slice comes in, a Secondary Capture of the overlay goes out."""
+"""Builds a Secondary Capture of the overlay."""
 
 from dataclasses import replace
 

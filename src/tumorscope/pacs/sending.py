@@ -1,4 +1,4 @@
-"""DICOM files come in, a peer on the network has them when this returns (C-STORE)."""
+"""Sends DICOM files to a peer on the network (C-STORE)."""
 
 import re
 from collections.abc import Sequence

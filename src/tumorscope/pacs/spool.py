@@ -1,4 +1,4 @@
-"""Objects come in one by one and are on disk when `keep` returns; whole series go out as jobs.
+"""Keeps received objects on disk, and hands out series that have come to rest as jobs.
 
 A spool is a folder that outlives the process::
 

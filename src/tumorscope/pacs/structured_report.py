@@ -1,4 +1,4 @@
-"""The answers to a series come in, a Structured Report (DICOM PS3.16, TID 1500) goes out."""
+"""Builds a Structured Report (DICOM PS3.16, TID 1500) of the answers to a series."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -53,7 +53,7 @@ def build_report(
     facts: ModelFacts,
     uids: tuple[str, str],
 ) -> Dataset:
-    """Build the report: a group for the series as a whole, then one a judged slice.
+    """Build the report: a group for the series as a whole, then one a classified slice.
 
     Args:
         answer: The answer to the series.
@@ -188,8 +188,8 @@ def _images(
 
 def _in_words(answer: SeriesPrediction) -> ContainerContentItem:
     """Return what a person reads: the answer and what it is worth."""
-    judged = f"{answer.slices} slice{'' if answer.slices == 1 else 's'} judged"
-    conclusion = f"{verdict_in_words(answer)}. {judged} by {answer.model}."
+    classified = f"{answer.slices} slice{'' if answer.slices == 1 else 's'} classified"
+    conclusion = f"{verdict_in_words(answer)}. {classified} by {answer.model}."
     if answer.label is not None and answer.reason:
         conclusion += f" Why not confident: {answer.reason}."
     if answer.note:

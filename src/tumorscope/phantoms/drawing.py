@@ -1,4 +1,4 @@
-"""A class, a plane and a patient's seed come in, a drawn head slice with its tumour goes out.
+"""Draws head slices with known tumours.
 
 Phantoms stand in for real slices where a test or the demo must run without any data. Nothing but
 the tumour depends on the class: anatomy, contrast, noise, position and size come from random

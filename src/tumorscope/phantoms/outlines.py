@@ -1,4 +1,4 @@
-"""A plane's name comes in, the outlines of a head cut in that plane go out, as distance maps.
+"""The outlines of a head, cut in three planes, as distance maps.
 
 Coordinates are those of the head: x to the right, y downwards, the head about one unit round the
 middle; a canvas covers `-EXTENT` to `EXTENT`. In axial and coronal slices left mirrors right, so

@@ -1,4 +1,4 @@
-"""The outlines of a head and a random stream come in, a painted head or a tumour in it goes out.
+"""Paints heads and tumours into their outlines.
 
 Pictures here are canvases of the head's coordinates with levels from 0 (air) to about 1 (fat), as
 in a T1-weighted scan with contrast agent.

@@ -1,4 +1,4 @@
-"""Uploads come in over HTTP, a model's answers go out; and the page that shows them (no torch)."""
+"""The web page and the HTTP API (no torch)."""
 
 from tumorscope.serve.app import create_app
 from tumorscope.serve.limits import Limits

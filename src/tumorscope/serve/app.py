@@ -144,7 +144,7 @@ def create_app(
 
 
 def _operations(service: Service, admission_control: AdmissionControl) -> APIRouter:
-    """Return what judges files."""
+    """Return what classifies files."""
     router = APIRouter(prefix="/v1/classify", tags=["classify"])
     limits = admission_control.limits
 
@@ -164,7 +164,7 @@ def _operations(service: Service, admission_control: AdmissionControl) -> APIRou
         openapi_extra=schema.UPLOAD,
     )
     async def classify(request: Request, what: Annotated[Asked, Depends(asked)]) -> Response:
-        """Judge files slice by slice; a file that cannot be read has its error in its place."""
+        """Classify files slice by slice; a file that cannot be read has its error in its place."""
         return await answer(request, what, service.slices)
 
     @router.post(
@@ -174,7 +174,7 @@ def _operations(service: Service, admission_control: AdmissionControl) -> APIRou
         openapi_extra=schema.UPLOAD,
     )
     async def classify_volume(request: Request, what: Annotated[Asked, Depends(asked)]) -> Response:
-        """Judge volumes and DICOM series as wholes: one answer each, with its slices' answers."""
+        """Classify volumes and series as wholes: one answer each, with its slices' answers."""
         return await answer(request, what, service.volumes)
 
     return router

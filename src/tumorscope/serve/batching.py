@@ -19,14 +19,14 @@ LINGER: Final = 0.02
 class Batcher:
     """A model's queue.
 
-    The network judges many slices together faster than one by one. So while the network works on
-    a batch, the next one gathers; and while further files are being read, a batch that is not full
-    waits for them a little. A slice that comes alone is judged at once. A batch takes a slice of
-    each request in turn, so a picture does not wait for all of another request's volume.
+    The network classifies many slices together faster than one by one. So while it works on a
+    batch, the next one gathers; and while further files are being read, a batch that is not full
+    waits for them a little. A slice that comes alone is classified at once. A batch takes a slice
+    of each request in turn, so a picture does not wait for all of another request's volume.
 
     Args:
         classifier: The model.
-        batch_size: Slices that the network judges at once, at most.
+        batch_size: Slices that the network classifies at once, at most.
         counted: Told the size of each batch.
     """
 
@@ -56,7 +56,7 @@ class Batcher:
         self._thread.shutdown()
 
     async def _work(self) -> None:
-        """Judge what waits, until nothing does."""
+        """Classify what waits, until nothing does."""
         loop = asyncio.get_running_loop()
         while self._waiting:
             if self.being_read and sum(map(len, self._waiting.values())) < self._batch_size:

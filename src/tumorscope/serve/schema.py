@@ -13,7 +13,7 @@ class SliceAnswer(BaseModel):
 
     path: str = Field(description="The file's name, as it was sent.")
     slice: int | None = Field(description="Which slice of a volume, from 0.")
-    label: str | None = Field(description="The most probable class; null when not judged.")
+    label: str | None = Field(description="The most probable class; null when not classified.")
     probability: float | None
     probabilities: dict[str, float] | None
     verdict: str = Field(description="confident, uncertain or unsupported")
@@ -60,7 +60,7 @@ class VolumeAnswer(BaseModel):
 
     path: str = Field(description="The file, or the folder that all files of the series lie in.")
     series: str | None = Field(description="The series' UID, else its number.")
-    slices: int = Field(description="How many slices were judged.")
+    slices: int = Field(description="How many slices were classified.")
     label: str | None
     probability: float | None
     probabilities: dict[str, float] | None

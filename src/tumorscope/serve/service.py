@@ -82,7 +82,7 @@ class Service:
         choice: SliceChoice | None = None,
         wanted: Wanted | None = None,
     ) -> list[dict[str, Any]]:
-        """Judge files slice by slice.
+        """Classify files slice by slice.
 
         Args:
             files: The files.
@@ -108,7 +108,7 @@ class Service:
         choice: SliceChoice | None = None,
         wanted: Wanted | None = None,
     ) -> list[dict[str, Any]]:
-        """Judge volumes and series as wholes, and all their slices.
+        """Classify volumes and series as wholes, and all their slices.
 
         Args:
             files: Volumes, or the files of one or several series in any order.

@@ -1,4 +1,4 @@
-"""What a service does comes in, what Prometheus reads goes out."""
+"""A service's counters, as Prometheus reads them."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ class ServiceMetrics:
         )
         self._batches = Histogram(
             "tumorscope_batch_slices",
-            "Slices that the network judged together.",
+            "Slices that the network classified together.",
             ("model",),
             buckets=_SLICES,
             registry=self._registry,

@@ -1,4 +1,4 @@
-"""A slice and a model's answer come in, what a browser shows of them goes out: PNG in base64."""
+"""What a browser shows of a slice and its answer: PNG in base64."""
 
 import base64
 import io

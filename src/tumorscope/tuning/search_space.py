@@ -1,4 +1,4 @@
-"""A TOML file comes in, a checked search space goes out: which fields of a recipe may vary.
+"""Search spaces: which fields of a recipe may vary.
 
 A table is named after a recipe's field and holds either a range or choices:
 

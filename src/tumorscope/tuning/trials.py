@@ -1,4 +1,4 @@
-"""An Optuna study comes in; what a person reads of its trials goes out: best, table, picture."""
+"""What a person reads of a study: best recipe, table, picture."""
 
 import csv
 import io

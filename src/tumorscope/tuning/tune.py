@@ -1,4 +1,4 @@
-"""A plan and a partition come in; recipes are tried one after another, and the best goes out.
+"""Searches a recipe: one trial after another.
 
 Optuna draws the recipes (tree-structured Parzen estimator, Bergstra et al. 2011, of all fields
 together) and, from a third of the epochs on, prunes those whose best epoch so far is worse than the

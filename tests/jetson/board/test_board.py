@@ -587,6 +587,6 @@ def test_it_runs_on_python_3_6(bundle: Path, scans: Path) -> None:
     verified = run_in(bundle, "verify.py", *ONNX, python=python)
     assert "PASS" in verified.stdout, verified.stdout + verified.stderr
     words = ("classify.py", "golden", *ONNX, "--overlay", "pictures")
-    judged = run_in(bundle, *words, python=python)
-    assert judged.returncode == 0, judged.stderr
-    assert len(list((bundle / "pictures").iterdir())) == len(answers(judged.stdout)) == 17
+    classified = run_in(bundle, *words, python=python)
+    assert classified.returncode == 0, classified.stderr
+    assert len(list((bundle / "pictures").iterdir())) == len(answers(classified.stdout)) == 17

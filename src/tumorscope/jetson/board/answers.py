@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 def answer(seen: "Slice", runtime: "Union[OnnxRuntime, TensorRT]", facts: "Facts") -> Answer:
-    """Judge a slice.
+    """Classify a slice.
 
     Args:
         seen: The slice, or why it could not be read.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pictures, folders or a camera come in, one JSON object a slice goes out, a line each.
+"""Classifies pictures, folders or a camera: one JSON object a slice, a line each.
 
 python3 classify.py scans/                       on the board, with the engine built there
 python3 classify.py scans/ --runtime onnx        on any PC with ONNX Runtime
@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runtime", choices=RUNTIMES, default="tensorrt", help="(tensorrt)")
     parser.add_argument("--overlay", type=Path, metavar="DIR", help="write pictures there")
     parser.add_argument(
-        "--raw", action="store_true", help="write prepared frames, for classify.cpp, do not judge"
+        "--raw",
+        action="store_true",
+        help="write prepared frames, for classify.cpp, do not classify",
     )
     return parser
 

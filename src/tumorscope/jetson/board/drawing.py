@@ -1,4 +1,4 @@
-"""A slice and its answer come in, a PNG file for people goes out: the slice, and its heatmap."""
+"""Draws a slice and its heatmap as a PNG file for people."""
 
 import os
 from typing import TYPE_CHECKING

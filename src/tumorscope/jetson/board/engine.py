@@ -1,4 +1,4 @@
-"""An engine and this board come in; whether they belong together goes out.
+"""Tells whether an engine and this board belong together.
 
 TensorRT's engines run only on the kind of board, and with the version of TensorRT, that built
 them. So `build_engine.sh` leaves a file beside the engine that says which these were:

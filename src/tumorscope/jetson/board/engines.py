@@ -1,4 +1,4 @@
-"""A bundle's folder comes in, something that answers goes out: TensorRT or ONNX Runtime.
+"""Opens the model of a bundle: in TensorRT or ONNX Runtime.
 
 Both take a prepared slice and give the model's outputs; nothing else differs between them.
 """

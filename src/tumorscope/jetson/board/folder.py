@@ -1,4 +1,4 @@
-"""A bundle's folder comes in, what it says about its model goes out, files compared with the list.
+"""Reads what a bundle says about its model, and compares its files with the list.
 
 The list of checksums finds damage and mistakes; it is no proof against someone who also rewrites
 the list.

@@ -1,4 +1,4 @@
-"""Files, folders or a camera come in, grey slices go out, one after the other."""
+"""Reads files, folders or a camera as grey slices."""
 
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple

@@ -1,4 +1,4 @@
-"""A bundle's golden pictures, inputs and answers come in; where it differs from them goes out."""
+"""Compares a bundle's answers with its golden ones."""
 
 import json
 import zipfile

@@ -14,7 +14,7 @@ export function showDetail(root, scan, models) {
   open = { close() {} };
   root.replaceChildren(make("h2", {}, scan.name));
   if (scan.error) root.append(answerPanel(scan, ""));
-  else if (!scan.answers.size) root.append(make("p", { class: "quiet" }, "Being judged ..."));
+  else if (!scan.answers.size) root.append(make("p", { class: "quiet" }, "Being classified ..."));
   else if (scan.kind === "volume") open = showVolume(root, scan, models);
   else showSlice(root, scan, models);
 }
@@ -126,7 +126,7 @@ function showPicture(place, answer, name) {
 
 function sliceName(answers, position) {
   const { slice } = answers[position];
-  return slice === null ? `Slice ${position + 1} of ${answers.length}` : `Slice ${slice} (${position + 1} of ${answers.length} judged)`;
+  return slice === null ? `Slice ${position + 1} of ${answers.length}` : `Slice ${slice} (${position + 1} of ${answers.length} classified)`;
 }
 
 function viewChoice(viewer) {

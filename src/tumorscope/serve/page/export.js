@@ -54,7 +54,7 @@ footer { margin-top: 1.5rem; color: #58616a; font-size: .85rem }
 export async function saveReport(scans, models, facts) {
   const body = make("body", {}, make("p", { class: "notice" }, facts.notice), make("h1", {}, "Tumorscope report"));
   const when = new Date().toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short" });
-  body.append(make("p", {}, `${when}. ${scans.length} scan${scans.length === 1 ? "" : "s"}, judged by ${models.map(({ title }) => title).join(" and ")}.`));
+  body.append(make("p", {}, `${when}. ${scans.length} scan${scans.length === 1 ? "" : "s"}, classified by ${models.map(({ title }) => title).join(" and ")}.`));
   for (const scan of scans) body.append(await article(scan, models));
   const cards = facts.models.map((model) => `${model.id}: made ${model.created}, licence ${model.license}, confident from ${percent(model.confident)}.`);
   body.append(make("footer", {}, make("p", {}, facts.notice), ...cards.map((line) => make("p", {}, line)), make("p", {}, `Written by tumorscope ${facts.tumorscope}. The coloured overlay shows where the network saw the class it names.`)));
@@ -88,7 +88,7 @@ function words(answer, title) {
   if (answer.answers) {
     const numbers = answer.decided_by.map(({ slice }) => slice).filter((slice) => slice !== null);
     const which = numbers.length ? ` Shown: slices ${numbers.join(", ")}, which decided.` : " Shown: the slices that decided.";
-    part.append(make("p", {}, `${answer.slices} slices judged.${answer.slices ? which : ""}`));
+    part.append(make("p", {}, `${answer.slices} slices classified.${answer.slices ? which : ""}`));
   }
   if (answer.note) part.append(make("p", {}, `Note: ${answer.note}.`));
   const rows = Object.entries(answer.probabilities ?? {}).map(([label, share]) => make("tr", {}, make("th", {}, plainName(label)), make("td", {}, percent(share))));

@@ -78,7 +78,7 @@ function said(scan) {
   else if (!answers.length) line.append("...");
   else if (new Set(answers.map(({ label }) => label)).size > 1) {
     line.append(make("span", { class: "label" }, "models differ"));
-  } else if (!answers[0].label) line.append("not judged");
+  } else if (!answers[0].label) line.append("not classified");
   else {
     const { label, probability, verdict } = answers[0];
     line.append(make("span", { class: "label" }, plainName(label)), ` ${percent(probability)}, ${verdict}`);

@@ -55,7 +55,7 @@ export function legend(classes) {
     "p", { class: "legend" },
     ...classes.map((label) => make("span", { "--colour": colourOf(label) }, plainName(label))),
     make("span", { class: "hatched" }, "uncertain"),
-    make("span", { "--colour": "var(--none)" }, "not judged"),
+    make("span", { "--colour": "var(--none)" }, "not classified"),
     make("span", { class: "topped" }, "decided"),
   );
 }

@@ -11,14 +11,14 @@ export function verdictWords(verdict) {
   return {
     confident: "Confident",
     uncertain: "Uncertain, a person should look",
-    unsupported: "Not judged",
+    unsupported: "Not classified",
   }[verdict];
 }
 
 /** An answer as a sentence, for screen readers and tooltips. */
 export function sentence(answer) {
   if (answer.error) return `cannot be read: ${answer.error}`;
-  if (!answer.label) return `not judged: ${answer.reason}`;
+  if (!answer.label) return `not classified: ${answer.reason}`;
   const reason = answer.reason ? `, ${answer.reason}` : "";
   return `${plainName(answer.label)} ${percent(answer.probability)}, ${answer.verdict}${reason}`;
 }
