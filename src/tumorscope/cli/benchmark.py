@@ -151,7 +151,7 @@ def _show(result: "Benchmark") -> None:
     out.print(
         f"\np50 to p99: calls with {_slices(first.latency_batch)}; slices/s: calls with "
         f"{_slices(first.throughput_batch)}; start: of a process, to its first answer;\n"
-        f"files/s: from file to answer ({result.reading_files_per_second:,.0f} without the network); "
+        f"files/s: from file to answer ({result.reading_files_per_second:,.0f} without network); "
         "MiB: peak memory"
     )
     for runtime, reason in result.refused.items():
