@@ -2,19 +2,19 @@
 
     python benchmarks/leaderboard.py classic --data ROOT
     python benchmarks/leaderboard.py records
-    python benchmarks/leaderboard.py run RUN --name NAME --by WHO
     python benchmarks/leaderboard.py table PREDICTIONS.csv --data ROOT --split NAME --name NAME \
         --by WHO --command "python train.py"
 
 `classic` trains scikit-learn's classifiers on each fold and sends their predictions through
 `tumorscope evaluate`, as `table` does with anybody's. `records` takes what other records in
-`results/` have measured. `run` takes a run folder of `train` or `crossval`. Latency is one image on
-one thread in ONNX Runtime (scikit-learn: from the prepared slice), in turn with ResNet-18 as
-published, at the same input size.
+`results/` have measured. Latency is that of one image beside ResNet-18 as published, in turn: of a
+network as `architectures.py` measured it, both at 128 pixels; of scikit-learn's classifiers from
+the prepared slice, ResNet-18 at 224 pixels.
 """
 
 import argparse
 import csv
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -30,26 +29,30 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from measure import runs_in
-from peers import MEASURE, entrant, in_onnx, latency_figures, write_peers
+from peers import MEASURE, in_onnx, latency_figures, write_peers
 from record import RESULTS, read_record, write_record
 from tumorscope.cli.show import progress
-from tumorscope.datasets.catalogue import Catalogue, Slice
+from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.locations import data_paths
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import PROTOCOLS, folds_of, partition
 from tumorscope.evaluation import EvaluationResult, evaluate
 from tumorscope.evaluation.predictor import LEAKED
-from tumorscope.export.onnx_file import build_onnx
 from tumorscope.files import write_text
 from tumorscope.latency.timing import take_turns
-from tumorscope.networks.factory import build_network
-from tumorscope.training.recipe import Recipe, load_recipe
-from tumorscope.training.trained_network import Description, TrainedNetwork
 
 _METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "miss_rate")
 _ROUNDS, _LEAD = 100, 3
+_PLAIN = ("plain CNN", "Keras notebooks")
+_PEERS = {
+    "plain": _PLAIN,
+    "monai-resnet18": ("ResNet-18", "MONAI"),
+    "monai-densenet121": ("DenseNet121", "MONAI"),
+    "monai-efficientnet_b0": ("EfficientNet-B0", "MONAI"),
+}
+"""The networks of `architectures.py` that are not ours: name, and whose."""
+
 _SPLITS = ("kaggle-official", "kaggle-patient", "figshare-patient")
 
 
@@ -154,8 +157,6 @@ def main() -> None:
     classic.add_argument("--data", type=Path, required=True, help="the folder that holds the sets")
     classic.add_argument("--splits", nargs="+", default=_SPLITS)
     commands.add_parser("records")
-    run = commands.add_parser("run")
-    run.add_argument("run", type=Path)
     table = commands.add_parser("table")
     table.add_argument("table", type=Path, help="a CSV file as docs/evaluate.md describes")
     table.add_argument("--data", type=Path, required=True, help="the folder that holds the sets")
@@ -164,14 +165,11 @@ def main() -> None:
     table.add_argument("--command", required=True, help="what makes the predictions again")
     table.add_argument("--seed", type=int, default=0)
     table.add_argument("--parameters", type=int)
-    for each in (run, table):
-        each.add_argument("--name", required=True)
-        each.add_argument("--by", required=True, help="whose method it is")
-        each.add_argument("--training", default="", help="how it was trained, in a few words")
+    table.add_argument("--name", required=True)
+    table.add_argument("--by", required=True, help="whose method it is")
+    table.add_argument("--training", default="", help="how it was trained, in a few words")
     options = parser.parse_args()
-    {"classic": add_classics, "records": add_records, "run": add_run, "table": add_table}[
-        options.what
-    ](options)
+    {"classic": add_classics, "records": add_records, "table": add_table}[options.what](options)
 
 
 def add_classics(options: argparse.Namespace) -> None:
@@ -203,28 +201,26 @@ def add_classics(options: argparse.Namespace) -> None:
 
 def _predict_folds(classic: Classic, catalogue: Catalogue, split: str, file: Path) -> Any:
     """Write the predictions for the test parts of all folds; return the last fold's classifier."""
+    inputs = read_inputs(catalogue.slices, size=classic.size, progress=progress)
+    features = classic.features(inputs.grey)
+    row_of = {(item.source, item.name): row for row, item in enumerate(inputs.slices)}
     rows: list[list[object]] = []
     for fold in folds_of(catalogue, split):
         parts = partition(catalogue, split=split, fold=fold)
         learned = [
-            item for item in (*parts.train, *parts.validation) if item.label in parts.classes
+            row_of[item.source, item.name]
+            for item in (*parts.train, *parts.validation)
+            if item.label in parts.classes
         ]
-        features, labels = _features(classic, learned)
-        model = classic.build().fit(features, labels)
-        asked, _ = _features(classic, parts.test)
+        labels = [inputs.slices[row].label for row in learned]
+        model = classic.build().fit(features[learned], labels)
         answer = model.decision_function if classic.scores else model.predict_proba
-        rows += [
-            [item.name, *values] for item, values in zip(parts.test, answer(asked), strict=True)
-        ]
+        values = answer(features[[row_of[item.source, item.name] for item in parts.test]])
+        rows += [[item.name, *each] for item, each in zip(parts.test, values, strict=True)]
     prefix = "score_" if classic.scores else ""
     with file.open("w", newline="") as opened:
         csv.writer(opened).writerows([["file", *(prefix + c for c in model.classes_)], *rows])
     return model
-
-
-def _features(classic: Classic, slices: Sequence[Slice]) -> tuple[NDArray[np.float32], list[str]]:
-    inputs = read_inputs(slices, size=classic.size, progress=progress)
-    return classic.features(inputs.grey), [item.label for item in inputs.slices]
 
 
 def _parameters(model: Any) -> int | None:
@@ -251,14 +247,14 @@ def add_records(_: argparse.Namespace) -> None:
     record = read_record("architectures")
     figures = record["figures"]
     for name, found in figures["networks"].items():
-        ours = not name.startswith(("monai", "plain"))
+        ours = name not in _PEERS
         _copy_record(
             f"{name.replace(':', '-')}_{figures['split']}_{figures['epochs']}-epochs",
             record,
             found,
             entry={
-                "entry": name,
-                "by": "tumorscope" if ours else "MONAI" if "monai" in name else "a usual plain CNN",
+                "entry": _PEERS[name][0] if name in _PEERS else f"`{name}`",
+                "by": _PEERS[name][1] if name in _PEERS else "tumorscope",
                 "ours": ours,
                 "training": f"{figures['epochs']} epochs at {figures['input_size']} px, "
                 "our recipe `architectures`",
@@ -267,35 +263,37 @@ def add_records(_: argparse.Namespace) -> None:
                 "leaked": 0,
             },
         )
-    for recipe, split, name in (
-        ("quick", "kaggle-official", ""),
-        ("quick", "kaggle-patient", ""),
-        ("quick", "figshare-patient", ""),
-        ("edge", "kaggle-patient", ""),
-        ("edge", "figshare-patient", "soup"),
-        ("edge", "kaggle-official", "mild"),
+    for recipe, split, name, network in (
+        ("quick", "kaggle-official", "", "slicenet-small"),
+        ("quick", "kaggle-patient", "", "slicenet-small"),
+        ("quick", "figshare-patient", "", "slicenet-small"),
+        ("edge", "kaggle-patient", "", "litenet-imagenet"),
+        ("edge", "figshare-patient", "soup", "litenet-imagenet"),
+        ("edge", "kaggle-official", "mild", "litenet-imagenet"),
+        ("student", "sartaj-official", "", "plain"),
+        ("quick", "sartaj-official", "", "slicenet-small"),
     ):
         source = "_".join(filter(None, (recipe, split, name)))
         record = read_record(source)
-        first, loaded = record["figures"]["by_seed"][0], load_recipe(recipe)
-        trained, parameters = untrained(loaded, 3 if split.startswith("figshare") else 4)
+        first, alike = record["figures"]["by_seed"][0], figures["networks"][network]
         words = {"soup": ", mean of two networks' weights", "mild": ", milder augmentation"}
-        sets = ", sets added" if len(record["figures"]["sets"]) > 1 else ""
+        sets = ", sets added" if len(record["figures"].get("sets", [])) > 1 else ""
+        ours = recipe != "student"
         _copy_record(
             source,
             record,
             first,
             entry={
-                "entry": f"`{recipe}`{words.get(name, '')}{sets}",
-                "by": "tumorscope",
-                "ours": True,
-                "training": f"recipe `{recipe}` at {loaded.input.size} px",
+                "entry": f"recipe `{recipe}`{words.get(name, '')}{sets}" if ours else _PLAIN[0],
+                "by": "tumorscope" if ours else _PLAIN[1],
+                "ours": ours,
+                "training": f"recipe `{recipe}`",
                 "split": split,
                 "folds": [int(fold) for fold in first["by_fold"]],
                 "leaked": first["leaked"],
                 "accuracy": record["figures"]["mean_accuracy"],
-                "parameters": parameters,
-                "of_resnet18": time_network(trained),
+                "parameters": alike["parameters"],
+                "of_resnet18": alike["of_resnet18"],
             },
         )
 
@@ -310,72 +308,7 @@ def _copy_record(
     values = {**metrics, "interval": interval, **entry}
     write_text(
         RESULTS / "leaderboard" / f"{name}.json",
-        _json({**record, "n": found["n"], "figures": values}),
-    )
-
-
-def _json(value: object) -> str:
-    import json  # noqa: PLC0415
-
-    return json.dumps(value, indent=2) + "\n"
-
-
-def untrained(recipe: Recipe, classes: int) -> tuple[TrainedNetwork, int]:
-    """Return a recipe's network with first weights, which is as fast as a trained one."""
-    from tumorscope.classes import CLASSES, TUMOUR_CLASSES  # noqa: PLC0415
-
-    names = CLASSES if classes == len(CLASSES) else TUMOUR_CLASSES
-    network = build_network(recipe.network.model_copy(update={"weights": "none"}), classes).eval()
-    description = Description(
-        network=recipe.network.model_dump(), classes=names, input_size=recipe.input.size
-    )
-    count = sum(value.numel() for value in network.parameters())
-    return TrainedNetwork(network, description), count
-
-
-def time_network(trained: TrainedNetwork) -> float:
-    """Return the time of one image, ResNet-18's at the same input size is 1."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "network.onnx"
-        onnx.save(build_onnx(trained, batch=1), file)
-        return _of_resnet18(in_onnx(entrant("entry", file), 1), trained.description.input_size)
-
-
-def add_run(options: argparse.Namespace) -> None:
-    """Take an entry from a run that was trained and evaluated."""
-    from tumorscope.evaluation import Predictions, score_predictions  # noqa: PLC0415
-
-    runs = runs_in(options.run)
-    facts, recipe = runs[0].data(), runs[0].recipe()
-    predictions = Predictions.load(options.run / "predictions.csv")
-    evaluation = score_predictions(
-        predictions,
-        title=options.name,
-        facts={
-            "protocol": facts["split"],
-            LEAKED: sum(run.data()["test_slices_whose_group_was_learned"] for run in runs),
-            "data fingerprint": facts["fingerprint"],
-        },
-    )
-    trained, parameters = untrained(recipe, len(facts["classes"]))
-    epochs = max(len(run.history()) for run in runs)
-    fold = f" --fold {facts['fold']}" if facts["fold"] and len(runs) == 1 else ""
-    command = "crossval" if len(runs) > 1 else "train"
-    write_entry(
-        f"{recipe.name}_{facts['split']}" + f"_fold-{facts['fold']}" * bool(fold),
-        Entry(
-            name=options.name,
-            by=options.by,
-            ours=options.by == "tumorscope",
-            training=options.training
-            or f"{epochs} epochs at {recipe.input.size} px, recipe `{recipe.name}`",
-            command=f"tumorscope {command} --recipe {recipe.name} --split {facts['split']}{fold} "
-            "--data DIR",
-            seeds=[recipe.training.seed],
-            parameters=parameters,
-            of_resnet18=time_network(trained),
-        ),
-        EvaluationResult(evaluation=evaluation, predictions=predictions),
+        json.dumps({**record, "n": found["n"], "figures": values}, indent=2) + "\n",
     )
 
 

@@ -1,11 +1,13 @@
 """Builds the tables of the pages from the records in `results/`."""
 
 import argparse
+import json
 import sys
+from functools import partial
 
 import card
 from card import between, table
-from record import ROOT, read_record
+from record import RESULTS, ROOT, read_record
 from tumorscope.files import write_text
 
 _START, _END = "<!-- table:{} -->", "<!-- /table -->"
@@ -46,6 +48,7 @@ def rebuild(text: str) -> str:
         "control": control_table,
         "elsewhere": elsewhere_table,
         "architectures": architectures_table,
+        **{f"leaderboard-{split}": partial(leaderboard_table, split) for split in _PROTOCOLS},
         "card-data": card.data_table,
         "card-figures": card.figures_table,
         "card-zooms": card.zooms_table,
@@ -94,6 +97,37 @@ def accuracy_table() -> str:
                 "" if missed is None else f"{missed:.1%}",
                 f"{first['training_accuracy']:.1%}",
                 f"{first['leaked']:,}",
+            ]
+        )
+    return table(rows)
+
+
+def leaderboard_table(split: str) -> str:
+    """Return the leaderboard's entries for a protocol, the most accurate first."""
+    columns = ["folds", "test images", "accuracy", "95 % interval", "ECE", "in training"]
+    rows = [["entry", "by", "trained", *columns, "seeds", "M weights", "ResNet-18 = 1", "command"]]
+    records = [json.loads(path.read_text()) for path in (RESULTS / "leaderboard").glob("*.json")]
+    own = [record for record in records if record["figures"]["split"] == split]
+    for record in sorted(
+        own, key=lambda record: (-record["figures"]["accuracy"], record["command"])
+    ):
+        found = record["figures"]
+        weights, time = found["parameters"], found["of_resnet18"]
+        rows.append(
+            [
+                found["entry"] if found["ours"] else f"**{found['entry']}**",
+                found["by"],
+                found["training"],
+                ", ".join(map(str, found["folds"])) or "none",
+                f"{found['n']:,}",
+                f"{found['accuracy']:.1%}",
+                between(found["interval"]["accuracy"]),
+                f"{found['ece']:.3f}",
+                f"{found['leaked']:,}",
+                ", ".join(map(str, record["seeds"])),
+                "" if weights is None else f"{weights / 1e6:.3g}",
+                "" if time is None else f"{time:.2g}",
+                f"`{record['command']}`",
             ]
         )
     return table(rows)
