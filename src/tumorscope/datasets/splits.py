@@ -45,7 +45,7 @@ class Partition:
         classes: The classes of the parts, in the order of `CLASSES`.
         train: Slices to learn from; tumours of unknown kind last.
         validation: Slices to choose by; none of a group in `train`.
-        test: Slices to be judged on; none where everything trains.
+        test: Slices that the model is evaluated on; none where everything trains.
         leaked: Test slices whose group stands in `train` or `validation` as well; 0 for folds.
         left_out: Training slices dropped because their group is in the test part: of published
             folds that know a patient under two numbers, of sets added to the protocol's own, or
@@ -119,7 +119,7 @@ PROTOCOLS: Final = {
             explanation=(
                 "Every slice of the Kaggle set and of the sets added to it is learned from, but "
                 "for doubted labels and what is held out, by group, to choose by. Nothing is left "
-                "to be judged on: how good such a network is, folds by the same recipe tell."
+                "for a test: how good such a network is, folds by the same recipe tell."
             ),
         ),
         Protocol(
