@@ -21,7 +21,7 @@ def metadata(**changes: Any) -> dict[str, Any]:
         "version": "0.1",
         "classes": list(CLASSES),
         "input_size": SIDE,
-        "preparation": 1,
+        "preparation": 2,
         "temperature": 1.5,
         "thresholds": {"confident": 0.9},
         "data": {"fingerprint": "00"},

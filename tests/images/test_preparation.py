@@ -57,17 +57,17 @@ def _in_contrast(grey: Grey, factor: float, offset: float) -> Grey:
 
 COPIES: dict[str, tuple[Callable[[Grey], Grey], float, float]] = {
     "narrowed to 0.6": (lambda grey: _resized(grey, 0.6, 1), 6, 9),
-    "widened to 1.6": (lambda grey: _resized(grey, 1.6, 1), 3, 5),
-    "enlarged 2 times": (lambda grey: _resized(grey, 2, 2), 4, 6),
+    "widened to 1.6": (lambda grey: _resized(grey, 1.6, 1), 4, 10),
+    "enlarged 2 times": (lambda grey: _resized(grey, 2, 2), 4, 7),
     "padded black": (lambda grey: _padded(grey, BLACK), 0.5, 1),
     "padded dark": (lambda grey: _padded(grey, DARK), 0.5, 1),
     "padded grey": (lambda grey: _padded(grey, MIDDLE), 0.5, 1),
     "padded white": (lambda grey: _padded(grey, WHITE), 0.5, 1),
     "black in white": (lambda grey: _padded(_padded(grey, BLACK), WHITE), 0.5, 1),
     "JPEG": (lambda grey: _as_jpeg(grey, 75), 5, 7),
-    "JPEG in white": (lambda grey: _as_jpeg(_padded(grey, WHITE), 85), 4, 7),
+    "JPEG in white": (lambda grey: _as_jpeg(_padded(grey, WHITE), 85), 6, 7),
     "widened in grey, JPEG": (
-        lambda grey: _as_jpeg(_resized(_padded(grey, MIDDLE), 1.3, 1), 85), 5, 8),
+        lambda grey: _as_jpeg(_resized(_padded(grey, MIDDLE), 1.3, 1), 85), 6, 8),
     "less contrast": (lambda grey: _in_contrast(grey, 0.6, 40), 4, 7),
     "darker": (lambda grey: _in_contrast(grey, 0.7, 0), 3, 6),
 }  # fmt: skip
@@ -119,12 +119,13 @@ def test_the_mirrored_slice_gives_the_mirrored_input(grey: Grey) -> None:
 
 
 def _disc(height: int, width: int, box: tuple[int, int, int, int]) -> Grey:
-    """An ellipse of grey 150 that fills a box (top, bottom, left, right), on grey 5."""
+    """An uneven ellipse of about grey 150 that fills a box (top, bottom, left, right), on 5."""
     top, bottom, left, right = box
     y, x = np.mgrid[:height, :width] + 0.5
     inside = ((y - (top + bottom) / 2) / (bottom - top) * 2) ** 2
     inside = inside + ((x - (left + right) / 2) / (right - left) * 2) ** 2 < 1
-    disc: Grey = np.where(inside, 150, 5).astype(np.uint8)
+    uneven = np.random.default_rng(0).integers(120, 180, inside.shape)
+    disc: Grey = np.where(inside, uneven, 5).astype(np.uint8)
     return disc
 
 
@@ -160,22 +161,22 @@ def test_letters_and_lines_beside_the_head_do_not_widen_the_box() -> None:
 # fmt: off
 GOLDEN = {
     "axial": [
-        63.3, 104.0, 103.1, 37.6,
-        127.0, 159.1, 147.2, 92.5,
-        121.7, 149.5, 163.8, 111.2,
-        46.6, 103.0, 110.9, 62.5,
+        61.6, 100.3, 99.6, 37.7,
+        122.0, 152.7, 141.4, 90.0,
+        117.1, 143.4, 157.1, 108.0,
+        45.9, 99.4, 106.8, 61.4,
     ],
     "coronal": [
-        65.7, 107.3, 107.8, 45.5,
-        128.5, 157.5, 135.5, 105.6,
-        94.9, 94.7, 92.9, 96.6,
-        43.7, 92.7, 87.7, 82.0,
+        64.5, 104.5, 105.0, 45.2,
+        125.4, 152.9, 131.6, 102.8,
+        92.7, 92.3, 90.7, 94.2,
+        43.6, 90.5, 85.7, 80.2,
     ],
     "sagittal": [
-        62.5, 113.7, 104.8, 47.5,
-        106.3, 150.7, 134.4, 102.2,
-        99.7, 66.1, 123.0, 78.6,
-        56.4, 85.1, 81.9, 53.8,
+        62.2, 108.9, 100.3, 45.9,
+        104.0, 144.3, 128.2, 97.8,
+        95.9, 64.6, 117.4, 75.5,
+        56.2, 81.3, 79.4, 51.9,
     ],
 }
 # fmt: on
@@ -190,11 +191,12 @@ def test_the_input_is_what_it_was(plane: str) -> None:
     np.testing.assert_allclose(blocks.ravel(), GOLDEN[plane], atol=2)
 
 
-def test_the_darkest_and_brightest_half_per_cent_are_black_and_white() -> None:
+def test_the_contrast_is_stretched_and_hardly_anything_is_clipped() -> None:
     for grey in PHANTOMS:
         result = prepare(grey, 96)
-        assert 0.004 < (result == 255).mean() < 0.02
-        assert (result == 0).mean() > 0.004
+        assert np.percentile(result, 99.9) > 235
+        assert np.percentile(result, 0.1) < 12
+        assert (result == 255).mean() < 0.02
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,10 +1,13 @@
-"""A grey slice comes in, the model's input (square, uint8) goes out: the only preparation there is.
+"""Turns a grey slice into the model's input: the only preparation there is (NumPy and Pillow).
 
-Training, evaluation, prediction and every deployment bundle call `prepare`; the file is copied
-into bundles that run Python 3.6, so it keeps to that syntax and to NumPy and Pillow.
+Training, evaluation and prediction call `prepare`. Each step is one that a graph of plain ONNX
+operators takes as well, in float32: sums over blocks, counts, comparisons, first and last places,
+and a crop-and-resize that is a product with two matrices. Two rules keep the two the same, to the
+bit up to the resize: what is counted and compared are whole numbers, and the shares are fractions
+of a power of two, so that no rounding decides where the head is.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -12,34 +15,89 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 """Raised whenever the same picture would give another input; stored in every model file."""
 
-_SEARCH_SIDE = 192
-"""Side, in pixels, of the small square copy in which the head is looked for."""
+GRID = 128
+"""The head is looked for in a reduced copy with at most so many cells a side."""
 
-_SEARCH_ROUNDS = 4
-"""How often the head is looked for, each time in the last answer and a margin round it."""
+FRAME_STEPS = 32
+"""A row whose pixels lie within one in so many parts of the picture's range is a frame's."""
 
-_SEARCH_MARGIN = 0.08
-"""Width of that margin, as a fraction of the last answer's side."""
+FRAMES = 3
+"""So many frames may lie inside one another."""
 
-_HEAD_LEVEL = 0.12
-"""A pixel belongs to the head above this fraction of the brightest tissue."""
+FLAT_STEPS = 100
+"""Cells that differ by less than one in so many parts of the picture's range are alike."""
 
-_HEAD_SHARE = 0.08
-"""A row belongs to the head when it holds this fraction of what the fullest row holds of it."""
+FLAT_SHARE = 1 / 32
+"""A row in which no larger share of the cells differs from the next cell is flat."""
 
-_THINNEST_HEAD = 6
-"""Fewer neighbouring rows of the small copy are a line or a letter, no part of the head."""
+SCAN_SHARE = 3 / 8
+"""Parts of the picture with less content than this share of the richest part are not the scan."""
+
+ROOT_STEPS = 16
+"""Square roots of grey values are rounded to one in so many parts."""
+
+RIM = 3
+"""A bar's blurred edge is at most so many cells wide."""
+
+RIM_SHARE = 7 / 8
+"""It is bright over more than this share of its length."""
+
+LEVEL_SHARE = 3 / 8
+"""The head begins at this share of the way from the mean dark to the mean bright root."""
+
+LEVEL_ROUNDS = 3
+"""How often the cells are parted into dark and bright ones at that level."""
+
+HEAD_SHARE = 1 / 16
+"""A row belongs to the head when it holds more than this share of what the fullest row holds."""
+
+EDGE_SHARE = 3 / 16
+"""The same for the middle of a row, by which the head's top and bottom are placed."""
+
+SIDE_PARTS = 1 / 4
+"""This share of a row lies on either side of its middle: so much of a scan is written on."""
+
+GAP = 12
+"""Gaps of up to so many cells (dark bone, air) do not part the middle of a head."""
+
+ISLAND_SHARE = 3 / 16
+"""What a wider gap parts off is no head if it holds less than this share of the largest part."""
+
+CONTRAST_PARTS = 200
+"""One in so many of the head's cells may become black, and as many white."""
+
+# (Its other name, Image.Resampling.BILINEAR, is missing from the last Pillow for Python 3.6.)
+BILINEAR = Image.BILINEAR  # type: ignore[attr-defined]
+"""Pillow's triangle filter: as wide as two pixels of the picture that has the larger ones."""
+
+_ROOTS = np.floor(ROOT_STEPS * np.sqrt(np.arange(256)) + 0.5)
+
+
+class Cells(NamedTuple):
+    """A reduced copy of a slice.
+
+    Attributes:
+        grey: Mean grey value of each block of pixels, uint8, `[rows, columns]`.
+        inside: The rows and columns of pixels inside all frames (first, end, first, end).
+        first: Row and column of the first block's first pixel.
+        step: Height and width of a block in pixels.
+    """
+
+    grey: "NDArray[np.uint8]"
+    inside: "tuple[int, int, int, int]"
+    first: "tuple[int, int]"
+    step: "tuple[int, int]"
 
 
 def prepare(grey: "NDArray[np.uint8]", size: int) -> "NDArray[np.uint8]":
     """Turn a grey slice into the model's input.
 
-    The slice is cropped to the head, stretched to a square (so that a squashed or padded copy
-    gives nearly the same input), resized with antialiasing, and its contrast is stretched so that
-    the darkest and brightest half per cent meet 0 and 255.
+    The slice is cropped to the head, its contrast is stretched so that the darkest and the
+    brightest half per cent of what the crop shows meet 0 and 255, and it is resized to a square
+    with antialiasing: so a squashed or padded copy gives nearly the same input.
 
     Args:
         grey: Grey values 0 to 255, uint8, shape `[height, width]`.
@@ -59,15 +117,15 @@ def prepare(grey: "NDArray[np.uint8]", size: int) -> "NDArray[np.uint8]":
         raise ValueError("a slice of {} has no pixels".format(grey.shape))
     if size < 1:
         raise ValueError("the size must be at least 1 pixel, not {}".format(size))
-    return _stretch_contrast(cut_out(grey, find_head(grey), size))
+    cells = _reduce(grey)
+    head = _find_head(cells.grey)
+    picture, inside = _cut(grey, _in_pixels(head, cells))
+    stretched = picture.point(_contrast_table(cells.grey, head))
+    return np.asarray(stretched.resize((size, size), BILINEAR, box=inside))
 
 
 def find_head(grey: "NDArray[np.uint8]") -> "tuple[float, float, float, float]":
     """Find the box round the head.
-
-    Flat frames of any colour are peeled off, then dark rows and columns. The head is looked for
-    in a small square copy, and again in the box found: so neither the width of the padding nor
-    the aspect ratio matters.
 
     Args:
         grey: Grey values 0 to 255, uint8, shape `[height, width]`.
@@ -76,21 +134,8 @@ def find_head(grey: "NDArray[np.uint8]") -> "tuple[float, float, float, float]":
         `(top, bottom, left, right)` in pixels of the slice; the whole slice when nothing stands
         out from the background.
     """
-    highest, lowest, leftmost, rightmost = _without_frames(grey)
-    top, bottom, left, right = float(highest), float(lowest), float(leftmost), float(rightmost)
-    for _ in range(_SEARCH_ROUNDS):
-        margin = _SEARCH_MARGIN * (bottom - top)
-        top, bottom = max(highest, top - margin), min(lowest, bottom + margin)
-        margin = _SEARCH_MARGIN * (right - left)
-        left, right = max(leftmost, left - margin), min(rightmost, right + margin)
-        small = cut_out(grey, (top, bottom, left, right), _SEARCH_SIDE)
-        dark, bright = _quantiles(small, 0.02, 0.99)
-        head = small > dark + _HEAD_LEVEL * (bright - dark)
-        first, last = _extent(head.mean(axis=1))
-        top, bottom = top + first * (bottom - top), top + last * (bottom - top)
-        first, last = _extent(head.mean(axis=0))
-        left, right = left + first * (right - left), left + last * (right - left)
-    return top, bottom, left, right
+    cells = _reduce(grey)
+    return _in_pixels(_find_head(cells.grey), cells)
 
 
 def cut_out(
@@ -103,93 +148,257 @@ def cut_out(
         box: `(top, bottom, left, right)` in pixels, as `find_head` returns it.
         size: Side of the result in pixels.
     """
+    picture, inside = _cut(grey, box)
+    return np.asarray(picture.resize((size, size), BILINEAR, box=inside))
+
+
+def _cut(
+    grey: "NDArray[np.uint8]", box: "tuple[float, float, float, float]"
+) -> "tuple[Image.Image, tuple[float, float, float, float]]":
+    """Return the pixels that a box touches, and where the box lies in them, as Pillow says it."""
     top, bottom, left, right = box
     first_row, first_column = int(top), int(left)
     # Pillow's filter would reach beyond the box, into a white frame: so cut first.
     inner = grey[first_row : int(np.ceil(bottom)), first_column : int(np.ceil(right))]
     inside = (left - first_column, top - first_row, right - first_column, bottom - first_row)
-    picture = Image.fromarray(np.ascontiguousarray(inner))
-    # (Its other name, Image.Resampling.BILINEAR, is missing from the last Pillow for Python 3.6.)
-    bilinear = Image.BILINEAR  # type: ignore[attr-defined]
-    return np.asarray(picture.resize((size, size), bilinear, box=inside))
+    return Image.fromarray(np.ascontiguousarray(inner)), inside
+
+
+def _reduce(grey: "NDArray[np.uint8]") -> Cells:
+    """Average blocks of whole pixels inside the frames.
+
+    What the blocks leave over is left out, as much at either end.
+    """
+    inside = _without_frames(grey)
+    top, bottom, left, right = inside
+    down, across = -(-(bottom - top) // GRID), -(-(right - left) // GRID)
+    rows, columns = (bottom - top) // down, (right - left) // across
+    top += (bottom - top - rows * down) // 2
+    left += (right - left - columns * across) // 2
+    inner = grey[top : top + rows * down, left : left + columns * across]
+    pixels = down * across
+    sums = inner[::down].astype(np.uint32)
+    for row in range(1, down):
+        sums += inner[row::down]
+    blocks = sums[:, ::across] + np.uint32(pixels // 2)
+    for column in range(1, across):
+        blocks += sums[:, column::across]
+    means = (blocks // np.uint32(pixels)).astype(np.uint8)
+    return Cells(means, inside, (top, left), (down, across))
 
 
 def _without_frames(grey: "NDArray[np.uint8]") -> "tuple[int, int, int, int]":
-    """Return the box inside all flat frames; the whole slice when it is flat throughout."""
+    """Return the rows and columns (first, end, first, end) inside rows and columns of one colour.
+
+    So the blocks lie the same in a padded copy, and a pixel's width of padding changes nothing.
+    """
     top, left = 0, 0
     bottom, right = grey.shape
-    # Frames may lie inside frames. First rows that are flat throughout, however wide the frame;
-    # then the last few, in which JPEG has left traces of the picture.
-    for share in (1.0, 0.95):
-        before = None
-        while before != (top, bottom, left, right):
-            before = (top, bottom, left, right)
-            top += _frame_width(grey[top:bottom, left:right], share)
-            bottom -= _frame_width(grey[top:bottom, left:right][::-1], share)
-            left += _frame_width(grey[top:bottom, left:right].T, share)
-            right -= _frame_width(grey[top:bottom, left:right].T[::-1], share)
-    if top == bottom or left == right:
-        return 0, grey.shape[0], 0, grey.shape[1]
+    tolerance = (int(grey.max()) - int(grey.min())) // FRAME_STEPS
+    for _ in range(FRAMES):
+        inner = grey[top:bottom, left:right]
+        rows = np.flatnonzero(inner.max(axis=1) - inner.min(axis=1) > tolerance)
+        columns = np.flatnonzero(inner.max(axis=0) - inner.min(axis=0) > tolerance)
+        if not len(rows) or not len(columns):
+            break
+        top, bottom = top + int(rows[0]), top + int(rows[-1]) + 1
+        left, right = left + int(columns[0]), left + int(columns[-1]) + 1
+        if inner.shape == (bottom - top, right - left):
+            break
     return top, bottom, left, right
 
 
-def _frame_width(grey: "NDArray[np.uint8]", share: float) -> int:
-    """Return how many of the first rows have the first one's colour in this share of the row."""
-    if grey.size == 0:
-        return 0
-    colour = int(np.median(grey[0]))
-    tolerance = max(3, colour // 8)
-    low, high = max(0, colour - tolerance), min(255, colour + tolerance)
-    if ((grey[0] >= low) & (grey[0] <= high)).mean() < share:
-        return 0
-    inside = ((grey >= low) & (grey <= high)).mean(axis=1) < share
-    if not inside.any():
-        return len(grey)
-    width = int(inside.argmax())
-    # Resizing mixed a bright frame into the next rows: even their darkest pixel is not dark.
-    darkest = grey[width:].min(axis=1).astype(np.float64)
-    contrast = colour - darkest.min()
-    if contrast <= 24:
-        return width
-    seam = darkest[: 1 + len(grey) // 100] > darkest.min() + 0.1 * contrast
-    return width + (len(seam) if seam.all() else int(seam.argmin()))
+def _in_pixels(
+    head: "tuple[float, float, float, float]", cells: Cells
+) -> "tuple[float, float, float, float]":
+    """Turn a box in cells into pixels; where it takes the outermost cells, it takes the rest."""
+    top, bottom, left, right = head
+    rows, columns = cells.grey.shape
+    (first_row, first_column), (down, across) = cells.first, cells.step
+    inside_top, inside_bottom, inside_left, inside_right = cells.inside
+    return (
+        first_row + top * down if top > 0 else float(inside_top),
+        first_row + bottom * down if bottom < rows else float(inside_bottom),
+        first_column + left * across if left > 0 else float(inside_left),
+        first_column + right * across if right < columns else float(inside_right),
+    )
 
 
-def _extent(share: "NDArray[np.float64]") -> "tuple[float, float]":
-    """Return where the head begins and ends, as fractions, given each row's share of it.
+def _find_head(grey: "NDArray[np.uint8]") -> "tuple[float, float, float, float]":
+    """Find the head's `(top, bottom, left, right)` in the reduced copy, in cells.
 
-    The ends are interpolated between rows; everything is returned when too little is head.
+    First the scan is found in what surrounds it (frames, bars, a window, a caption), then the
+    head in the scan: what is brighter than the background. Its top and bottom are placed by the
+    middle of its columns, its sides by the middle of its rows: text stands in the corners.
     """
-    level = _HEAD_SHARE * share.max()
-    inside = np.concatenate(([False], share > level, [False]))
-    runs = np.flatnonzero(inside[1:] != inside[:-1]).reshape(-1, 2)
-    runs = runs[runs[:, 1] - runs[:, 0] >= _THINNEST_HEAD]
-    if not len(runs):
-        return 0.0, 1.0
-    begin = _crossing(share, int(runs[0, 0]), level)
-    end = _crossing(share[::-1], len(share) - int(runs[-1, 1]), level)
-    return begin / len(share), 1.0 - end / len(share)
+    first, end, left, right = _find_scan(grey)
+    bright = (grey >= _head_level(grey[first:end, left:right])).astype(np.float32)
+    counts = _sums(bright[:, left:right])
+    inside = _beside_frames(counts, (first, end), right - left)
+    inside &= counts > HEAD_SHARE * counts[first:end].max()
+    above, below = _main_run(inside, counts, SCAN_SHARE)
+    bright = bright[above:below]
+    bright = bright * _beside_frames(_sums(bright.T), (left, right), below - above)
+    sides = _head_ends(bright.T, (0, below - above))
+    top, bottom = _head_ends(bright, sides)
+    return (above + top, above + bottom, *_head_ends(bright.T, (top, bottom)))
 
 
-def _crossing(share: "NDArray[np.float64]", row: int, level: float) -> float:
-    """Return where the share crosses the level between the middles of the row before and `row`."""
+def _beside_frames(
+    counts: "NDArray[np.float32]", scan: "tuple[int, int]", length: int
+) -> "NDArray[np.bool_]":
+    """Return which rows may show the head, given how many of their cells are bright.
+
+    Outside of the scan these are rows that are less than half bright: the tip of a smooth head
+    looks flat, but a bar is bright throughout. A few bright rows at the scan's rim are a bar's
+    blurred edge.
+    """
+    first, end = scan
+    throughout = counts[first:end] >= RIM_SHARE * length
+    before, after = int(throughout.argmin()), int(throughout[::-1].argmin())
+    inside = counts < length / 2
+    inside[first : first + before] = before > RIM
+    inside[end - after : end] = after > RIM
+    inside[first + before : end - after] = True
+    return inside
+
+
+def _find_scan(grey: "NDArray[np.uint8]") -> "tuple[int, int, int, int]":
+    """Return the rows and columns (first, end, first, end) of the richest part of the picture.
+
+    A row outside of the scan is flat (the seam of a frame), or like a neighbour, cell by cell:
+    whatever bars and panels it crosses, they do not change from row to row, not even where they
+    shade from black to white. Columns likewise, within the rows that were found.
+    """
+    tolerance = max(1, (int(grey.max()) - int(grey.min())) // FLAT_STEPS)
+    down = _differs(grey[1:], grey[:-1], tolerance)
+    across = _differs(grey[:, 1:], grey[:, :-1], tolerance)
+    left, right = 0, grey.shape[1]
+    for _ in range(2):
+        first, end = _scan_rows(down[:, left:right], across[:, left : right - 1])
+        left, right = _scan_rows(across[first:end].T, down[first : end - 1].T)
+    return first, end, left, right
+
+
+def _differs(
+    grey: "NDArray[np.uint8]", other: "NDArray[np.uint8]", tolerance: int
+) -> "NDArray[np.float32]":
+    """Return 1 where two pictures differ by more than the tolerance, else 0."""
+    difference = np.maximum(grey, other) - np.minimum(grey, other)
+    return (difference > tolerance).astype(np.float32)
+
+
+def _sums(rows: "NDArray[np.float32]") -> "NDArray[np.float32]":
+    """Return the sum of each row."""
+    return rows @ np.ones(rows.shape[1], np.float32)
+
+
+def _scan_rows(down: "NDArray[np.float32]", across: "NDArray[np.float32]") -> "tuple[int, int]":
+    """Return which rows (first, end) hold the scan.
+
+    Args:
+        down: Which cells differ from those of the next row, `[rows - 1, columns]`.
+        across: Which cells differ from the next one in their row, `[rows, columns - 1]`.
+    """
+    changes = _sums(across)
+    differs = _sums(down) > 0
+    inside = changes > FLAT_SHARE * down.shape[1]
+    inside[1:] &= differs
+    inside[:-1] &= differs
+    return _main_run(inside, changes, SCAN_SHARE)
+
+
+def _main_run(
+    inside: "NDArray[np.bool_]", weights: "NDArray[np.float32]", share: float, gap: int = 0
+) -> "tuple[int, int]":
+    """Return where (first, end) the heaviest run of rows lies, with all nearly as heavy ones.
+
+    Args:
+        inside: Which rows may be in a run.
+        weights: Each row's weight.
+        share: A run with this share of the heaviest one's weight is kept, too.
+        gap: So many rows that are not inside do not part a run.
+
+    Returns:
+        The first row and the row after the last one; all rows where none is inside.
+    """
+    rows = np.flatnonzero(inside)
+    if not len(rows):
+        return 0, len(inside)
+    starts = np.flatnonzero(rows[1:] - rows[:-1] > gap + 1) + 1
+    if not len(starts):
+        return int(rows[0]), int(rows[-1]) + 1
+    starts = np.concatenate(([0], starts))
+    mass = np.add.reduceat(weights[rows], starts)
+    kept = np.flatnonzero(mass >= share * mass.max())
+    stops = np.concatenate((starts[1:], [len(rows)]))
+    return int(rows[starts[kept[0]]]), int(rows[stops[kept[-1]] - 1]) + 1
+
+
+def _head_level(scan: "NDArray[np.uint8]") -> int:
+    """Return the darkest grey value that belongs to the head.
+
+    The cells are parted at a level, and the level is laid between the means of the two parts
+    (Ridler & Calvard 1978, https://doi.org/10.1109/TSMC.1978.4310039), three times, of the square
+    roots above the darkest cell: so that neither a bright scalp nor a gamma curve draws it up.
+    """
+    darkest = int(scan.min())
+    counts = _histogram(scan)[darkest:]
+    number = [0, *np.cumsum(counts).tolist()]
+    total = [0.0, *np.cumsum(counts * _ROOTS[: 256 - darkest]).tolist()]
+    level = total[-1] / number[-1]
+    for _ in range(LEVEL_ROUNDS):
+        first = min(int(np.searchsorted(_ROOTS, level, "right")), 255 - darkest)
+        dark = total[first] / max(number[first], 1)
+        bright = (total[-1] - total[first]) / max(number[-1] - number[first], 1)
+        level = dark + LEVEL_SHARE * (bright - dark)
+    return darkest + int(np.searchsorted(_ROOTS, level, "right"))
+
+
+def _histogram(grey: "NDArray[np.uint8]") -> "NDArray[np.int64]":
+    """Return how often each of the 256 grey values is there (Pillow counts fastest)."""
+    return np.array(Image.fromarray(np.ascontiguousarray(grey)).histogram(), dtype=np.int64)
+
+
+def _head_ends(bright: "NDArray[np.float32]", span: "tuple[float, float]") -> "tuple[float, float]":
+    """Return between which rows the head lies, by the middle of the columns that it spans.
+
+    Args:
+        bright: 1 where the head may be, else 0.
+        span: The head's first column and the column after its last one.
+
+    Returns:
+        First row and row after the last one, interpolated between rows.
+    """
+    first, end = (int(place + 0.5) for place in span)
+    aside = int(SIDE_PARTS * (end - first))
+    counts = _sums(bright[:, first + aside : end - aside])
+    level = EDGE_SHARE * float(counts.max())
+    low, high = _main_run(counts > level, counts, ISLAND_SHARE, GAP)
+    return (
+        _crossing(counts, low, level),
+        len(counts) - _crossing(counts[::-1], len(counts) - high, level),
+    )
+
+
+def _crossing(counts: "NDArray[np.float32]", row: int, level: float) -> float:
+    """Return where the counts cross the level between the middles of the row before and `row`."""
     if row == 0:
         return 0.0
-    below, above = float(share[row - 1]), float(share[row])
-    return row - 0.5 + (level - below) / (above - below)
+    before, after = float(counts[row - 1]), float(counts[row])
+    return row - 0.5 + (level - before) / (after - before)
 
 
-def _stretch_contrast(grey: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
-    low, high = _quantiles(grey, 0.005, 0.995)
+def _contrast_table(
+    grey: "NDArray[np.uint8]", head: "tuple[float, float, float, float]"
+) -> "list[int]":
+    """Return the new value of each grey value, by the reduced copy's cells in a box."""
+    top, bottom, left, right = (int(place + 0.5) for place in head)
+    counts = np.cumsum(_histogram(grey[top:bottom, left:right])) * CONTRAST_PARTS
+    cells = counts[-1] // CONTRAST_PARTS
+    low, high = np.searchsorted(counts, (cells, (CONTRAST_PARTS - 1) * cells))
     if high <= low:
-        return grey.copy()
-    levels = np.clip((np.arange(256) - low) * (255.0 / (high - low)), 0, 255)
-    table: "NDArray[np.uint8]" = np.rint(levels).astype(np.uint8)
-    return table[grey]
-
-
-def _quantiles(grey: "NDArray[np.uint8]", low: float, high: float) -> "tuple[int, int]":
-    """Return the grey values below which these fractions of the pixels lie (from the histogram)."""
-    counts = np.cumsum(np.bincount(grey.ravel(), minlength=256))
-    first, second = np.searchsorted(counts, (low * counts[-1], high * counts[-1]))
-    return int(first), int(second)
+        return list(range(256))
+    above = np.clip(np.arange(256), low, high) - low
+    table: list[int] = ((510 * above + (high - low)) // (2 * (high - low))).tolist()
+    return table

@@ -343,7 +343,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "model.json: damaged",
     ),
     "other preparation": (
-        _rewrite("model.json", '"preparation": 1', '"preparation": 9'),
+        _rewrite("model.json", '"preparation": 2', '"preparation": 9'),
         "made for other files than these",
     ),
     "no model": (lambda folder: (folder / "model.onnx").unlink(), "model.onnx: missing"),
