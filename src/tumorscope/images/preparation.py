@@ -348,7 +348,7 @@ def _head_level(scan: "NDArray[np.uint8]") -> int:
     total = [0.0, *np.cumsum(counts * _ROOTS[: 256 - darkest]).tolist()]
     level = total[-1] / number[-1]
     for _ in range(LEVEL_ROUNDS):
-        first = min(int(np.searchsorted(_ROOTS, level, "right")), 255 - darkest)
+        first = min(int(np.searchsorted(_ROOTS, level, "right")), 256 - darkest)
         dark = total[first] / max(number[first], 1)
         bright = (total[-1] - total[first]) / max(number[-1] - number[first], 1)
         level = dark + LEVEL_SHARE * (bright - dark)
