@@ -1,6 +1,7 @@
 """`tumorscope export`: writes a checked model file, or a folder for a Jetson."""
 
 import argparse
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,6 +12,7 @@ from tumorscope.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     from tumorscope.export import Exported, Verification
+    from tumorscope.export.complete_network import PixelSize
     from tumorscope.jetson import Bundle
 
 SUMMARIES: Final = {
@@ -65,6 +67,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch", default="dynamic", metavar="N", help="images a call: a number, or dynamic"
+    )
+    parser.add_argument(
+        "--input",
+        choices=("prepared", "pixels"),
+        default="prepared",
+        help="pixels: a complete file that prepares raw slices itself",
+    )
+    parser.add_argument(
+        "--input-size",
+        metavar="HxW",
+        help="height and width of those slices, where all have the same (a camera)",
     )
     parser.add_argument(
         "--opset",
@@ -122,6 +135,7 @@ def _export(
         out,
         opset=newest_opset() if opset == "newest" else _number(opset, "--opset", "newest"),
         batch=None if batch == "dynamic" else _number(batch, "--batch", "dynamic"),
+        pixels=_pixels(options),
         data=options.data,
         name=options.name,
         check=not options.no_verify,
@@ -137,6 +151,8 @@ def _make_bundle(options: argparse.Namespace) -> "Bundle":
     from tumorscope.inference.model_file import find_model  # noqa: PLC0415
     from tumorscope.jetson import find_target, write_bundle  # noqa: PLC0415  (keeps --help fast)
 
+    if options.input == "pixels":
+        raise ModelError("a bundle prepares its slices itself: leave out --input")
     target, source = find_target(options.target), Path(options.source)
     formats = [_FORMATS[precision] for precision in target.precisions]
     kind = options.format or formats[0]
@@ -185,6 +201,20 @@ def _describe(bundle: "Bundle") -> None:
     )
     out.print(f"written: {bundle.path} and {bundle.archive}; README.md in it says how to go on")
     out.print(DISCLAIMER)
+
+
+def _pixels(options: argparse.Namespace) -> "PixelSize | None":
+    """Return which slices the file prepares itself."""
+    from tumorscope.export.complete_network import PixelSize  # noqa: PLC0415  (imports torch)
+
+    if options.input_size is None:
+        return PixelSize() if options.input == "pixels" else None
+    if options.input != "pixels":
+        raise ModelError("--input-size goes with --input pixels")
+    match = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", options.input_size)
+    if match is None:
+        raise ModelError(f"--input-size is height and width, as 480x640, not {options.input_size}")
+    return PixelSize((int(match[1]), int(match[2])))
 
 
 def _number(text: str, option: str, word: str) -> int:

@@ -6,6 +6,7 @@ masks and numbers, and the reduced copy always has `GRID` x `GRID` cells, of whi
 count.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from tumorscope.export.served_network import ServedNetwork
 from tumorscope.images.preparation import (
+    CELL_PARTS,
     CONTRAST_PARTS,
     EDGE_SHARE,
     FLAT_SHARE,
@@ -25,11 +27,13 @@ from tumorscope.images.preparation import (
     ISLAND_SHARE,
     LEVEL_ROUNDS,
     LEVEL_SHARE,
+    NUDGE,
     RIM,
     RIM_SHARE,
     ROOT_STEPS,
     SCAN_SHARE,
     SIDE_PARTS,
+    UNEVEN,
 )
 
 PIXELS_NAME: Final = "pixels"
@@ -43,6 +47,22 @@ _FAR = 1e6
 
 Range = tuple[Tensor, Tensor]
 """The first one, and the one after the last, of some rows or columns."""
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """Which pictures a complete file takes.
+
+    Attributes:
+        fixed: Their height and width; None for any, each picture another.
+    """
+
+    fixed: tuple[int, int] | None = None
+
+    def example(self) -> Tensor:
+        """Return pixels of the right shape, for tracing."""
+        height, width = self.fixed or (96, 80)
+        return (torch.arange(height * width, dtype=torch.float32) % 251).reshape(1, height, width)
 
 
 class CompleteNetwork(nn.Module):
@@ -121,12 +141,20 @@ class PreparationGraph(nn.Module):
 
         It is Pillow's triangle filter, which widens where the picture shrinks.
         """
-        begin, end = span
-        scale = (end - begin) / self.size
-        centres = begin + (self.outputs + 0.5) * scale
-        distances = (pixels[None] + 0.5 - centres[:, None]).abs() / scale.clamp(min=1.0)
-        touched = _mask(pixels, (torch.floor(begin), -torch.floor(-end)))
-        weights = (1 - distances).clamp(min=0.0) * touched
+        begin, end = span[0] + NUDGE, span[1] - NUDGE
+        # In units of `NUDGE` all ends are whole numbers, and so is all that is large here: in
+        # float32 the plain formula would be off by a hundred thousandth of a pixel.
+        length = (end - begin) / NUDGE
+        whole = torch.floor(length / self.size)
+        steps = self.outputs + 0.5
+        rest = steps * (length - whole * self.size)
+        carried = torch.floor(rest / self.size)
+        centres = begin / NUDGE + steps * whole + carried
+        nearer = (pixels[None] + 0.5) / NUDGE - centres[:, None]
+        distances = nearer - ((rest - carried * self.size) / self.size)[:, None]
+        scale = (length / self.size * NUDGE).clamp(min=1.0)
+        touched = _mask(pixels, (torch.floor(span[0]), -torch.floor(-span[1])))
+        weights = (1 - distances.abs() * NUDGE / scale).clamp(min=0.0) * touched
         return weights / weights.sum(dim=1, keepdim=True)
 
 
@@ -182,14 +210,14 @@ class _HeadFinder:
         """Return the head's top and bottom, and its left and right, in cells."""
         rows, columns = self._scan()
         bright = self._bright(rows, columns)
-        counts = bright @ _mask(self.places, columns)
+        counts = _sums(bright, _mask(self.places, columns))
         inside = self._beside_frames(counts, rows, columns[1] - columns[0])
         most = (counts * _mask(self.places, rows)).amax()
         inside = inside * (counts > HEAD_SHARE * most).float()
         block = self._main_run(inside, counts, self.graph.just_before, SCAN_SHARE, self.rows)
         of_block = _mask(self.places, block)
         bright = bright * of_block[:, None]
-        beside = self._beside_frames(of_block @ bright, columns, block[1] - block[0])
+        beside = self._beside_frames(_sums(bright.T, of_block), columns, block[1] - block[0])
         bright = bright * beside
         sides = self._head_ends(bright.T, block, self.columns)
         vertical = self._head_ends(bright, sides, block)
@@ -215,9 +243,9 @@ class _HeadFinder:
 
     def _scan_rows(self, down: Tensor, across: Tensor, columns: Range, rows: Range) -> Range:
         looked_at = _mask(self.places, columns)
-        changes = across @ (looked_at[1:] * looked_at[:-1])
+        changes = _sums(across, looked_at[1:] * looked_at[:-1])
         # The last row that counts has no neighbour to be like.
-        differs = ((down @ looked_at) + (self.places[1:] >= rows[1]).float() > 0).float()
+        differs = (_sums(down, looked_at) + (self.places[1:] >= rows[1]).float() > 0).float()
         one = torch.ones_like(differs[:1])
         inside = (changes > FLAT_SHARE * (columns[1] - columns[0])).float()
         inside = inside * torch.cat((one, differs)) * torch.cat((differs, one))
@@ -226,9 +254,9 @@ class _HeadFinder:
     def _main_run(
         self, inside: Tensor, weights: Tensor, before: Tensor, share: float, whole: Range
     ) -> Range:
-        starts = inside * (1 - (before @ inside > 0).float())
-        number = self.graph.up_to @ starts
-        mass = (_equal(number[:, None], number) @ (weights * inside)) * inside
+        starts = inside * (1 - (_sums(before, inside) > 0).float())
+        number = _sums(self.graph.up_to, starts)
+        mass = _sums(_equal(number[:, None], number), weights * inside) * inside
         kept = inside * (1 - (mass < share * mass.amax()).float())
         return _first_and_end(kept, self.places, whole)
 
@@ -261,7 +289,7 @@ class _HeadFinder:
     def _head_ends(self, bright: Tensor, span: Range, whole: Range) -> Range:
         first, end = torch.floor(span[0] + 0.5), torch.floor(span[1] + 0.5)
         aside = torch.floor(SIDE_PARTS * (end - first))
-        counts = bright @ _mask(self.places, (first + aside, end - aside))
+        counts = _sums(bright, _mask(self.places, (first + aside, end - aside)))
         level = EDGE_SHARE * counts.amax()
         inside = (counts > level).float()
         near = self.graph.shortly_before
@@ -276,7 +304,8 @@ class _HeadFinder:
         """Return how far from the row beyond to the last row the counts cross the level."""
         after = (counts * _equal(self.places, row)).sum()
         before = (counts * _equal(self.places, beyond)).sum()
-        return (level - before) / (after - before).clamp(min=1.0)
+        part = CELL_PARTS * (level - before) / (after - before).clamp(min=1.0)
+        return (torch.floor(part + UNEVEN) + 0.5) / CELL_PARTS
 
 
 def _without_frames(grey: Tensor, rows: Tensor, columns: Tensor) -> tuple[Range, Range]:
@@ -325,6 +354,15 @@ def _quantiles(cells: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
 def _mask(places: Tensor, span: Range) -> Tensor:
     """Return 1 for the places in a range of whole numbers, else 0."""
     return (places > span[0] - 0.5).float() * (places < span[1] - 0.5).float()
+
+
+def _sums(rows: Tensor, weights: Tensor) -> Tensor:
+    """Return the sum of each row with its places weighted.
+
+    The weights are a column, not a vector: in ONNX Runtime 1.32 the product of a transposed
+    matrix and a vector comes out as if nothing were transposed, once it is optimised.
+    """
+    return (rows @ weights[:, None])[:, 0]
 
 
 def _equal(first: Tensor, second: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import onnx
 
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.errors import DataError, ModelError
+from tumorscope.export.complete_network import PixelSize
 from tumorscope.export.fp16 import to_fp16
 from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.onnx_file import EDGE_OPSET, build_onnx, save_onnx
@@ -35,6 +36,7 @@ class Order:
         trained: Its network.
         opset: ONNX operator set.
         batch: Fixed number of images a call; None for any.
+        pixels: What pictures the file prepares itself; None where its input is prepared.
         data: Where the run's data sets are now; None: where they were.
         name: What the model is called; None: after its recipe.
         progress: Shows how far the reading is.
@@ -44,6 +46,7 @@ class Order:
     trained: TrainedNetwork
     opset: int
     batch: int | None
+    pixels: PixelSize | None
     data: Sequence[Path] | None
     name: str | None
     progress: Progress
@@ -51,12 +54,12 @@ class Order:
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """What the file says about itself."""
-        return metadata_of(self.run, self.trained, name=self.name)
+        return metadata_of(self.run, self.trained, name=self.name, pixels=self.pixels is not None)
 
     @cached_property
     def model(self) -> onnx.ModelProto:
         """The network as ONNX, in float32."""
-        return build_onnx(self.trained, opset=self.opset, batch=self.batch)
+        return build_onnx(self.trained, opset=self.opset, batch=self.batch, pixels=self.pixels)
 
     @cached_property
     def slices(self) -> Mapping[str, list[Slice]]:
@@ -83,12 +86,15 @@ class Format:
         file: What the file is called unless told otherwise; its ending is the format's.
         tolerance: How far it may be from the trained network.
         write: Writes the file.
+        complete: The same where the file prepares its input itself, whose roundings may differ;
+            None where it cannot.
     """
 
     name: str
     file: str
     tolerance: Tolerance
     write: Callable[[Order, Path], object]
+    complete: Tolerance | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,13 +127,14 @@ class Exported:
         }
 
 
-def export_run(
+def export_run(  # noqa: PLR0913  (what the command's options say)
     run: RunFolder,
     format: str,  # noqa: A002  (what the command's option is called)
     out: Path | None = None,
     *,
     opset: int = EDGE_OPSET,
     batch: int | None = None,
+    pixels: PixelSize | None = None,
     data: Sequence[Path] | None = None,
     name: str | None = None,
     check: bool = True,
@@ -141,6 +148,8 @@ def export_run(
         out: The file (OpenVINO: the folder); in the run's folder when left out.
         opset: ONNX operator set, from 13 to `newest_opset()`.
         batch: Fixed number of images a call, or None for any; TorchScript has no fixed one.
+        pixels: What pictures the file prepares itself, one a call; None where its input is what
+            `prepare` returns.
         data: Where the run's data sets are now; None: where they were. They are needed to
             calibrate `onnx-int8`. Without them a file is compared on phantoms.
         name: What the model is called; `tumorscope-` and the recipe's name when left out.
@@ -161,7 +170,11 @@ def export_run(
         raise ModelError(f"no format '{format}': it is one of {', '.join(FORMATS)}")
     if format == "torchscript" and (batch is not None or opset != EDGE_OPSET):
         raise ModelError("a TorchScript file takes any batch and has no operator set")
-    target = out or run.path / kind.file
+    tolerance = kind.complete if pixels else kind.tolerance
+    if tolerance is None:
+        able = ", ".join(item.name for item in FORMATS.values() if item.complete)
+        raise ModelError(f"a file of format {format} takes prepared inputs; pixels take: {able}")
+    target = out or run.path / (kind.file.replace("model", "complete") if pixels else kind.file)
     if target.suffix != Path(kind.file).suffix:
         wanted = Path(kind.file).suffix or "no ending, it is a folder"
         raise ModelError(f"{target}: a file of format {format} ends in {wanted}")
@@ -171,6 +184,7 @@ def export_run(
         trained=trained,
         opset=opset,
         batch=batch,
+        pixels=pixels,
         data=data,
         name=name,
         progress=progress,
@@ -182,8 +196,10 @@ def export_run(
         verification, origin = None, ""
         if check:
             sample = _verification_sample(order)
-            verification, origin = verify(trained, made, sample.grey, sample.labels), sample.origin
-            verification.check(kind.tolerance, f"{target.name} on {origin}")
+            picture = sample.picture if pixels else None
+            verification = verify(trained, made, sample.grey, sample.labels, picture=picture)
+            origin = sample.origin
+            verification.check(tolerance, f"{target.name} on {origin}")
         missing = unsupported_operators(onnx.load(made)) if made.suffix == ".onnx" else []
         _put(made, target, Path(folder))
     return Exported(
@@ -245,6 +261,7 @@ FORMATS: Final = {
             file="model.onnx",
             tolerance=Tolerance(probability=1e-4),
             write=_write_onnx,
+            complete=Tolerance(probability=1e-3),
         ),
         Format(
             name="onnx-fp16",
@@ -275,6 +292,7 @@ FORMATS: Final = {
             file="model_openvino",
             tolerance=Tolerance(probability=1e-4),
             write=_write_openvino,
+            complete=Tolerance(probability=1e-3),
         ),
         Format(
             name="tensorrt",

@@ -12,6 +12,7 @@ import torch
 from onnx import helper, version_converter
 
 from tumorscope.errors import ModelError
+from tumorscope.export.complete_network import PIXELS_NAME, CompleteNetwork, PixelSize
 from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.served_network import INPUT_NAME, ServedNetwork
 from tumorscope.files import whole_file
@@ -46,16 +47,35 @@ def export_onnx(
 
 
 def build_onnx(
-    trained: TrainedNetwork, *, opset: int = EDGE_OPSET, batch: int | None = None
+    trained: TrainedNetwork,
+    *,
+    opset: int = EDGE_OPSET,
+    batch: int | None = None,
+    pixels: PixelSize | None = None,
 ) -> onnx.ModelProto:
-    """Return a network as an ONNX model without metadata; see `export_onnx`."""
+    """Return a network as an ONNX model without metadata; see `export_onnx`.
+
+    Args:
+        trained: The network.
+        opset: Operator set.
+        batch: Fixed number of images a call, or None for any.
+        pixels: What pictures the model prepares itself, one a call; None where its input is
+            prepared.
+    """
     newest = newest_opset()
     if not EDGE_OPSET <= opset <= newest:
         raise ModelError(f"operator set {opset} is not on offer: take {EDGE_OPSET} to {newest}")
     if batch is not None and batch < 1:
         raise ModelError(f"a batch of {batch} is not on offer: take 1 or more, or dynamic")
-    served = ServedNetwork(trained)
-    names = served.output_names
+    if pixels and batch not in (None, 1):
+        raise ModelError(f"a file that takes pixels answers one slice a call, not {batch}")
+    served: ServedNetwork | CompleteNetwork = ServedNetwork(trained)
+    source, example = INPUT_NAME, served.example(batch or 2)
+    dynamic = None if batch else {name: {0: "N"} for name in (source, *served.output_names)}
+    if pixels:
+        served = CompleteNetwork(ServedNetwork(trained))
+        source, example = PIXELS_NAME, pixels.example()
+        dynamic = None if pixels.fixed else {source: {1: "H", 2: "W"}}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         file = Path(folder) / "model.onnx"
         # This exporter is deprecated, and its successor starts at operator set 18: too new for
@@ -67,11 +87,11 @@ def build_onnx(
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         torch.onnx.export(
             served,
-            (served.example(batch or 2),),
+            (example,),
             file,
-            input_names=[INPUT_NAME],
-            output_names=list(names),
-            dynamic_axes=None if batch else {name: {0: "N"} for name in (INPUT_NAME, *names)},
+            input_names=[source],
+            output_names=list(served.output_names),
+            dynamic_axes=dynamic,
             opset_version=EDGE_OPSET,
             dynamo=False,
         )

@@ -1,6 +1,6 @@
 """A run comes in, images to try its model files on go out: its own slices, else phantoms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from tumorscope.datasets.catalogue import Slice
 from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.sources import read_data
 from tumorscope.errors import DataError
-from tumorscope.images import prepare
+from tumorscope.images import prepare, read_slice
 from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.phantoms.outlines import PLANES
 from tumorscope.progress import Progress, silent
@@ -31,11 +31,13 @@ class Sample:
         grey: Inputs `[N, S, S]`, grey values 0 to 255.
         labels: The true classes' numbers `[N]`.
         origin: What they are, in plain words.
+        picture: Returns an image as it was before it was prepared, `[height, width]`, by number.
     """
 
     grey: NDArray[np.uint8]
     labels: NDArray[np.int64]
     origin: str
+    picture: Callable[[int], NDArray[np.uint8]]
 
 
 def find_slices(
@@ -95,22 +97,21 @@ def read_sample(
         slices, size=description.input_size, progress=progress, label=f"reading {origin}"
     )
     labels = [description.classes.index(item.label) for item in inputs.slices]
-    return Sample(inputs.grey, np.array(labels, dtype=np.int64), origin)
+
+    def picture(number: int) -> NDArray[np.uint8]:
+        return read_slice(inputs.slices[number].path)
+
+    return Sample(inputs.grey, np.array(labels, dtype=np.int64), origin, picture)
 
 
 def draw_sample(description: Description) -> Sample:
     """Draw phantoms as a sample, always the same ones."""
     drawn = [
-        (
-            prepare(
-                draw_phantom(label, plane=plane, patient_seed=seed, slice_number=2).image,
-                description.input_size,
-            ),
-            number,
-        )
+        (draw_phantom(label, plane=plane, patient_seed=seed, slice_number=2).image, number)
         for number, label in enumerate(description.classes)
         for plane in PLANES
         for seed in range(_PHANTOM_PATIENTS)
     ]
-    grey, labels = zip(*drawn, strict=True)
-    return Sample(np.stack(grey), np.array(labels, dtype=np.int64), "phantoms")
+    pictures, labels = zip(*drawn, strict=True)
+    grey = np.stack([prepare(picture, description.input_size) for picture in pictures])
+    return Sample(grey, np.array(labels, dtype=np.int64), "phantoms", pictures.__getitem__)

@@ -107,7 +107,12 @@ class Verification:
 
 
 def verify(
-    trained: TrainedNetwork, path: Path, grey: NDArray[np.uint8], labels: NDArray[np.int64]
+    trained: TrainedNetwork,
+    path: Path,
+    grey: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    picture: Callable[[int], NDArray[np.uint8]] | None = None,
 ) -> Verification:
     """Ask a model file and the network that it was made from about the same images.
 
@@ -116,6 +121,7 @@ def verify(
         path: What was made from it.
         grey: Inputs `[N, S, S]`, grey values 0 to 255, at least one.
         labels: The true classes' numbers `[N]`.
+        picture: Where the file takes pixels: returns those of an input, `[height, width]`.
 
     Returns:
         The comparison; `Verification.check` says whether it is good enough.
@@ -123,12 +129,18 @@ def verify(
     Raises:
         ModelError: The file cannot be read.
     """
-    model = open_exported(path)
     expected = trained.probabilities(grey)
-    outputs = model.run(grey)
+    if picture is None:
+        model = open_exported(path)
+        outputs = model.run(grey)
+        one = to_inputs(grey[:1]).repeat(model.batch or 1, axis=0)
+    else:
+        model = open_runtime(path, providers=["cpu"])
+        answers = [model.ask(_to_pixels(picture(number))) for number in range(len(grey))]
+        outputs = {name: np.concatenate([item[name] for item in answers]) for name in answers[0]}
+        one = _to_pixels(picture(0))
     said, maps = outputs["probabilities"], outputs.get("heatmap")
     differences = np.abs(said - expected)
-    one = to_inputs(grey[:1]).repeat(model.batch or 1, axis=0)
     return Verification(
         runtime=model.title,
         images=len(grey),
@@ -165,6 +177,11 @@ def open_exported(path: Path) -> Runtime:
 def _size(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)
+
+
+def _to_pixels(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return a slice as a complete file takes it: `[1, H, W]`."""
+    return picture[None].astype(np.float32)
 
 
 def _maps_difference(

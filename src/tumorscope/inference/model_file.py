@@ -193,6 +193,11 @@ def _check_ports(runtime: Runtime, facts: ModelFacts, path: Path) -> None:
         {port.name: port for port in ports} for ports in (runtime.inputs, runtime.outputs)
     )
     grey, probabilities = inputs.get("grey"), outputs.get("probabilities")
+    if "pixels" in inputs:
+        raise ModelError(
+            f"{path}: a complete file, which takes pixels and prepares them itself, for programs "
+            "without tumorscope: here use the file that 'tumorscope export' writes without --input"
+        )
     if (
         len(inputs) != 1
         or grey is None
