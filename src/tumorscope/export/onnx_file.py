@@ -69,11 +69,12 @@ def build_onnx(
         raise ModelError(f"a batch of {batch} is not on offer: take 1 or more, or dynamic")
     if pixels and batch not in (None, 1):
         raise ModelError(f"a file that takes pixels answers one slice a call, not {batch}")
-    served: ServedNetwork | CompleteNetwork = ServedNetwork(trained)
+    served: ServedNetwork | CompleteNetwork
+    served = ServedNetwork(trained)
     source, example = INPUT_NAME, served.example(batch or 2)
     dynamic = None if batch else {name: {0: "N"} for name in (source, *served.output_names)}
     if pixels:
-        served = CompleteNetwork(ServedNetwork(trained))
+        served = CompleteNetwork(served)
         source, example = PIXELS_NAME, pixels.example()
         dynamic = None if pixels.fixed else {source: {1: "H", 2: "W"}}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
