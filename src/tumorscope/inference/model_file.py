@@ -153,7 +153,7 @@ def read_facts(text: str, path: Path) -> ModelFacts:
         if preparation != PREPARATION_VERSION:
             raise ModelError(
                 f"{path}: made for image preparation {preparation}, this tumorscope has "
-                f"{PREPARATION_VERSION}: use the version that exported it, or train and export again"
+                f"{PREPARATION_VERSION}: use the version that exported it, or train again"
             )
         result = ModelFacts(
             name=str(facts["name"]),
