@@ -91,8 +91,8 @@ def test_file_and_network_agree_at_three_zooms(
     exported = export_run(RunFolder(trained), "onnx", tmp_path / "m.onnx", check=False)
     grey = pictures(5)
     said = Classifier.load(exported.path, tta=True).probabilities(grey, batch_size=2)
-    assert said == pytest.approx(network.probabilities(grey, tta=True), abs=1e-4)
-    assert np.abs(said - network.probabilities(grey)).max() > 1e-3
+    assert said == pytest.approx(network.probabilities(grey, tta=True), abs=1e-5)
+    assert np.abs(said - network.probabilities(grey)).max() > 5e-4  # (so the line above can tell)
     assert network.probabilities(grey[:0], tta=True).shape == (0, said.shape[1])
 
 
