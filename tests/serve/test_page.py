@@ -62,6 +62,8 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nibabel.save(nibabel.Nifti1Image(volume, affine), folder / "head.nii.gz")
     (folder / "series").mkdir()
     (folder / "nowhere").mkdir()
+    for part in ("a", "b"):
+        (folder / "disc" / part).mkdir(parents=True)
     for number, grey in enumerate(heads):
         place = {
             "PixelSpacing": [1, 1],
@@ -71,6 +73,8 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name = f"IM{(7 * number) % 11}"
         write_dicom(folder / "series" / name, grey, SeriesInstanceUID="1.2.5", **place)
         write_dicom(folder / "nowhere" / name, grey, SeriesInstanceUID="1.2.6")
+        part = folder / "disc" / "ab"[number % 2]
+        write_dicom(part / f"{name}.dcm", grey, SeriesInstanceUID=f"1.2.{7 + number // 4}", **place)
     return folder
 
 
@@ -265,6 +269,13 @@ def test_series_is_one_scan_along_the_body(page: Any, scans: Path) -> None:
     strip.press("PageUp")
     expect(strip).to_have_attribute("aria-valuenow", "6")
     expect(page.locator(".now h3")).to_have_text("Slice 6 of 6")
+
+
+def test_series_over_several_folders_is_one_scan(page: Any, scans: Path) -> None:
+    page.set_input_files("#choose-folder", str(scans / "disc"))
+    page.wait_for_selector("#save-csv:enabled")
+    expect(page.locator("#list .name")).to_have_text(["disc/a", "disc/a, series 2"])
+    expect(page.locator(".now h3")).to_contain_text("of 4")
 
 
 def test_series_without_places_is_shown_as_pictures(page: Any, scans: Path) -> None:

@@ -50,7 +50,7 @@ export async function toJobs(found) {
   const pictures = [];
   const byName = new Intl.Collator("en", { numeric: true });
   for (const one of found.sort((a, b) => byName.compare(a.path, b.path))) {
-    const folder = one.path.includes("/") ? one.path.replace(/\/[^/]*$/, "") : "";
+    const folder = folderOf(one.path);
     if (NIFTI.test(one.path)) jobs.push({ kind: "volume", files: [one] });
     else if (DICOM.test(one.path) || (!PICTURE.test(one.path) && (await isDicom(one.file)))) {
       if (one.file.name.toUpperCase() === "DICOMDIR") continue;
@@ -59,7 +59,12 @@ export async function toJobs(found) {
       series.get(key).push(one);
     } else if (!folder || PICTURE.test(one.path)) pictures.push(one);
   }
-  for (const files of series.values()) jobs.push({ kind: "volume", files });
+  const inFolder = new Map();
+  for (const files of series.values()) {
+    const folder = folderOf(files[0].path);
+    inFolder.set(folder, (inFolder.get(folder) ?? 0) + 1);
+    jobs.push({ kind: "volume", files, series: inFolder.get(folder) });
+  }
   const first = pictures.splice(0, 1);
   if (first.length) jobs.unshift({ kind: "pictures", files: first });
   while (pictures.length) {
@@ -67,6 +72,9 @@ export async function toJobs(found) {
   }
   return jobs;
 }
+
+/** The folder that a file lies in; empty for a file chosen by itself. */
+export const folderOf = (path) => path.replace(/[^/]*$/, "").replace(/\/$/, "");
 
 async function isDicom(file) {
   const mark = await file.slice(128, 132).text();

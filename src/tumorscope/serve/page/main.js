@@ -3,7 +3,7 @@
 import { card, classify } from "./api.js";
 import { emptyDetail, showDetail } from "./detail.js";
 import { saveCsv, saveReport } from "./export.js";
-import { chosen, dropped, sentName, toJobs } from "./files.js";
+import { chosen, dropped, folderOf, sentName, toJobs } from "./files.js";
 import { makeList } from "./list.js";
 
 const AT_ONCE = 2;
@@ -61,12 +61,12 @@ async function take(found) {
 }
 
 /** Returns a job's scans before they are answered. */
-function waiting({ kind, files }) {
+function waiting({ kind, files, series }) {
   const scan = (name, file) => ({ number: (numbers += 1), name, kind: kind === "volume" ? "volume" : "slice", file, answers: new Map(), error: "" });
   if (kind === "pictures") return files.map(({ path }) => scan(path, null));
   if (files.length === 1) return [scan(files[0].path, /\.nii(\.gz)?$/i.test(files[0].path) ? files[0].file : null)];
-  const folder = files[0].path.replace(/\/?[^/]*$/, "");
-  return [scan(folder || `${files.length} DICOM files`, null)];
+  const name = folderOf(files[0].path) || `${files.length} DICOM files`;
+  return [scan(series > 1 ? `${name}, series ${series}` : name, null)];
 }
 
 function work() {
@@ -117,7 +117,7 @@ function place(job, model, answers) {
 
 /** Returns a further scan of a job: a folder may hold several series. */
 function another(job, answer, i, names) {
-  const base = job.files[0].path.replace(/\/?[^/]*$/, "") || "DICOM files";
+  const base = folderOf(job.files[0].path) || "DICOM files";
   const name = answer.error ? names.get(answer.path) : `${base}, series ${i + 1}`;
   const scan = { number: (numbers += 1), name, kind: "volume", file: null, answers: new Map(), error: "" };
   job.scans.push(scan);
