@@ -1,10 +1,14 @@
-"""Files are written whole or not at all: a temporary name first, then a rename."""
+"""Writes files whole or not at all: under a temporary name first, then a rename."""
 
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+_STEM: Final = 200
+"""Bytes of a name that its temporary one has, too: file systems take 255 in all."""
 
 
 @contextmanager
@@ -24,7 +28,8 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not made here: Ctrl-C could come between the making and the line that takes care of it.
-    temporary = path.parent / f".{path.stem}.{secrets.token_hex(4)}{path.suffix}"
+    stem = path.stem.encode("utf-8", "ignore")[:_STEM].decode("utf-8", "ignore")
+    temporary = path.parent / f".{stem}.{secrets.token_hex(4)}{path.suffix}"
     try:
         yield temporary
         temporary.chmod(0o644)

@@ -214,3 +214,29 @@ sys.exit(main.main(["info", "somewhere"]))
     assert done.stderr.splitlines() == [
         "tumorscope: stopped; finished files are whole, nothing else was left"
     ]
+
+
+_SWALLOWED = """
+import os, signal, sys, time
+from tumorscope.cli import main as command_line
+
+class Stopped:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)  # Python tells of the signal between two lines, and drops it here.
+
+def wait(words):
+    Stopped()
+    time.sleep(60)
+    return 0
+
+command_line._main = wait
+sys.exit(command_line.main([]))
+"""
+
+
+def test_a_stop_that_a_finalizer_swallowed_is_felt_in_a_wait() -> None:
+    words = [sys.executable, "-c", _SWALLOWED]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 130
+    assert done.stderr.startswith("tumorscope: stopped")

@@ -151,9 +151,12 @@ def test_arrays_and_files_give_the_same_answer(folder: Path, classifier: Classif
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (phantom(0).astype(np.float32) / 255, r"uint8.*not float32 from 0 to 0\.\d+; "),
+        (
+            phantom(0).astype(np.float32) / 255,
+            r"uint8.*not float32 from 0 to 0\.\d+; .*value_range",
+        ),
         (phantom(0).astype(np.uint16), "not uint16 from"),
-        (np.stack([phantom(0)] * 3, axis=-1), r"not of shape \[80, 80, 3\]; make colour grey"),
+        (np.stack([phantom(0)] * 3, axis=-1), r"not of shape \[80, 80, 3\]; give colour as PIL"),
         (phantom(0)[0], r"\[height, width\], not of shape \[80\]$"),
         ((phantom(0) > 99).astype(np.uint8), "0 and 1 only"),
         (phantom(0)[:20], "80x20 pixels are too few"),
@@ -167,6 +170,82 @@ def test_wrong_arrays_are_refused(
         classifier.predict([phantom(0), wrong])
     with pytest.raises(ValueError, match=message):
         list(classifier.stream([wrong]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16, np.int16])
+def test_arrays_with_a_value_range_are_scaled(classifier: Classifier, dtype: type) -> None:
+    grey = phantom(1).copy()
+    low, high = (0, 1) if np.issubdtype(dtype, np.floating) else (100, 3160)
+    values = (low + grey.astype(np.float64) * (high - low) / 255).astype(dtype)
+    values[0, 0] = high + 10  # (cut off)
+    grey[0, 0] = 255
+    plain, scaled = classifier.predict(grey) + classifier.predict(values, value_range=(low, high))
+    assert isinstance(plain, Prediction)
+    assert isinstance(scaled, Prediction)
+    assert scaled.probabilities == pytest.approx(plain.probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "span", "message"),
+    [
+        (np.zeros((80, 80)), (1, 0), "a value range is two numbers"),
+        (np.zeros((80, 80)), (0, math.nan), "a value range is two numbers"),
+        (np.full((80, 80), math.nan), (0, 1), "array 0: holds NaN or infinity"),
+        (
+            np.zeros((80, 80, 3)),
+            (0, 1),
+            r"array 0: .*not of shape \[80, 80, 3\]; give colour as PIL",
+        ),
+        (np.full((80, 80), "x"), (0, 1), "array 0: expected grey values"),
+    ],
+)
+def test_value_ranges_that_mean_nothing(
+    classifier: Classifier, values: NDArray[Any], span: tuple[float, float], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        classifier.predict(values, value_range=span)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA", "I;16", "I", "F", "CMYK", "1"])
+def test_pictures_in_memory_are_read_as_those_on_a_disk(
+    classifier: Classifier, tmp_path: Path, mode: str
+) -> None:
+    grey = Image.fromarray(phantom(1))
+    deep = Image.fromarray(phantom(1).astype(np.uint16) * 200)
+    picture = deep if mode == "I;16" else (deep if mode in "IF" else grey).convert(mode)
+    assert picture.mode == mode
+    path = tmp_path / ("p.jpg" if mode == "CMYK" else "p.tif")
+    picture.save(path, **({"quality": 100} if mode == "CMYK" else {}))
+    from_memory, from_file = classifier.predict([picture, path])
+    assert isinstance(from_memory, Prediction)
+    assert isinstance(from_file, Prediction)
+    assert from_memory.path == "image 0"
+    close = 0.02 if mode == "CMYK" else 1e-6
+    assert from_memory.probabilities == pytest.approx(from_file.probabilities, abs=close)
+
+
+def test_pictures_in_memory_are_put_upright(classifier: Classifier, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(phantom(1)).save(tmp_path / "p.png", exif=exif)
+    with Image.open(tmp_path / "p.png") as picture:
+        from_memory, from_file = classifier.predict([picture, tmp_path / "p.png"])
+    assert from_memory.probabilities == from_file.probabilities  # type: ignore[union-attr]
+
+
+def test_what_is_no_input_is_refused(classifier: Classifier) -> None:
+    with pytest.raises(InputError, match="input 1: a float is no path, array of NumPy or PIL"):
+        classifier.predict([phantom(0), 0.5])  # type: ignore[list-item]
+
+
+def test_answers_are_readable(folder: Path, classifier: Classifier) -> None:
+    answers = classifier.predict([folder / "0.png", folder / "5.png"])
+    first, second = map(repr, answers)
+    assert isinstance(answers[0], Prediction)
+    assert first.startswith(f"<Prediction {folder / '0.png'}: {answers[0].label} ")
+    assert " %, " in first
+    assert second.startswith(f"<Prediction {folder / '5.png'}: unsupported, ")
+    assert len(first) < 200 + len(str(folder))
 
 
 def test_verdict_follows_the_threshold(folder: Path, model: Path) -> None:
@@ -299,4 +378,42 @@ def test_progress_counts_files(folder: Path, classifier: Classifier) -> None:
         return items
 
     classifier.predict(folder, progress=count)
-    assert seen == [(8, "judging")]
+    assert seen == [(8, "classifying")]
+
+
+def test_one_answer_for_a_series(tmp_path: Path, classifier: Classifier) -> None:
+    slices = [phantom(3)] * 4
+    volume = np.stack([grey.T[::-1, ::-1] for grey in slices], -1)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "v.nii.gz")
+    from_file = classifier.predict_series(tmp_path / "v.nii.gz")
+    from_arrays = classifier.predict_series([phantom(number) for number in range(4)])
+    for answer in (from_file, from_arrays):
+        assert answer.slices == len(answer.answers) == 4
+        assert answer.note == ""
+        assert repr(answer).startswith(f"<SeriesPrediction {answer.path}: {answer.label} ")
+        assert repr(answer).endswith(", 4 slices>")
+    assert from_file.probabilities == pytest.approx(
+        classifier.predict_series(tmp_path).probabilities, abs=1e-6
+    )
+
+
+def test_a_series_says_what_could_not_be_read(tmp_path: Path, classifier: Classifier) -> None:
+    for number in range(4):
+        Image.fromarray(phantom(number)).save(tmp_path / f"{number}.png")
+    (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:400])
+    answer = classifier.predict_series(tmp_path)
+    assert answer.slices == 3
+    assert "2.png cannot be read (damaged picture" in answer.note
+
+
+def test_a_series_is_one_and_can_be_read(tmp_path: Path, classifier: Classifier) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(phantom(1)).save(tmp_path / folder / "1.png")
+        Image.fromarray(phantom(2)).save(tmp_path / folder / "2.png")
+    with pytest.raises(InputError, match=r"slices of 2 series \(.*\): give those of one"):
+        classifier.predict_series(tmp_path)
+    with pytest.raises(InputError, match=r"no slice can be read \(.*no\.png: no such file\)"):
+        classifier.predict_series(tmp_path / "no.png")
+    with pytest.raises(InputError, match=r"no slice can be read \(there are none\)"):
+        classifier.predict_series([])

@@ -21,6 +21,7 @@ from tumorscope.audit.shortcuts import Shortcut, find_shortcuts
 from tumorscope.classes import CLASSES
 from tumorscope.datasets.catalogue import Skipped
 from tumorscope.errors import DataError
+from tumorscope.files import write_text
 from tumorscope.images import PICTURE_SUFFIXES, UnreadableImageError, read_slice
 from tumorscope.near_duplicates.detection import (
     KINDS,
@@ -179,6 +180,13 @@ class Audit:
                 "twin_cluster": str(item.cluster),
                 "group": names.get(int(union[item.cluster]), f"twins-{item.cluster}"),
             }
+
+    def save(self, path: Path | str) -> Path:
+        """Write the findings as a page (HTML), whole or not at all, and return its path."""
+        from tumorscope.audit.audit_report import render_page  # noqa: PLC0415  (it imports this)
+
+        write_text(Path(path), render_page(self))
+        return Path(path)
 
     def as_dict(self) -> dict[str, object]:
         """Return everything as plain values for JSON."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
+from tumorscope.cli.numbers import count
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="onnx (on the processor), onnx-PROVIDER (as onnx-cuda), openvino, or all that are "
         "installed here (default: all)",
     )
-    parser.add_argument("--threads", type=_count, metavar="N", help="default: one a core")
+    parser.add_argument("--threads", type=count, metavar="N", help="default: one a core")
     parser.add_argument(
         "--images",
         type=Path,
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--calls",
-        type=_count,
+        type=count,
         default=500,
         metavar="N",
         help="timed calls with one slice in each runtime (default: 500)",
@@ -74,13 +75,6 @@ def run(options: argparse.Namespace) -> int:
     if options.json != "-":
         _show(result)
     return STATUS_FAILED if result.unreadable else 0
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ import argparse
 import errno
 import importlib
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -66,9 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _press_again(lost: Any, otherwise: Callable[[Any], object]) -> None:
     """Let a Ctrl-C take effect that Python has dropped because a finalizer was running."""
     if issubclass(lost.exc_type, KeyboardInterrupt):
-        threading.Timer(_SOON, _thread.interrupt_main).start()
+        threading.Timer(_SOON, _press).start()
     else:
         otherwise(lost)
+
+
+def _press() -> None:
+    """Interrupt the main thread as Ctrl-C does, even while it waits."""
+    main_thread = threading.main_thread().ident
+    if main_thread is not None and hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(main_thread, signal.SIGINT)
+    else:  # (Windows)
+        _thread.interrupt_main()
 
 
 def _main(words: list[str]) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
+from tumorscope.cli.numbers import count, number_from_zero, share
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deidentify", action="store_true", help="leave the patient out of these")
     parser.add_argument(
         "--min-confidence",
-        type=_share,
+        type=share,
         metavar="P",
         help="call an answer confident from this probability on (default: the model's)",
     )
@@ -81,14 +82,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--volume",
-        type=_number,
+        type=number_from_zero,
         metavar="N",
         help="which volume of files or series that hold several, from 0",
     )
     parser.add_argument("--provider", metavar="NAME", help="cpu, cuda, tensorrt, openvino, ...")
-    parser.add_argument("--threads", type=_count, metavar="N", help="default: one a core")
+    parser.add_argument("--threads", type=count, metavar="N", help="default: one a core")
     parser.add_argument(
-        "--batch", type=_count, default=32, metavar="N", help="slices judged at once (default: 32)"
+        "--batch", type=count, default=32, metavar="N", help="slices judged at once (default: 32)"
     )
 
 
@@ -143,27 +144,6 @@ def run(options: argparse.Namespace) -> int:
     return STATUS_FAILED if failures else 0
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def _number(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is less than 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
-
-
 def _files(paths: Iterable[str], ignored: "list[Ignored]") -> list[str]:
     """Return the files that the paths mean, in order; what means none stays as it is."""
     from tumorscope.images.listing import Ignored, is_litter  # noqa: PLC0415
@@ -205,20 +185,16 @@ def _with_overlays(
         yield from answers
         return
     from tumorscope.inference import Prediction  # noqa: PLC0415
-    from tumorscope.inference.overlay import write_overlay  # noqa: PLC0415
+    from tumorscope.inference.overlay import overlay_name, write_overlay  # noqa: PLC0415
 
-    taken: Counter[str] = Counter()
+    taken: set[str] = set()
     for answer in answers:
         if not isinstance(answer, Prediction):
             yield answer
             continue
         if answer.label is not None:
-            name = Path(answer.path).name.removesuffix(".gz")
-            name = Path(name).stem if answer.slice is None else f"{Path(name).stem}_{answer.slice}"
-            taken[name] += 1
-            again = f"-{taken[name]}" if taken[name] > 1 else ""
             note = f"{answer.model}. {DISCLAIMER}"
-            write_overlay(answer, folder / f"{name}{again}.png", note=note)
+            write_overlay(answer, folder / overlay_name(answer, taken), note=note)
         yield replace(answer, picture=None)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 
 from tumorscope.cli.main import DISCLAIMER
+from tumorscope.cli.numbers import count
 from tumorscope.errors import DataError
 from tumorscope.images.opening import quieten_libraries
 from tumorscope.inference import DEFAULT_MODEL, Classifier
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--timeout", int(usual.seconds), "seconds for a request to arrive, and for its answer"),
     ):
         parser.add_argument(
-            name, type=_count, default=value, metavar="N", help=f"{words} (default: {value})"
+            name, type=count, default=value, metavar="N", help=f"{words} (default: {value})"
         )
 
 
@@ -183,13 +184,6 @@ def _start_log() -> None:
     handler.addFilter(lambda record: record.name.partition(".")[0] in ("tumorscope", "uvicorn"))
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)  # noqa: FBT003  (so the standard library wants it)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
 
 
 def _classifiers(models: list[str], threads: int | None) -> dict[str, Classifier]:

@@ -102,9 +102,15 @@ def evaluate(
         ModelError: The model cannot be used.
 
     Example:
-        >>> result = evaluate("tumorscope-edge", split="kaggle-patient", fold=1)  # doctest: +SKIP
-        >>> print(result)  # doctest: +SKIP
-        >>> result.save("evaluation")  # doctest: +SKIP
+        >>> import tempfile, tumorscope
+        >>> from tumorscope.phantoms.drawing import write_phantoms
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     data = write_phantoms(Path(folder), patients_per_class=5, slices_per_patient=2)
+        ...     result = tumorscope.evaluate(
+        ...         "tumorscope-edge", split="grouped-folds", data=data, fold=1
+        ...     )
+        >>> len(result.predictions)
+        8
     """
     given = [data] if isinstance(data, (str, Path)) else data or []
     table = _existing_table(model)

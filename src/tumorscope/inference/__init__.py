@@ -1,6 +1,7 @@
 """Classifies slices with a model file: probabilities, verdicts and heatmaps (no torch)."""
 
-from tumorscope.inference.classifier import Classifier, InputError
+from tumorscope.inference.arrays import InputError
+from tumorscope.inference.classifier import Classifier
 from tumorscope.inference.model_file import DEFAULT_MODEL, ModelFacts, bundled_models
 from tumorscope.inference.results import Failure, Prediction, Verdict
 from tumorscope.inference.runtimes import PROVIDERS

@@ -6,19 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from tumorscope.errors import TumorscopeError
 from tumorscope.images.opening import open_slices
 from tumorscope.images.preparation import prepare
 from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of
 from tumorscope.images.slice_header import SliceHeader, digest_of
-from tumorscope.images.slices import File, SliceChoice, SliceImage, check_size
+from tumorscope.images.slices import File, SliceChoice, SliceImage
 from tumorscope.images.suitability import why_unsuitable
 from tumorscope.images.zooms import mean_over_zooms
+from tumorscope.inference.arrays import InputError, as_file, check_slice, to_slice
 from tumorscope.inference.decision import Decision, decide, unsupported
 from tumorscope.inference.model_file import (
     DEFAULT_MODEL,
@@ -28,6 +29,7 @@ from tumorscope.inference.model_file import (
     open_model,
 )
 from tumorscope.inference.results import Failure, Prediction
+from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
 from tumorscope.parallel import usable_cores, work_ahead
 from tumorscope.progress import Progress, silent
 from tumorscope.series.finding import find_files
@@ -35,9 +37,8 @@ from tumorscope.series.finding import find_files
 Input: TypeAlias = "File | NDArray[np.uint8]"
 """A file, on a disk or in memory, or a grey slice (uint8, `[height, width]`)."""
 
-
-class InputError(TumorscopeError, ValueError):
-    """An array is not a grey slice."""
+Given: TypeAlias = "Input | NDArray[Any] | Image.Image"
+"""What `predict` takes: also folders, PIL images, and arrays with a value range."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +55,13 @@ class Prepared:
 
 
 class Classifier:
-    """A model at work.
-
-    Example:
-        >>> classifier = Classifier.load("model.onnx")  # doctest: +SKIP
-        >>> for answer in classifier.predict("scans"):  # doctest: +SKIP
-        ...     print(answer)
+    """A model at work; `Classifier.load` opens one.
 
     Args:
         model: The opened model file.
         threads: How many threads read and prepare slices; None for one a core.
         confident: The probability from which an answer is confident; None for the model's own.
-        tta: Test-time augmentation: each slice is judged at three zooms, and the mean of the
+        tta: Test-time augmentation: each slice is classified at three zooms, and the mean of the
             probabilities is the answer. A little better, three times as long.
     """
 
@@ -88,7 +84,7 @@ class Classifier:
     @classmethod
     def load(
         cls,
-        model: "str | os.PathLike[str]" = DEFAULT_MODEL,
+        model: "str | os.PathLike[str] | None" = None,
         *,
         threads: int | None = None,
         providers: Sequence[str] | None = None,
@@ -98,7 +94,8 @@ class Classifier:
         """Open a model.
 
         Args:
-            model: An ONNX file that `tumorscope export` wrote, or a bundled model's name.
+            model: An ONNX file that `tumorscope export` wrote, or a bundled model's name; None
+                for the bundled model.
             threads: Threads of the network and of reading; None for one a core.
             providers: Execution providers by name (`cpu`, `cuda`, `tensorrt`, `openvino`,
                 `coreml`, `directml`), the preferred one first; None takes what is found.
@@ -108,8 +105,16 @@ class Classifier:
 
         Raises:
             ModelError: The model or the provider cannot be used.
+
+        Example:
+            >>> import tumorscope
+            >>> model = tumorscope.load()
+            >>> model.facts.classes
+            ('glioma', 'meningioma', 'notumor', 'pituitary')
         """
-        opened = open_model(find_model(model), threads=threads, providers=providers)
+        opened = open_model(
+            find_model(model or DEFAULT_MODEL), threads=threads, providers=providers
+        )
         return cls(opened, threads=threads, confident=confident, tta=tta)
 
     @property
@@ -124,17 +129,21 @@ class Classifier:
 
     def predict(
         self,
-        inputs: "Input | Sequence[Input]",
+        inputs: "Given | Iterable[Given]",
         *,
+        value_range: tuple[float, float] | None = None,
         batch_size: int = 32,
         choice: SliceChoice | None = None,
         progress: Progress = silent,
     ) -> list[Prediction | Failure]:
-        """Judge a file, a folder, a grey slice, or several of them.
+        """Classify files, folders, PIL images and arrays.
 
         Args:
-            inputs: Paths, or arrays of uint8 `[height, width]`, or a list of both.
-            batch_size: Slices that the network judges at once.
+            inputs: A path of a file or folder, a PIL image, an array `[height, width]`, or several
+                of them. Arrays hold grey values 0 to 255, uint8; others need a `value_range`.
+            value_range: What is black and what is white in the arrays, as in `(0, 1)`; what lies
+                beyond is cut off.
+            batch_size: Slices that the network classifies at once.
             choice: Which slices of volumes; by default those with enough head.
             progress: Shows how far the reading is.
 
@@ -142,19 +151,89 @@ class Classifier:
             An answer for each slice, in order; a `Failure` where a file could not be read.
 
         Raises:
-            InputError: An array is not a grey slice.
+            InputError: An array is not a grey slice, or something else is no input.
+
+        Example:
+            >>> import tumorscope
+            >>> from tumorscope.phantoms.drawing import draw_phantom
+            >>> model = tumorscope.load()
+            >>> phantom = draw_phantom("glioma", plane="axial", patient_seed=1, slice_number=2)
+            >>> (answer,) = model.predict(phantom.image)
+            >>> answer.path, answer.verdict in ("confident", "uncertain", "unsupported")
+            ('array 0', True)
+            >>> (same,) = model.predict(phantom.image / 255, value_range=(0, 1))
+            >>> same.probabilities == answer.probabilities
+            True
         """
-        single = isinstance(inputs, (str, os.PathLike, FileInMemory, np.ndarray))
-        items: list[Input] = [inputs] if single else list(inputs)  # type: ignore[list-item, arg-type]
-        for number, item in enumerate(items):
-            if isinstance(item, np.ndarray):
-                _check_array(item, number)
+        single = isinstance(inputs, (str, os.PathLike, FileInMemory, np.ndarray, Image.Image))
+        items = [inputs] if single else inputs
         files: list[Input] = []
-        for item in items:
-            folder = isinstance(item, (str, os.PathLike)) and Path(item).is_dir()
-            files += (find_files(item).files if folder else ()) or (item,)  # type: ignore[arg-type]
-        shown = progress(files, total=len(files), label="judging")
+        for number, item in enumerate(cast("Iterable[Given]", items)):
+            files += _expanded(item, number, value_range)
+        shown = progress(files, total=len(files), label="classifying")
         return list(self.stream(shown, batch_size=batch_size, choice=choice))
+
+    def predict_series(
+        self,
+        inputs: "Given | Iterable[Given]",
+        *,
+        value_range: tuple[float, float] | None = None,
+        volume: int | None = None,
+        batch_size: int = 32,
+        choice: SliceChoice | None = None,
+        progress: Progress = silent,
+    ) -> SeriesPrediction:
+        """Give one answer for a series: a volume's file, a folder, or several slices.
+
+        Args:
+            inputs: The slices of one series, as `predict` takes them; their order does not matter
+                where the files tell it, and arrays stand along the body.
+            value_range: What is black and what is white in arrays, as in `predict`.
+            volume: Which volume of a series that holds several, from 0; None lets the most
+                suspicious one decide.
+            batch_size: Slices that the network classifies at once.
+            choice: Which slices of volumes; by default those with enough head.
+            progress: Shows how far the reading is.
+
+        Returns:
+            The answer; its `note` names files that could not be read.
+
+        Raises:
+            InputError: There are slices of several series, or none that can be read.
+
+        Example:
+            >>> import tumorscope
+            >>> from tumorscope.phantoms.drawing import draw_phantom
+            >>> slices = [
+            ...     draw_phantom("glioma", plane="axial", patient_seed=2, slice_number=n).image
+            ...     for n in range(5)
+            ... ]
+            >>> answer = tumorscope.load().predict_series(slices)
+            >>> len(answer.answers), answer.verdict in ("confident", "uncertain", "unsupported")
+            (5, True)
+        """
+        found = predict_series(
+            self.predict(
+                inputs,
+                value_range=value_range,
+                batch_size=batch_size,
+                choice=choice,
+                progress=progress,
+            ),
+            confident=self._confident,
+            volume=volume,
+        )
+        series = [item for item in found if isinstance(item, SeriesPrediction)]
+        failures = [item for item in found if isinstance(item, Failure)]
+        if not series:
+            what = f"{failures[0].path}: {failures[0].error}" if failures else "there are none"
+            raise InputError(f"no slice can be read ({what}): give the files of a series")
+        if len(series) > 1:
+            named = ", ".join(item.series or item.path for item in series)
+            raise InputError(f"slices of {len(series)} series ({named}): give those of one")
+        unread = [f"{item.path} cannot be read ({item.error})" for item in failures]
+        note = "; ".join(filter(None, [series[0].note, *unread]))
+        return replace(series[0], note=note)
 
     def stream(
         self,
@@ -257,7 +336,7 @@ class Classifier:
             InputError: An array is not a grey slice.
         """
         if isinstance(item, np.ndarray):
-            _check_array(item, number)
+            check_slice(item, f"array {number}")
             header = SliceHeader(frame=number, instance=number, digest=digest_of(item))
             image = SliceImage(
                 f"array {number}", None, item, unsupported=why_unsuitable(item), header=header
@@ -370,27 +449,25 @@ class Classifier:
         return outputs
 
 
-def _check_array(array: NDArray[Any], number: int) -> None:
-    """Refuse what is not a grey slice of 0 to 255.
+def _expanded(item: Given, number: int, value_range: tuple[float, float] | None) -> Sequence[Input]:
+    """Return a folder's files, and anything else as `stream` takes it.
 
     Raises:
-        InputError: Says what is expected, and what came.
+        InputError: It is nothing that can be classified.
     """
-    expected = "expected grey values 0 to 255, uint8, of shape [height, width]"
-    where = f"array {number}"
-    if array.ndim != 2:
-        hint = ""
-        if array.ndim == 3:
-            hint = "; make colour grey with PIL's convert('L'), give a stack as a list of slices"
-        raise InputError(f"{where}: {expected}, not of shape {list(array.shape)}{hint}")
-    if array.dtype != np.uint8:
-        span = f" from {array.min():.4g} to {array.max():.4g}" if array.size else ""
+    if isinstance(item, Image.Image):
+        return [as_file(item, f"image {number}")]
+    if isinstance(item, np.ndarray):
+        where = f"array {number}"
+        grey = item if value_range is None else to_slice(item, where, value_range)
+        if value_range is None:
+            check_slice(grey, where)
+        return [grey]
+    if isinstance(item, FileInMemory):
+        return [item]
+    if not isinstance(item, (str, os.PathLike)):
         raise InputError(
-            f"{where}: {expected}, not {array.dtype}{span}; scale the range that matters to 0...255"
+            f"input {number}: a {type(item).__name__} is no path, array of NumPy or PIL image"
         )
-    try:
-        check_size(where, *array.shape)
-    except UnreadableImageError as error:
-        raise InputError(str(error)) from None
-    if array.max() == 1:
-        raise InputError(f"{where}: {expected}, but the values are 0 and 1 only; scale them")
+    found = find_files(item).files if Path(item).is_dir() else ()
+    return found or [item]

@@ -40,6 +40,13 @@ class Decision(NamedTuple):
     verdict: "Verdict"
     reason: str
 
+    def in_words(self) -> str:
+        """Return it in a line, as in `glioma 52.0 %, uncertain, between ...`."""
+        label = ""
+        if self.label is not None and self.probability is not None:
+            label = "{} {:.1f} %".format(self.label, 100 * self.probability)
+        return ", ".join(part for part in (label, self.verdict, self.reason) if part)
+
     def to_json(self) -> "Dict[str, Any]":
         """Return it as every answer in JSON shows it; there is never a NaN in it."""
         rounded = {name: round(value, 6) for name, value in self.probabilities.items()}

@@ -1,5 +1,6 @@
-"""A prediction with its slice comes in, a picture for people goes out: slice, heatmap, bars."""
+"""Draws a prediction for people: the slice, its heatmap, the probabilities."""
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,9 @@ from tumorscope.inference.results import Prediction
 _PANEL: Final = 400
 """Longest side of the slice in the picture, in pixels."""
 
+_LONGEST_NAME: Final = 200
+"""Bytes of an input's name in that of its picture; file systems take 255 in all."""
+
 _MARGIN: Final = 16
 _LINE: Final = 26
 
@@ -23,6 +27,25 @@ _TEXT: Final = (235, 235, 235)
 _FAINT: Final = (150, 150, 158)
 _BAR: Final = (58, 60, 70)
 _VERDICTS: Final = {"confident": (120, 200, 140), "uncertain": (240, 180, 80)}
+
+
+def overlay_name(prediction: Prediction, taken: set[str]) -> str:
+    """Return a file name for a prediction's picture that no other one has.
+
+    Args:
+        prediction: The answer; a slice of a volume has its number in the name.
+        taken: The names given so far; the new one is added.
+    """
+    stem = Path(Path(prediction.path).name.removesuffix(".gz")).stem
+    while len(os.fsencode(stem)) > _LONGEST_NAME:
+        stem = stem[:-1]
+    stem += "" if prediction.slice is None else f"_{prediction.slice}"
+    name, again = f"{stem}.png", 1
+    while name.casefold() in taken:  # Some file systems do not tell a.png and A.png apart.
+        again += 1
+        name = f"{stem}-{again}.png"
+    taken.add(name.casefold())
+    return name
 
 
 def write_overlay(prediction: Prediction, path: Path, *, note: str) -> None:

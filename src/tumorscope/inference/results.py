@@ -13,7 +13,7 @@ from tumorscope.inference.decision import Decision
 Verdict = Literal["confident", "uncertain", "unsupported"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Prediction:
     """A model's answer to one slice.
 
@@ -52,6 +52,10 @@ class Prediction:
     note: str = ""
     header: SliceHeader = field(default_factory=SliceHeader)
     affine: NDArray[np.float64] | None = None
+
+    def __repr__(self) -> str:
+        where = self.path if self.slice is None else f"{self.path} [{self.slice}]"
+        return f"<Prediction {where}: {self.decision.in_words()}>"
 
     @property
     def decision(self) -> Decision:

@@ -15,7 +15,7 @@ from tumorscope.series.grouping import Series, Stack, group_series
 from tumorscope.series.rule import StackEvidence, answer_stacks
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SeriesPrediction:
     """A model's answer to all slices of a series, a volume or a folder.
 
@@ -49,6 +49,12 @@ class SeriesPrediction:
     decided_by: tuple[tuple[str, int | None], ...]
     note: str
     answers: tuple[Prediction, ...]
+
+    def __repr__(self) -> str:
+        decision = Decision(
+            self.label, self.probability, self.probabilities, self.verdict, self.reason
+        )
+        return f"<SeriesPrediction {self.path}: {decision.in_words()}, {self.slices} slices>"
 
     def to_json(self) -> dict[str, Any]:
         """Return what `tumorscope predict --series --json` prints."""

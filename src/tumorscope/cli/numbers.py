@@ -1,0 +1,34 @@
+"""Numbers on the command line, with a word about what is expected."""
+
+import argparse
+
+
+def count(text: str) -> int:
+    """Return a whole number of 1 or more."""
+    return _whole(text, least=1)
+
+
+def number_from_zero(text: str) -> int:
+    """Return a whole number of 0 or more."""
+    return _whole(text, least=0)
+
+
+def share(text: str) -> float:
+    """Return a number between 0 and 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number between 0 and 1")
+    return value
+
+
+def _whole(text: str, *, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of {least} or more")
+    return value
