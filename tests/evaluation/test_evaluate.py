@@ -73,6 +73,21 @@ def test_a_model_file_is_evaluated_without_torch(phantoms: Path, tmp_path: Path)
     assert sum(part["n"] for part in metrics["verdicts"].values()) == len(slices)
 
 
+def test_a_model_that_gives_no_numbers_is_refused(phantoms: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.onnx", sharpness=float("nan"))
+    with pytest.raises(
+        ModelError, match=r"small 0\.1: its outputs for 8 of 8 slices are not numbers"
+    ):
+        evaluate(model, split=SPLIT, data=phantoms, fold=1)
+
+
+def test_ood_scores_that_are_no_numbers_are_unsupported(phantoms: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.onnx", ood_score=float("nan"))
+    result = evaluate(model, split=SPLIT, data=phantoms, fold=1)
+    assert set(result.predictions.verdicts) == {"unsupported"}
+    json.dumps(result.to_json(), allow_nan=False)
+
+
 def test_a_model_of_the_same_fold_counts_its_leaks(phantoms: Path, tmp_path: Path) -> None:
     data = {"fingerprint": read_data([phantoms]).fingerprint(), "split": SPLIT, "fold": 1}
     model = write_model(tmp_path / "model.onnx", data=data)

@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.datasets.catalogue import Catalogue, Skipped
-from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.catalogue import Catalogue, Skipped, slice_name
+from tumorscope.datasets.inputs import Inputs, read_inputs
 from tumorscope.datasets.splits import Partition
 from tumorscope.errors import DataError, ModelError
 from tumorscope.evaluation.localisation import Localisation, localise
@@ -86,7 +86,7 @@ def predict_slices(
 
     Raises:
         DataError: There is no test part.
-        ModelError: The model does not know a class of the test part.
+        ModelError: The model does not know a class of the test part, or gives no numbers.
     """
     check_classes(predictor.classes, partition, predictor.title)
     inputs = read_inputs(
@@ -98,6 +98,7 @@ def predict_slices(
         label="reading test",
     )
     answers = predictor.predict(inputs.grey)
+    _check_finite(answers, inputs, predictor.title)
     predictions = Predictions.of_slices(
         inputs.slices,
         answers.probabilities,
@@ -117,6 +118,21 @@ def predict_slices(
             groups=[predictions.groups[row] for row in rows],
         )
     return predictions, localisation, inputs.skipped
+
+
+def _check_finite(answers: Answers, inputs: Inputs, title: str) -> None:
+    """Refuse a model that gives NaN or infinity: no metric says anything about it.
+
+    Raises:
+        ModelError: Names the first slice.
+    """
+    broken = np.flatnonzero(~np.isfinite(answers.probabilities).all(axis=1))
+    if len(broken):
+        raise ModelError(
+            f"{title}: its outputs for {len(broken)} of {len(inputs)} slices are not numbers (NaN "
+            f"or infinity), the first: {slice_name(inputs.slices[broken[0]])}; train or export it "
+            "again"
+        )
 
 
 def check_classes(classes: Sequence[str], partition: Partition, title: str) -> None:
