@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
 from tumorscope.errors import DataError
 from tumorscope.evaluation.calibration import (
     CONFIDENT,
     RISK,
-    apply_temperature,
     confident_threshold,
     fit_temperature,
     reliability,
@@ -79,25 +76,6 @@ def test_what_cannot_be_fitted_is_refused(
 def test_each_image_needs_its_patient() -> None:
     with pytest.raises(DataError, match="the patient of each image, not 3"):
         fit_temperature(np.eye(4), np.arange(4), list("abc"))
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 1000), temperature=st.floats(0.1, 10))
-def test_a_temperature_keeps_the_order_of_the_classes(seed: int, temperature: float) -> None:
-    probabilities = np.random.default_rng(seed).dirichlet([1] * 4, size=10)
-    changed = apply_temperature(probabilities, temperature)
-    np.testing.assert_allclose(changed.sum(axis=1), 1)
-    order = np.argsort(probabilities, axis=1)
-    assert (np.diff(np.take_along_axis(changed, order, axis=1), axis=1) >= 0).all()
-    hotter = apply_temperature(probabilities, temperature * 2)
-    assert (hotter.max(axis=1) <= changed.max(axis=1) + 1e-12).all()
-
-
-def test_temperature_one_changes_nothing_and_zero_is_refused() -> None:
-    probabilities = np.array([[0.7, 0.3, 0.0], [1.0, 0.0, 0.0]])
-    np.testing.assert_allclose(apply_temperature(probabilities, 1.0), probabilities, atol=1e-12)
-    with pytest.raises(ValueError, match="above 0"):
-        apply_temperature(probabilities, 0.0)
 
 
 def test_reliability_worked_out_by_hand() -> None:

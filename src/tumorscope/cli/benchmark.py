@@ -1,4 +1,4 @@
-"""`tumorscope benchmark`: a model comes in, how fast it is in every runtime here goes out."""
+"""`tumorscope benchmark`: measures a model in every runtime that is installed."""
 
 import argparse
 import tempfile

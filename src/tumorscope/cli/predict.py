@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta",
         action="store_true",
-        help="judge each slice at three zooms: a little better, three times as long",
+        help="classify each slice at three zooms: a little better, three times as long",
     )
     parser.add_argument(
         "--series", action="store_true", help="one answer for a volume, a series or a folder"
@@ -89,7 +89,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--provider", metavar="NAME", help="cpu, cuda, tensorrt, openvino, ...")
     parser.add_argument("--threads", type=count, metavar="N", help="default: one a core")
     parser.add_argument(
-        "--batch", type=count, default=32, metavar="N", help="slices judged at once (default: 32)"
+        "--batch",
+        type=count,
+        default=32,
+        metavar="N",
+        help="slices classified at once (default: 32)",
     )
 
 

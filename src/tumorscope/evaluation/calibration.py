@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 from tumorscope.errors import DataError
 
@@ -22,8 +22,6 @@ CONFIDENT: Final = 0.9
 
 RISK: Final = 0.02
 """The share of a new patient's slices that may be called confident and yet be wrong, on average."""
-
-_TINY: Final = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,24 +158,3 @@ def _patient_weights(groups: Sequence[str]) -> NDArray[np.float64]:
     """Return a weight for each slice, shape `[N]`; those of one patient add up to 1."""
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     return np.asarray(1.0 / np.bincount(numbers)[numbers])
-
-
-def apply_temperature(
-    probabilities: NDArray[np.floating], temperature: float
-) -> NDArray[np.float64]:
-    """Return `softmax(log(probabilities) / temperature)`: the order of the classes stays.
-
-    Args:
-        probabilities: Shape `[N, C]`.
-        temperature: Above 0; 1 changes nothing.
-
-    Returns:
-        Probabilities, shape `[N, C]`, float64.
-
-    Raises:
-        ValueError: The temperature is not above 0.
-    """
-    if not temperature > 0:
-        raise ValueError(f"a temperature is above 0, not {temperature}")
-    logarithms = np.log(np.maximum(probabilities.astype(np.float64), _TINY))
-    return np.asarray(softmax(logarithms / temperature, axis=1), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""An ONNX model comes in, OpenVINO's own format goes out: a folder of `model.xml`, `model.bin`."""
+"""Writes an ONNX model in OpenVINO's own format: a folder of `model.xml` and `model.bin`."""
 
 from pathlib import Path
 

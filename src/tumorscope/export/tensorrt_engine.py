@@ -1,4 +1,4 @@
-"""An ONNX model comes in, a TensorRT engine for this machine's GPU goes out."""
+"""Builds a TensorRT engine from an ONNX model, for this machine's GPU."""
 
 import shutil
 import subprocess

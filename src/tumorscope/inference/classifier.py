@@ -47,7 +47,7 @@ class Prepared:
 
     Attributes:
         image: The slice.
-        grey: The input, uint8, `[S, S]`; None when the slice is not to be judged.
+        grey: The input, uint8, `[S, S]`; None when the slice is not to be classified.
     """
 
     image: SliceImage
@@ -101,7 +101,7 @@ class Classifier:
                 `coreml`, `directml`), the preferred one first; None takes what is found.
             confident: The probability from which an answer is confident; None for the model's
                 own.
-            tta: Whether to judge each slice at three zooms.
+            tta: Whether to classify each slice at three zooms.
 
         Raises:
             ModelError: The model or the provider cannot be used.
@@ -247,7 +247,7 @@ class Classifier:
 
         Args:
             inputs: Paths of files, and arrays of uint8 `[height, width]`.
-            batch_size: Slices that the network judges at once.
+            batch_size: Slices that the network classifies at once.
             choice: Which slices of volumes; by default those with enough head.
             keep_pictures: Whether answers hold the slices, too.
 

@@ -1,4 +1,4 @@
-"""A slice, its class map and an enlarged copy come in, the copy coloured by the map goes out.
+"""Colours a picture of a slice by its class map.
 
 Every deployment bundle carries this file, so it keeps to Python 3.6, NumPy and Pillow 5.1.
 """

@@ -24,7 +24,7 @@ class Prediction:
         probability: Its probability; None when the slice is unsupported.
         probabilities: The probability of each class; empty when the slice is unsupported.
         verdict: `confident`, `uncertain` (a person should look) or `unsupported` (not a slice
-            that the model can judge).
+            that the model can classify).
         reason: Why the verdict is not `confident`, in plain words; else empty.
         model: Name and version of the model.
         milliseconds: What the network took for this slice: an even share of its batch's time.
