@@ -137,7 +137,7 @@ def verdicts_table() -> str:
 
 
 def corruptions_table() -> str:
-    """Return the share of accuracy that is kept fault by fault."""
+    """Return the share of accuracy that is kept by corruption."""
     figures = read_record("corruptions_edge")["figures"]
     rows = [["corruption", "of the clean accuracy, mean of five severities", "at the highest"]]
     for kind, kept in figures["kept"].items():

@@ -23,11 +23,11 @@ _CLEAR = 60
 
 
 def main() -> None:
-    """Judge everything and write the record."""
+    """Classify everything and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds the sets")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="an ONNX file or a bundled model")
-    parser.add_argument("--tta", action="store_true", help="judge each slice at three zooms")
+    parser.add_argument("--tta", action="store_true", help="the mean over three zooms")
     parser.add_argument("--name", default="edge", help="part of the record's name")
     options = parser.parse_args()
     classifier = Classifier.load(options.model, tta=options.tta)
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _tcia(classifier: Classifier, folder: Path) -> list[Prediction | Failure]:
-    """Judge the slices that show the tumour clearly."""
+    """Classify the slices that show the tumour clearly."""
     with (folder / "index.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if int(row["tumour_pixels"]) > _CLEAR]
     found = [next((folder / "images").glob(f"{row['image']}.*")) for row in rows]
@@ -70,19 +70,19 @@ def _tcia(classifier: Classifier, folder: Path) -> list[Prediction | Failure]:
 
 def _sum_up(answers: Sequence[Prediction | Failure]) -> dict[str, object]:
     """Count labels and verdicts; `tumour` are those called any tumour."""
-    judged = [answer for answer in answers if isinstance(answer, Prediction)]
-    labels = Counter(str(answer.label) for answer in judged if answer.label)
-    tumours = [answer for answer in judged if answer.label not in (None, "notumor")]
+    classified = [answer for answer in answers if isinstance(answer, Prediction)]
+    labels = Counter(str(answer.label) for answer in classified if answer.label)
+    tumours = [answer for answer in classified if answer.label not in (None, "notumor")]
     return {
         "n": len(answers),
         "labels": dict(sorted(labels.items())),
-        "verdicts": dict(sorted(Counter(answer.verdict for answer in judged).items())),
+        "verdicts": dict(sorted(Counter(answer.verdict for answer in classified).items())),
         "tumour": round(len(tumours) / max(1, len(answers)), 4),
         "tumour_confident": round(
             sum(answer.verdict == "confident" for answer in tumours) / max(1, len(answers)), 4
         ),
         "glioma": round(labels["glioma"] / max(1, len(answers)), 4),
-        "unreadable": len(answers) - len(judged),
+        "unreadable": len(answers) - len(classified),
     }
 
 

@@ -176,8 +176,8 @@ def _training_accuracy(run: RunFolder) -> float:
         if (item.source, item.name) in learned and item.label in data["classes"]
     ]
     inputs = read_inputs(slices, size=trained.description.input_size)
-    truth = np.array([data["classes"].index(item.label) for item in inputs.slices])
-    return float((trained.probabilities(inputs.grey).argmax(axis=1) == truth).mean())
+    target = np.array([data["classes"].index(item.label) for item in inputs.slices])
+    return float((trained.probabilities(inputs.grey).argmax(axis=1) == target).mean())
 
 
 if __name__ == "__main__":

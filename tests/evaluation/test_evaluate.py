@@ -262,6 +262,8 @@ def tumours_only(phantoms: Path, folder: Path) -> Path:
 
 def test_another_onnx_classifier_is_fed_as_its_toml_says(phantoms: Path, tmp_path: Path) -> None:
     model = colour_network(tmp_path / "colour.onnx")
+    with pytest.raises(ModelError, match=r"needs colour\.toml beside it"):
+        evaluate(model, data=phantoms, split=SPLIT)
     (tmp_path / "colour.toml").write_text(TOML)
     data = tumours_only(phantoms, tmp_path)
     found = evaluate(str(model), data=data, split=SPLIT, fold=1)

@@ -12,17 +12,17 @@ from tumorscope.evaluation.predictions import Predictions
 
 
 def table(
-    truth: list[int], said: list[int], groups: list[int], classes: tuple[str, ...] = CLASSES
+    target: list[int], predicted: list[int], groups: list[int], classes: tuple[str, ...] = CLASSES
 ) -> Predictions:
     """Images with answers that are sure to different degrees."""
-    rows = np.arange(len(truth))
-    probabilities = np.full((len(truth), len(classes)), 0.02)
-    probabilities[rows, said] = 0.5 + 0.4 * (rows % 7) / 7
+    rows = np.arange(len(target))
+    probabilities = np.full((len(target), len(classes)), 0.02)
+    probabilities[rows, predicted] = 0.5 + 0.4 * (rows % 7) / 7
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return Predictions(
         classes=classes,
         names=tuple(f"{row}.jpg" for row in rows),
-        labels=tuple(classes[column] for column in truth),
+        labels=tuple(classes[column] for column in target),
         groups=tuple(f"p{group:03}" for group in groups),
         clusters=tuple(f"s{row}" for row in rows),
         probabilities=probabilities,
@@ -31,9 +31,9 @@ def table(
 
 def draw(seed: int, *, images: int, groups: int, right: float = 0.8) -> Predictions:
     rng = np.random.default_rng(seed)
-    truth = rng.integers(0, 4, images)
-    said = np.where(rng.random(images) < right, truth, rng.integers(0, 4, images))
-    return table(truth.tolist(), said.tolist(), rng.integers(0, groups, images).tolist())
+    target = rng.integers(0, 4, images)
+    predicted = np.where(rng.random(images) < right, target, rng.integers(0, 4, images))
+    return table(target.tolist(), predicted.tolist(), rng.integers(0, groups, images).tolist())
 
 
 def test_the_vectorised_bootstrap_equals_a_plain_loop() -> None:
@@ -49,11 +49,11 @@ def test_the_vectorised_bootstrap_equals_a_plain_loop() -> None:
             for row, group in enumerate(predictions.groups)
             for _ in range(counts[groups.index(group)])
         ]
-        truth, said = predictions.target[rows], predictions.predicted[rows]
-        accuracy.append(reference.accuracy_score(truth, said))
-        f1.append(reference.f1_score(truth, said, average="macro"))
-        area.append(reference.roc_auc_score(truth == 1, predictions.probabilities[rows, 1]))
-        sensitivity.append(reference.recall_score(truth, said, average=None)[2])
+        target, predicted = predictions.target[rows], predictions.predicted[rows]
+        accuracy.append(reference.accuracy_score(target, predicted))
+        f1.append(reference.f1_score(target, predicted, average="macro"))
+        area.append(reference.roc_auc_score(target == 1, predictions.probabilities[rows, 1]))
+        sensitivity.append(reference.recall_score(target, predicted, average=None)[2])
     for interval, values in (
         (found.overall["accuracy"], accuracy),
         (found.overall["macro_f1"], f1),
@@ -64,19 +64,23 @@ def test_the_vectorised_bootstrap_equals_a_plain_loop() -> None:
 
 
 def test_single_images_give_the_width_of_the_binomial() -> None:
-    truth = [row % 4 for row in range(400)]
-    said = [(label + (row % 5 == 0)) % 4 for row, label in enumerate(truth)]
-    found = bootstrap(table(truth, said, list(range(400))), resamples=4000)
+    target = [row % 4 for row in range(400)]
+    predicted = [(label + (row % 5 == 0)) % 4 for row, label in enumerate(target)]
+    found = bootstrap(table(target, predicted, list(range(400))), resamples=4000)
     half = 1.96 * np.sqrt(0.8 * 0.2 / 400)
     assert found.overall["accuracy"] == pytest.approx((0.8 - half, 0.8 + half), abs=0.006)
 
 
 def test_images_that_err_together_widen_the_interval() -> None:
-    truth = [0, 1, 2, 3] * 100
+    target = [0, 1, 2, 3] * 100
     right = [row // 20 % 5 != 0 for row in range(400)]
-    said = [label if good else (label + 1) % 4 for label, good in zip(truth, right, strict=True)]
-    alone = bootstrap(table(truth, said, list(range(400)))).overall["accuracy"]
-    together = bootstrap(table(truth, said, [row // 20 for row in range(400)])).overall["accuracy"]
+    predicted = [
+        label if good else (label + 1) % 4 for label, good in zip(target, right, strict=True)
+    ]
+    alone = bootstrap(table(target, predicted, list(range(400)))).overall["accuracy"]
+    together = bootstrap(table(target, predicted, [row // 20 for row in range(400)])).overall[
+        "accuracy"
+    ]
     assert alone is not None
     assert together is not None
     assert together[1] - together[0] > 3 * (alone[1] - alone[0])
@@ -104,7 +108,7 @@ def test_intervals_are_ordered_and_within_range(seed: int, groups: int) -> None:
 
 
 def test_a_figure_that_hangs_on_one_group_has_no_interval() -> None:
-    # All no-tumour images are of one group; pituitary is not there and is never said.
+    # All no-tumour images are of one group; pituitary is not there and is never predicted.
     predictions = table([0, 0, 1, 1, 2, 2], [0, 1, 1, 0, 2, 0], [1, 2, 3, 4, 5, 5])
     found = bootstrap(predictions, resamples=200)
     assert found.overall["accuracy"] is not None
@@ -118,16 +122,16 @@ def test_a_figure_that_hangs_on_one_group_has_no_interval() -> None:
 
 def test_resamples_without_the_class_are_left_out() -> None:
     # Two of thirty groups hold a meningioma: some resamples have none of them.
-    truth = [0] * 28 + [1, 1]
-    predictions = table(truth, [*truth[:-1], 0], list(range(30)), classes=TUMOUR_CLASSES)
+    target = [0] * 28 + [1, 1]
+    predictions = table(target, [*target[:-1], 0], list(range(30)), classes=TUMOUR_CLASSES)
     found = bootstrap(predictions, resamples=300)
     assert found.per_class["sensitivity"][1] == (0, 1)
     assert "miss_rate" not in found.overall
 
 
 def test_when_no_resample_holds_the_class_there_is_no_interval() -> None:
-    truth = [0] * 38 + [1, 1]
-    predictions = table(truth, truth, list(range(40)), classes=TUMOUR_CLASSES)
+    target = [0] * 38 + [1, 1]
+    predictions = table(target, target, list(range(40)), classes=TUMOUR_CLASSES)
     absent = next(
         seed
         for seed in range(100)

@@ -13,17 +13,17 @@ from tumorscope.evaluation.scoring import score_predictions
 
 
 def predictions(
-    truth: list[int],
+    target: list[int],
     probabilities: object,
     *,
     classes: tuple[str, ...] = CLASSES,
     groups: list[int] | None = None,
 ) -> Predictions:
-    count = len(truth)
+    count = len(target)
     return Predictions(
         classes=classes,
         names=tuple(f"{row}.jpg" for row in range(count)),
-        labels=tuple(classes[column] for column in truth),
+        labels=tuple(classes[column] for column in target),
         groups=tuple(f"p{group}" for group in (groups or range(count))),
         clusters=tuple(f"s{row}" for row in range(count)),
         probabilities=np.asarray(probabilities, dtype=np.float64),
@@ -35,12 +35,12 @@ def random_predictions(
 ) -> Predictions:
     """Images in groups of different sizes, some answers tied, every class there."""
     rng = np.random.default_rng(seed)
-    truth = np.concatenate([np.arange(len(classes)), rng.integers(0, len(classes), count)])
-    logits = rng.normal(0, 1.5, (len(truth), len(classes))) + 2 * np.eye(len(classes))[truth]
+    target = np.concatenate([np.arange(len(classes)), rng.integers(0, len(classes), count)])
+    logits = rng.normal(0, 1.5, (len(target), len(classes))) + 2 * np.eye(len(classes))[target]
     values = np.round(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), 1) + 0.01
     values /= values.sum(axis=1, keepdims=True)
-    groups = rng.integers(0, count // 3, len(truth)).tolist()
-    return predictions(truth.tolist(), values, classes=classes, groups=groups)
+    groups = rng.integers(0, count // 3, len(target)).tolist()
+    return predictions(target.tolist(), values, classes=classes, groups=groups)
 
 
 def overall(table: Predictions) -> dict[str, float]:
@@ -104,15 +104,17 @@ def test_figures_of_a_class_worked_out_by_hand() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_figures_agree_with_scikit_learn(seed: int, classes: tuple[str, ...]) -> None:
     table = random_predictions(seed, classes=classes)
-    truth, said, values = table.target, table.predicted, table.probabilities
+    target, predicted, values = table.target, table.predicted, table.probabilities
     found = overall(table)
-    assert found["accuracy"] == pytest.approx(reference.accuracy_score(truth, said))
+    assert found["accuracy"] == pytest.approx(reference.accuracy_score(target, predicted))
     assert found["balanced_accuracy"] == pytest.approx(
-        reference.balanced_accuracy_score(truth, said)
+        reference.balanced_accuracy_score(target, predicted)
     )
-    assert found["macro_f1"] == pytest.approx(reference.f1_score(truth, said, average="macro"))
-    assert found["nll"] == pytest.approx(reference.log_loss(truth, values))
-    one_hot = np.eye(len(classes))[truth]
+    assert found["macro_f1"] == pytest.approx(
+        reference.f1_score(target, predicted, average="macro")
+    )
+    assert found["nll"] == pytest.approx(reference.log_loss(target, values))
+    one_hot = np.eye(len(classes))[target]
     assert found["brier"] == pytest.approx(
         sum(
             reference.brier_score_loss(one_hot[:, column], values[:, column])
@@ -120,13 +122,15 @@ def test_figures_agree_with_scikit_learn(seed: int, classes: tuple[str, ...]) ->
         )
     )
     per_class = scores(tally(table).sum(axis=0), classes).per_class
-    precision, recall, f1, _ = reference.precision_recall_fscore_support(truth, said)
+    precision, recall, f1, _ = reference.precision_recall_fscore_support(target, predicted)
     np.testing.assert_allclose(per_class["precision"], precision)
     np.testing.assert_allclose(per_class["sensitivity"], recall)
     np.testing.assert_allclose(per_class["f1"], f1)
     for column in range(len(classes)):
-        others = truth != column
-        assert per_class["specificity"][column] == pytest.approx(np.mean(said[others] != column))
+        others = target != column
+        assert per_class["specificity"][column] == pytest.approx(
+            np.mean(predicted[others] != column)
+        )
         assert roc_auc(table)[0, column] == pytest.approx(
             reference.roc_auc_score(~others, values[:, column])
         )

@@ -21,21 +21,21 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 def table(
-    truth: list[int],
-    said: list[int],
+    target: list[int],
+    predicted: list[int],
     *,
     classes: tuple[str, ...] = CLASSES,
     paths: tuple[Path, ...] = (),
     names: tuple[str, ...] | None = None,
     clusters: tuple[str, ...] | None = None,
 ) -> Predictions:
-    count = len(truth)
+    count = len(target)
     sure = np.linspace(0.5, 0.99, count)[:, None]
-    eye = np.eye(len(classes))[said]
+    eye = np.eye(len(classes))[predicted]
     return Predictions(
         classes=classes,
         names=names or tuple(f"{row}.jpg" for row in range(count)),
-        labels=tuple(classes[column] for column in truth),
+        labels=tuple(classes[column] for column in target),
         groups=tuple(f"p{row}" for row in range(count)),
         clusters=clusters or tuple(f"s{row}" for row in range(count)),
         probabilities=sure * eye + (1 - sure) * (1 - eye) / (len(classes) - 1),
@@ -130,11 +130,11 @@ def test_of_a_slice_only_the_worst_copy_is_shown() -> None:
 
 
 def test_no_more_than_asked_for_are_shown() -> None:
-    truth, said = [0] * 40, [1] * 40
-    few = decode(mistakes_plot(table(truth, said), most=6))
-    more = decode(mistakes_plot(table(truth, said)))
+    target, predicted = [0] * 40, [1] * 40
+    few = decode(mistakes_plot(table(target, predicted), most=6))
+    more = decode(mistakes_plot(table(target, predicted)))
     assert more.shape[0] > 3 * few.shape[0]
-    assert decode(mistakes_plot(table(truth, truth))).shape[0] < few.shape[0]
+    assert decode(mistakes_plot(table(target, target))).shape[0] < few.shape[0]
 
 
 def test_odd_file_names_do_not_stop_the_picture() -> None:

@@ -27,20 +27,20 @@ HISTORY = [{"epoch": 1, "train_loss": 1.0}, {"epoch": 2, "train_loss": 0.5}]
 
 
 def table(
-    truth: list[int], said: list[int], *, groups: int = 0, classes: tuple[str, ...] = CLASSES
+    target: list[int], predicted: list[int], *, groups: int = 0, classes: tuple[str, ...] = CLASSES
 ) -> Predictions:
-    count = len(truth)
+    count = len(target)
     return Predictions(
         classes=classes,
         names=tuple(f"{row}.jpg" for row in range(count)),
-        labels=tuple(classes[column] for column in truth),
+        labels=tuple(classes[column] for column in target),
         groups=tuple(f"p{row % (groups or count)}" for row in range(count)),
         clusters=tuple(f"s{row}" for row in range(count)),
-        probabilities=0.9 * np.eye(len(classes))[said] + 0.1 / len(classes),
+        probabilities=0.9 * np.eye(len(classes))[predicted] + 0.1 / len(classes),
     )
 
 
-def judged(predictions: Predictions, **facts: str | float) -> Evaluation:
+def scored(predictions: Predictions, **facts: str | float) -> Evaluation:
     return score_predictions(predictions, title="quick <on> phantoms", facts=facts, resamples=50)
 
 
@@ -79,7 +79,7 @@ def read(path: Path) -> tuple[str, list[str]]:
 
 
 def test_the_page_tells_everything(tmp_path: Path) -> None:
-    evaluation = judged(MIXED, **{"test images with a twin in training": 12345, "seed": 0.5})
+    evaluation = scored(MIXED, **{"test images with a twin in training": 12345, "seed": 0.5})
     write_report(
         tmp_path / "report.html",
         evaluation,
@@ -116,7 +116,7 @@ def test_the_page_tells_everything(tmp_path: Path) -> None:
 def test_the_page_needs_nothing_else_and_escapes_what_it_is_given(tmp_path: Path) -> None:
     write_report(
         tmp_path / "report.html",
-        judged(MIXED, note="<script>alert(1)</script>"),
+        scored(MIXED, note="<script>alert(1)</script>"),
         MIXED,
         history=HISTORY,
         recipe_text="</pre><script>",
@@ -131,7 +131,7 @@ def test_the_page_needs_nothing_else_and_escapes_what_it_is_given(tmp_path: Path
 
 def test_what_is_not_given_leaves_no_hole(tmp_path: Path) -> None:
     predictions = table([0, 1] * 4, [0, 1] * 4, classes=TUMOUR_CLASSES)  # no pituitary
-    write_report(tmp_path / "report.html", judged(predictions), predictions)
+    write_report(tmp_path / "report.html", scored(predictions), predictions)
     text, sources = read(tmp_path / "report.html")
     assert len(sources) == 4
     assert "miss rate" not in text
@@ -153,7 +153,7 @@ def test_folds_have_a_table(tmp_path: Path) -> None:
     ]
     predictions = pool(folds)
     predictions = replace(predictions, verdicts=("confident",) * 6 + ("unsupported",) * 2)
-    write_report(tmp_path / "report.html", judged(predictions), predictions)
+    write_report(tmp_path / "report.html", scored(predictions), predictions)
     text, _ = read(tmp_path / "report.html")
     assert "Fold by fold" in text
     assert "2 4 75.0 % 75.0 %" in text
@@ -162,7 +162,7 @@ def test_folds_have_a_table(tmp_path: Path) -> None:
 
 
 def test_no_mistake_is_not_called_certainty() -> None:
-    sentence = summarise(judged(table([0, 1, 2, 3] * 25, [0, 1, 2, 3] * 25)))[0]
+    sentence = summarise(scored(table([0, 1, 2, 3] * 25, [0, 1, 2, 3] * 25)))[0]
     assert sentence == (
         "Of 100 test images 100 are right: 100 %; over 100 groups that leaves room for "
         "mistakes in up to 3.0 % of groups (95 %, rule of three)."
@@ -170,7 +170,7 @@ def test_no_mistake_is_not_called_certainty() -> None:
 
 
 def test_one_group_is_said_to_have_no_interval() -> None:
-    sentences = summarise(judged(table([0, 1, 2, 2], [0, 1, 2, 0], groups=1)))
+    sentences = summarise(scored(table([0, 1, 2, 2], [0, 1, 2, 0], groups=1)))
     assert sentences == (
         "Of 4 test images 3 are right: 75.0 %; all are of one group, so there is no interval.",
         "Counting a slice once, however many copies there are: 75.0 % of 4; "
@@ -180,7 +180,7 @@ def test_one_group_is_said_to_have_no_interval() -> None:
 
 
 def test_a_folder_holds_everything_and_all_of_it_agrees(tmp_path: Path) -> None:
-    evaluation = judged(MIXED)
+    evaluation = scored(MIXED)
     report = write_evaluation(tmp_path / "run" / "test", evaluation, MIXED, history=HISTORY)
     assert report == tmp_path / "run" / "test" / "report.html"
     assert sorted(path.name for path in report.parent.iterdir()) == [
@@ -192,13 +192,13 @@ def test_a_folder_holds_everything_and_all_of_it_agrees(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert sum(row["label"] == row["predicted"] for row in rows) == evaluation.images.right
     again = Predictions.load(report.parent / "predictions.csv")
-    assert judged(again).to_json() == evaluation.to_json()
+    assert scored(again).to_json() == evaluation.to_json()
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing_half_done(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
     with pytest.raises(OSError, match=r"report\.html"):
-        write_report(tmp_path / "report.html", judged(MIXED), MIXED)
+        write_report(tmp_path / "report.html", scored(MIXED), MIXED)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
@@ -225,11 +225,11 @@ def test_real_slices_make_a_whole_report(real_data: Path, tmp_path: Path) -> Non
         for row in rows
     ]
     rng = np.random.default_rng(0)
-    truth = [CLASSES.index(item.label) for item in slices]
-    logits = rng.normal(0, 1.5, (len(slices), 4)) + 4 * np.eye(4)[truth]
+    target = [CLASSES.index(item.label) for item in slices]
+    logits = rng.normal(0, 1.5, (len(slices), 4)) + 4 * np.eye(4)[target]
     answers = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     predictions = Predictions.of_slices(slices, answers, classes=CLASSES)
-    evaluation = judged(predictions)
+    evaluation = scored(predictions)
     report = write_evaluation(tmp_path, evaluation, predictions)
     text, _ = read(report)
     assert f"Of {len(slices)} test images" in text

@@ -11,23 +11,23 @@ from tumorscope.evaluation import Predictions, score_predictions
 
 
 def table(
-    truth: list[int],
-    said: list[int],
+    target: list[int],
+    predicted: list[int],
     *,
     classes: tuple[str, ...] = CLASSES,
     groups: list[str] | None = None,
     clusters: list[str] | None = None,
     folds: tuple[int, ...] = (),
 ) -> Predictions:
-    count = len(truth)
+    count = len(target)
     rest = 0.2 / (len(classes) - 1)
     return Predictions(
         classes=classes,
         names=tuple(f"{row}.jpg" for row in range(count)),
-        labels=tuple(classes[column] for column in truth),
+        labels=tuple(classes[column] for column in target),
         groups=tuple(groups or [f"p{row}" for row in range(count)]),
         clusters=tuple(clusters or [f"s{row}" for row in range(count)]),
-        probabilities=rest + (0.8 - rest) * np.eye(len(classes))[said],
+        probabilities=rest + (0.8 - rest) * np.eye(len(classes))[predicted],
         folds=folds,
     )
 
@@ -133,9 +133,9 @@ def test_verdicts_are_counted_and_judged() -> None:
     assert (
         "verdicts" not in score_predictions(predictions, title="", facts={}, resamples=20).to_json()
     )
-    said = ("confident", "confident", "uncertain", "confident", "uncertain")
+    predicted = ("confident", "confident", "uncertain", "confident", "uncertain")
     evaluation = score_predictions(
-        replace(predictions, verdicts=said), title="", facts={}, resamples=20
+        replace(predictions, verdicts=predicted), title="", facts={}, resamples=20
     )
     assert evaluation.to_json()["verdicts"] == {
         "confident": {"n": 3, "share": 0.6, "accuracy": 0.666667},

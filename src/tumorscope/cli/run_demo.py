@@ -131,4 +131,4 @@ def _classify(model: Path, slices: tuple[Slice, ...], out: Console) -> None:
         for item, answer in zip(chosen, answers, strict=True)
         if isinstance(answer, Prediction)
     ]
-    out.print(table("", ("slice", "truth", "said", "probability", "verdict"), rows))
+    out.print(table("", ("slice", "target", "predicted", "probability", "verdict"), rows))

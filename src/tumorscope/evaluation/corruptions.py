@@ -30,10 +30,10 @@ _LETTERS: Final = "ABCDEFGHIKLMNOPRSTUVWZ0123456789:./"
 
 
 def corrupt(grey: NDArray[np.uint8], kind: Kind, severity: int, seed: int) -> NDArray[np.uint8]:
-    """Give a slice a fault.
+    """Corrupt a slice.
 
     The seed decides direction, place and pattern, the severity how far it goes: one seed gives the
-    same fault at all severities. Severity 5 is heavy, yet a radiologist reads past it.
+    same corruption at all severities. Severity 5 is heavy, yet a radiologist reads past it.
 
     | kind | what | at severities 1 to 5 |
     |---|---|---|
@@ -55,7 +55,7 @@ def corrupt(grey: NDArray[np.uint8], kind: Kind, severity: int, seed: int) -> ND
         grey: Grey values 0 to 255, uint8, shape `[height, width]`.
         kind: One of `KINDS`.
         severity: 1 to 5.
-        seed: The same seed gives the same fault; draw another for each slice.
+        seed: The same seed gives the same corruption; draw another for each slice.
 
     Returns:
         Grey values 0 to 255, uint8; the same shape but where a part is cut off or it is turned.
@@ -68,7 +68,7 @@ def corrupt(grey: NDArray[np.uint8], kind: Kind, severity: int, seed: int) -> ND
     if grey.ndim != 2 or grey.dtype != np.uint8 or not grey.size:
         raise ValueError(f"a slice is a uint8 array [height, width], not {grey.dtype} {grey.shape}")
     random = np.random.default_rng([seed, KINDS.index(kind)])
-    return _FAULTS[kind](grey, severity - 1, random)
+    return _CORRUPTIONS[kind](grey, severity - 1, random)
 
 
 def _blur(grey: NDArray[np.uint8], level: int, _: Generator) -> NDArray[np.uint8]:
@@ -139,7 +139,7 @@ def _text(grey: NDArray[np.uint8], level: int, random: Generator) -> NDArray[np.
     return np.asarray(picture)
 
 
-_FAULTS: Final = {
+_CORRUPTIONS: Final = {
     "blur": _blur,
     "noise": _noise,
     "contrast": _contrast,

@@ -141,7 +141,15 @@ def as_predictor(model: Any, *, spec: InputSpec | None = None, tta: bool = False
         if (beside := path.with_suffix(".toml")).is_file() and path.suffix == ".onnx":
             _refuse_tta(tta)
             return FunctionPredictor(onnx_function(path), read_spec(beside), path.stem)
-        return ModelPredictor(Classifier.load(model, tta=tta))
+        try:
+            return ModelPredictor(Classifier.load(model, tta=tta))
+        except ModelError as error:
+            if path.suffix != ".onnx" or not path.is_file():
+                raise
+            raise ModelError(
+                f"{error}; a classifier that is not tumorscope's needs {beside.name} beside it "
+                "(docs/evaluate.md)"
+            ) from None
     _refuse_tta(tta)
     if hasattr(model, "leaked"):
         predictor: Predictor = model
