@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -279,7 +280,35 @@ def test_strange_names(tmp_path: Path, model: str, capsys: pytest.CaptureFixture
     assert "a?b.png" in capsys.readouterr().out
     found = answers(capsys, *(str(tmp_path / name) for name in names), "--model", model)
     assert [Path(item["path"]).name for item in found] == names
-    assert main(["predict", str(tmp_path), "--model", model, "--csv"]) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
+def test_names_survive_in_every_output_and_locale(
+    tmp_path: Path, model: str, form: str, encoding: str
+) -> None:
+    names = [
+        "caf\u00e9.png",
+        b"caf\xe9 latin.png".decode("utf-8", "surrogateescape"),
+        "a\nb, c.png",
+    ]
+    for seed, name in enumerate(names):
+        draw(tmp_path / name, seed)
+    code = "import sys; from tumorscope.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", str(tmp_path), "--model", model, form],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode("utf-8", "surrogateescape")
+    rows = (
+        csv.DictReader(io.StringIO(text, newline=""))
+        if form == "--csv"
+        else map(json.loads, text.splitlines())
+    )
+    assert sorted(Path(row["path"]).name for row in rows) == sorted(names)
 
 
 def test_nothing_slow_is_imported_for_a_picture(scans: Path, model: str) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import glob
+import io
 import json
 import os
 import secrets
@@ -269,6 +270,9 @@ def _write_csv(
     answers: "Iterable[Answer]",
     classifier: "Classifier",
 ) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files are bytes: so written, the table holds them as they are.
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     first, last = cells
     columns = [*first, "label", "probability"]
     columns += [f"probability_{name}" for name in classifier.facts.classes]
@@ -283,8 +287,8 @@ def _write_csv(
             item[f"probability_{name}"] = probability
         if "decided_by" in item:
             places = [(place["path"], place["slice"]) for place in item["decided_by"]]
-            item["decided_by"] = _printable("; ".join(_place(*place) for place in places))
-        writer.writerow({**item, "path": _printable(item["path"])})
+            item["decided_by"] = "; ".join(_place(*place) for place in places)
+        writer.writerow(item)
     return failures
 
 

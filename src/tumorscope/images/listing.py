@@ -185,7 +185,7 @@ def summarise(ignored: Iterable[Ignored]) -> str:
 
 
 def _why_folder_ignored(name: str) -> str:
-    return IGNORED_FOLDERS.get(name.lower(), "") or (_HIDDEN if name[0] == "." else "")
+    return IGNORED_FOLDERS.get(name.lower(), "") or (_HIDDEN if name.startswith(".") else "")
 
 
 def _why_file_ignored(name: str) -> str:
@@ -193,7 +193,7 @@ def _why_file_ignored(name: str) -> str:
         return _MACOS
     small = name.lower()
     kind = IGNORED_NAMES.get(small) or IGNORED_SUFFIXES.get(os.path.splitext(small)[1])  # noqa: PTH122
-    return kind or (_HIDDEN if name[0] == "." else "")
+    return kind or (_HIDDEN if name.startswith(".") else "")
 
 
 def _is_part(name: str, names: set[str]) -> bool:

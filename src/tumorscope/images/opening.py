@@ -21,6 +21,7 @@ from tumorscope.images.slice_header import SliceHeader, digest_of
 from tumorscope.images.slices import File, SliceChoice, SliceImage
 from tumorscope.images.suitability import why_unsuitable
 from tumorscope.images.volume_files import VOLUME_SUFFIXES, starts_like_volume
+from tumorscope.images.zip_archives import ZIP_START, ZIP_SUFFIX, why_unusable
 
 NOT_AN_IMAGE: Final = "not an image file of a kind that is read (docs/inputs.md)"
 """Why a file of another kind is refused."""
@@ -57,6 +58,8 @@ def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[Slice
         yield from read_nifti(path, choice or SliceChoice())
     elif ending.endswith(DICOM_SUFFIXES):
         yield from read_dicom(path, choice or SliceChoice())
+    elif start.startswith(ZIP_START) or ending.endswith(ZIP_SUFFIX):
+        raise UnreadableImageError(f"{name}: {why_unusable(path)}")
     elif ending.endswith(PICTURE_SUFFIXES):
         yield from _read_pictures(path)
     else:

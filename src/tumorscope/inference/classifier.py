@@ -18,6 +18,7 @@ from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_o
 from tumorscope.images.slice_header import SliceHeader, digest_of
 from tumorscope.images.slices import File, SliceChoice, SliceImage
 from tumorscope.images.suitability import why_unsuitable
+from tumorscope.images.zip_archives import unpacked
 from tumorscope.images.zooms import mean_over_zooms
 from tumorscope.inference.arrays import InputError, as_file, check_slice, to_slice
 from tumorscope.inference.decision import Decision, decide, unsupported
@@ -264,7 +265,7 @@ class Classifier:
         waiting: list[Prepared | Failure] = []
         to_classify = 0
         for ready in work_ahead(
-            read, enumerate(inputs), threads=self._threads, ahead=2 * batch_size
+            read, enumerate(unpacked(inputs)), threads=self._threads, ahead=2 * batch_size
         ):
             waiting.append(ready)
             to_classify += isinstance(ready, Prepared) and ready.grey is not None

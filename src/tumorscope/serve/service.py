@@ -9,8 +9,10 @@ from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 from tumorscope.images.dicom import is_dicom
+from tumorscope.images.listing import is_litter
 from tumorscope.images.reading import FileInMemory
 from tumorscope.images.slices import SliceChoice
+from tumorscope.images.zip_archives import unpacked
 from tumorscope.inference import Classifier, Failure, Prediction
 from tumorscope.inference.classifier import Prepared
 from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
@@ -24,6 +26,9 @@ from tumorscope.serve.views import View, Wanted, describe, take_view
 R = TypeVar("R")
 
 BATCH_SIZE = 32
+
+_MOST_UNPACKED = 500_000_000
+"""Bytes that an archive may unpack to: all of them are in memory at once."""
 
 _PICTURES: Final = (b"\xff\xd8\xff", b"\x89PNG")
 """What JPEG and PNG files begin with."""
@@ -155,6 +160,7 @@ class Service:
     ) -> list[_Answered]:
         """Return the answers to all slices, as values and as JSON, in order."""
         request = object()
+        files = await self._run(_to_be_read, files)
         async with _first_error(), asyncio.TaskGroup() as group:
             parts = [
                 group.create_task(self._classify_file(file, model, choice, wanted, request))
@@ -225,6 +231,12 @@ def _read(
             break
         read.append((item, None) if isinstance(item, Failure) else take_view(item, wanted))
     return read
+
+
+def _to_be_read(files: Sequence[FileInMemory]) -> list[FileInMemory]:
+    """Return the files without what operating systems leave behind, those in archives unpacked."""
+    kept = [file for file in files if not is_litter(file.name)]
+    return list(unpacked(kept or files, most=_MOST_UNPACKED))
 
 
 def _may_be_volume(file: FileInMemory) -> bool:
