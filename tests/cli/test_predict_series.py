@@ -332,7 +332,7 @@ def test_channels_of_a_volume_are_said_and_chosen(
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(chance=st.randoms(use_true_random=False), copies=st.integers(0, 5))
 def test_permutations_folders_and_copies_change_nothing(

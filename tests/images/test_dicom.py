@@ -316,7 +316,7 @@ def test_enhanced_files_say_frame_by_frame_how_they_are_shown(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ({"Modality": "CT"}, "a CT scan (modality CT); the model judges MR slices only"),
+        ({"Modality": "CT"}, "a CT scan (modality CT); the model classifies MR slices only"),
         ({"Modality": "XX"}, "a picture of another kind (modality XX)"),
         ({"BodyPartExamined": "L SPINE"}, "another part of the body (lspine)"),
     ],

@@ -74,7 +74,11 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_dicom(folder / "series" / name, grey, SeriesInstanceUID="1.2.5", **place)
         write_dicom(folder / "nowhere" / name, grey, SeriesInstanceUID="1.2.6")
         part = folder / "disc" / "ab"[number % 2]
-        write_dicom(part / f"{name}.dcm", grey, SeriesInstanceUID=f"1.2.{7 + number // 4}", **place)
+        path = part / name
+        write_dicom(path, grey, SeriesInstanceUID=f"1.2.{7 + number // 4}", **place)
+        if number == 2:  # (As some archives keep it: without preamble and group 2.)
+            content = path.read_bytes()
+            path.write_bytes(content[content.index(b"\x08\0\x16\0UI") :])
     return folder
 
 

@@ -238,7 +238,7 @@ def _why_unsupported(dataset: "Dataset") -> str:
     modality = str(dataset.get("Modality") or "MR").strip().upper()
     if modality != "MR" and _has_pixels(dataset):
         kind = _MODALITIES.get(modality, "a picture of another kind")
-        return f"{kind} (modality {modality}); the model judges MR slices only"
+        return f"{kind} (modality {modality}); the model classifies MR slices only"
     part = str(dataset.get("BodyPartExamined") or "").replace(" ", "").upper()
     if part in _OTHER_PARTS:
         return f"a scan of another part of the body ({part.lower()})"

@@ -1,8 +1,9 @@
 // Sorts what was dropped or chosen into jobs for the service: pictures, volumes, series.
 
-const NIFTI = /\.nii(\.gz)?$/i;
+// Files that may hold many slices; of TIFF and GIF files each page is one.
+const VOLUME = /\.(nii(\.gz)?|mg[hz]|nrrd|mha|tiff?|gif)$/i;
 const DICOM = /\.(dcm|dicom|ima)$/i;
-const PICTURE = /\.(jpe?g|png)$/i;
+const PICTURE = /\.(jpe?g|png|bmp|webp)$/i;
 const PICTURES_TOGETHER = 8;
 const HEAD = 65536;
 
@@ -51,7 +52,7 @@ export async function toJobs(found) {
   const byName = new Intl.Collator("en", { numeric: true });
   for (const one of found.sort((a, b) => byName.compare(a.path, b.path))) {
     const folder = folderOf(one.path);
-    if (NIFTI.test(one.path)) jobs.push({ kind: "volume", files: [one] });
+    if (VOLUME.test(one.path)) jobs.push({ kind: "volume", files: [one] });
     else if (DICOM.test(one.path) || (!PICTURE.test(one.path) && (await isDicom(one.file)))) {
       if (one.file.name.toUpperCase() === "DICOMDIR") continue;
       const key = (await seriesUid(one.file)) ?? folder;
@@ -76,9 +77,10 @@ export async function toJobs(found) {
 /** The folder that a file lies in; empty for a file chosen by itself. */
 export const folderOf = (path) => path.replace(/[^/]*$/, "").replace(/\/$/, "");
 
+/** Tells DICOM by its mark, or by a first element of group 2 or 8 where the preamble is missing. */
 async function isDicom(file) {
-  const mark = await file.slice(128, 132).text();
-  return mark === "DICM";
+  const start = new TextDecoder("latin1").decode(await file.slice(0, 132).arrayBuffer());
+  return start.endsWith("DICM") || /^[\x02\x08]\0[\0\x01\x05\x08\x16\x18]\0(?:[A-Z]{2}|[^]\0\0\0)/.test(start);
 }
 
 /** The Series Instance UID (0020,000E) of a DICOM file, so that a series may lie in several folders. */
@@ -91,6 +93,6 @@ async function seriesUid(file) {
 
 /** The name under which a file is sent: its number and ending; its own name stays here. */
 export function sentName(number, path) {
-  const ending = path.match(NIFTI) ?? path.match(DICOM) ?? path.match(PICTURE);
+  const ending = path.match(VOLUME) ?? path.match(DICOM) ?? path.match(PICTURE);
   return `${number}${ending ? ending[0].toLowerCase() : ""}`;
 }
