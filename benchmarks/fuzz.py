@@ -1,6 +1,6 @@
-"""Damaged phantoms in four formats come in, what `tumorscope predict` does with them goes out.
+"""Measures what `tumorscope predict` does with damaged phantoms in every format.
 
-    python benchmarks/fuzz.py [--model M] [--files 2000]
+    python benchmarks/fuzz.py [--model M] [--files 10000] [--seed 1]
 
 writes `results/fuzz.json`. Every file is read twice: in a process that times each file and counts
 exceptions, and by the command itself, whose output must name every file. Half of the compressed
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -42,8 +43,10 @@ from record import write_record
 from tumorscope.inference import DEFAULT_MODEL, Classifier, Failure, Prediction
 from tumorscope.phantoms.drawing import draw_phantom
 
-FORMATS = ("jpeg", "png", "dicom", "nifti")
-SEED = 0
+FORMATS = (
+    *("jpeg", "png", "tiff", "bmp", "gif", "webp", "dicom", "nifti", "mgh", "analyze", "nrrd"),
+    *("metaimage", "zip"),
+)
 SECONDS = 2.0
 """Reading a file for longer counts as a hang."""
 
@@ -54,7 +57,8 @@ def main() -> None:
     """Damage files, read them, write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=DEFAULT_MODEL, help="an ONNX file or a bundled model")
-    parser.add_argument("--files", type=int, default=2000, help="damaged files a format")
+    parser.add_argument("--files", type=int, default=10_000, help="damaged files a format")
+    parser.add_argument("--seed", type=int, default=1, help="what the damage depends on")
     parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.watch:
@@ -67,14 +71,14 @@ def main() -> None:
         for content in whole.values():
             fingerprint.update(content)
         with tempfile.TemporaryDirectory() as folder:
-            names = write_damaged(whole, Path(folder), options.files)
+            names = write_damaged(whole, Path(folder), options.files, options.seed)
             figures[name] = {**timed(options.model, folder), **by_command(options.model, names)}
         print(name, json.dumps(figures[name]))
     path = write_record(
         "fuzz",
         command="python benchmarks/fuzz.py",
         figures=figures,
-        seeds=[SEED],
+        seeds=[options.seed],
         n=options.files * len(FORMATS),
         data_fingerprint=fingerprint.hexdigest(),
     )
@@ -97,7 +101,17 @@ def originals(name: str) -> dict[str, bytes]:
             "palette.png": picture(grey, "PNG", mode="P"),
             "clear.png": picture(np.stack([grey] * 4, axis=-1), "PNG"),
         }
-    return dicom_files(grey) if name == "dicom" else nifti_files()
+    if name == "tiff":
+        return {
+            "grey.tif": picture(grey, "TIFF"),
+            "deep.tif": picture(grey.astype(np.uint16) * 16, "TIFF", compression="tiff_lzw"),
+            "colour.tif": picture(np.stack([grey] * 3, -1), "TIFF", compression="tiff_deflate"),
+        }
+    if name in ("bmp", "gif", "webp"):
+        return {f"grey.{name}": picture(grey, name.upper())}
+    if name == "zip":
+        return zip_files(grey)
+    return dicom_files(grey) if name == "dicom" else volume_files(name)
 
 
 def picture(array: NDArray[np.generic], form: str, mode: str | None = None, **how: object) -> bytes:
@@ -156,8 +170,21 @@ def dicom(
     return buffer.getvalue()
 
 
-def nifti_files() -> dict[str, bytes]:
-    """Return a volume of phantoms as NIfTI files."""
+def zip_files(grey: NDArray[np.uint8]) -> dict[str, bytes]:
+    """Return an archive of two DICOM files and a picture, stored and compressed."""
+    inside = {**dicom_files(grey), "grey.png": picture(grey, "PNG")}
+    whole = {}
+    for name, kind in (("packed.zip", zipfile.ZIP_DEFLATED), ("stored.zip", zipfile.ZIP_STORED)):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", kind) as archive:
+            for inner in ("plain.dcm", "jls.dcm", "grey.png"):
+                archive.writestr(f"exam/{inner}", inside[inner])
+        whole[name] = buffer.getvalue()
+    return whole
+
+
+def volume_files(name: str) -> dict[str, bytes]:
+    """Return a volume of phantoms as files of a format."""
     slices = [
         draw_phantom("glioma", plane="axial", patient_seed=1, slice_number=number, size=96).image
         for number in range(4)
@@ -165,16 +192,36 @@ def nifti_files() -> dict[str, bytes]:
     volume = np.stack(slices, axis=-1).transpose(1, 0, 2)[:, ::-1]
     affine = np.diag([1.0, 1.0, 4.0, 1.0])
     whole = nibabel.Nifti1Image(volume.astype(np.int16), affine).to_bytes()
-    newer = nibabel.Nifti2Image(volume.astype(np.float32), affine).to_bytes()
-    return {"plain.nii": whole, "newer.nii": newer, "packed.nii.gz": gzip.compress(whole)}
+    voxels = volume.astype("<i2").tobytes(order="F")
+    if name == "nifti":
+        newer = nibabel.Nifti2Image(volume.astype(np.float32), affine).to_bytes()
+        return {"plain.nii": whole, "newer.nii": newer, "packed.nii.gz": gzip.compress(whole)}
+    if name == "mgh":
+        plain = nibabel.MGHImage(volume.astype(np.int16), affine.astype(np.float32)).to_bytes()
+        return {"plain.mgh": plain, "packed.mgz": gzip.compress(plain)}
+    if name == "analyze":  # (The header is damaged; `write_damaged` puts whole voxels beside it.)
+        return {"pair.hdr": whole[:344] + b"ni1\0" + bytes(4)}
+    if name == "nrrd":
+        text = "NRRD0004\ntype: short\ndimension: 3\nsizes: 96 96 4\nendian: little\n"
+        text += "space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,4)\n"
+        return {
+            "plain.nrrd": f"{text}encoding: raw\n\n".encode() + voxels,
+            "packed.nrrd": f"{text}encoding: gzip\n\n".encode() + gzip.compress(voxels),
+        }
+    text = "ObjectType = Image\nNDims = 3\nDimSize = 96 96 4\nElementType = MET_SHORT\n"
+    text += "ElementSpacing = 1 1 4\nCompressedData = {}\nElementDataFile = LOCAL\n"
+    return {
+        "plain.mha": text.format("False").encode() + voxels,
+        "packed.mha": text.format("True").encode() + zlib.compress(voxels),
+    }
 
 
-def write_damaged(whole: dict[str, bytes], folder: Path, count: int) -> list[Path]:
+def write_damaged(whole: dict[str, bytes], folder: Path, count: int, seed: int) -> list[Path]:
     """Write so many damaged copies; each file in turn, each damaged in its own way."""
     paths = []
     kinds = list(whole)
     for number in range(count):
-        chance = random.Random(f"{SEED} {number}")  # noqa: S311  (no secret)
+        chance = random.Random(f"{seed} {number}")  # noqa: S311  (no secret)
         kind = kinds[number % len(kinds)]
         content = whole[kind]
         if kind.endswith(".gz") and chance.random() < 0.5:
@@ -185,6 +232,8 @@ def write_damaged(whole: dict[str, bytes], folder: Path, count: int) -> list[Pat
             damaged = with_valid_sums(damaged)
         paths.append(folder / f"{number:05}_{kind}")
         paths[-1].write_bytes(damaged)
+        if kind == "pair.hdr":
+            paths[-1].with_suffix(".img").write_bytes(bytes(range(256)) * 290)
     return paths
 
 
@@ -226,11 +275,13 @@ def watch(model: str, folder: Path) -> None:
     """Read each file of a folder and print what happened, a JSON object a line."""
     classifier = Classifier.load(model, threads=1)
     for path in sorted(folder.iterdir()):
+        if path.suffix == ".img":
+            continue
         print(path, file=sys.stderr, flush=True)
         start = time.perf_counter()
         try:
             answers = list(classifier.stream([path]))
-            named = bool(answers) and all(answer.path == str(path) for answer in answers)
+            named = bool(answers) and all(answer.path.startswith(str(path)) for answer in answers)
             failed = any(isinstance(answer, Failure) and answer.error for answer in answers)
             refused = any(isinstance(a, Prediction) and a.label is None for a in answers)
             what = "failed" if failed else "unsupported" if refused else "judged"
@@ -265,6 +316,7 @@ def by_command(model: str, paths: list[Path]) -> dict[str, object]:
     command = [sys.executable, "-c", code, "predict", "--jsonl", "--model", model]
     output, errors, status, memory = measured([*command, str(paths[0].parent)])
     named = {json.loads(line)["path"] for line in output.splitlines()}
+    named |= {name.partition(".zip/")[0] + ".zip" for name in named if ".zip/" in name}
     return {
         "command_status": status,
         "command_lines_on_stderr": len(errors.splitlines()),

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="JPEG, PNG, DICOM or NIfTI files, folders, patterns; - reads a list from stdin",
+        help="image files (see docs/inputs.md), folders, ZIPs, patterns; - reads a list from stdin",
     )
     parser.add_argument("--model", metavar="M", help="an .onnx file, or a bundled model's name")
     form = parser.add_mutually_exclusive_group()

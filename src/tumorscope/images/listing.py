@@ -130,7 +130,7 @@ def is_litter(path: str) -> bool:
     return (
         name.startswith(_APPLE_DOUBLE)
         or name.lower() in LITTER
-        or any(folder.lower() in IGNORED_FOLDERS for folder in folders)
+        or any(part.lower() in IGNORED_FOLDERS for part in (*folders, name))
     )
 
 

@@ -108,8 +108,9 @@ def quieten_libraries() -> None:
 
     What they find odd in a file, the answer says in a line of its own.
     """
-    for library in ("pydicom", "nibabel"):
+    for library in ("pydicom", "nibabel", "PIL"):
         warnings.filterwarnings("ignore", module=library)
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+    for logger in ("nibabel.global", "PIL"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     # Reading refuses pictures long before the size that Pillow warns about.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")

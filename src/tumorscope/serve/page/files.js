@@ -4,6 +4,7 @@
 const VOLUME = /\.(nii(\.gz)?|mg[hz]|nrrd|mha|tiff?|gif)$/i;
 const DICOM = /\.(dcm|dicom|ima)$/i;
 const PICTURE = /\.(jpe?g|png|bmp|webp)$/i;
+const LITTER = /(^|\/)(\._[^/]*|\.DS_Store|Thumbs\.db|ehthumbs\.db|desktop\.ini|__MACOSX\/.*)$/i;
 const PICTURES_TOGETHER = 8;
 const HEAD = 65536;
 

@@ -1,0 +1,147 @@
+"""`tumorscope predict` reads what people have, whatever it is called, and names the rest."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydicom import Dataset, dcmread
+from pydicom.sequence import Sequence
+
+from dicom_files import write_dicom, write_series
+from small_model import write_model
+from tumorscope.cli.main import main
+from tumorscope.images.listing import list_files
+from tumorscope.inference import Classifier
+from tumorscope.phantoms.drawing import draw_phantom
+
+GREY = draw_phantom("glioma", plane="axial", patient_seed=3, slice_number=2, size=72).image
+DEEP = GREY.astype(np.uint16) * 16
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_model(tmp_path_factory.mktemp("model") / "m.onnx", sharpness=3))
+
+
+def answers(
+    capsys: pytest.CaptureFixture[str], path: Path, model: str, *words: str, status: int = 0
+) -> list[dict[str, Any]]:
+    assert main(["predict", str(path), "--model", model, "--json", *words]) == status
+    result = json.loads(capsys.readouterr().out)
+    assert isinstance(result, list)
+    return result
+
+
+def test_f5_magnitude_of_magnitude_and_field_map(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    groups = []
+    for flavour in ["M"] * 4 + ["FIELD_MAP"] * 4:
+        kind, group = Dataset(), Dataset()
+        kind.FrameType = ["ORIGINAL", "PRIMARY", flavour, "NONE"]
+        group.MRImageFrameTypeSequence = Sequence([kind])
+        groups.append(group)
+    noise = np.random.default_rng(1).integers(0, 4096, (4, *DEEP.shape)).astype(np.uint16)
+    path = write_dicom(
+        tmp_path / "a.dcm",
+        np.concatenate([np.stack([DEEP] * 4), noise]),
+        PerFrameFunctionalGroupsSequence=Sequence(groups),
+    )
+    found = answers(capsys, path, model)
+    assert [item["slice"] for item in found] == [0, 1, 2, 3]
+    assert all(item["label"] for item in found)
+
+
+def test_f10c_and_reports_beside_images(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = write_series(tmp_path / "in", count=6, size=72)
+    for number, path in enumerate(paths):
+        content = path.read_bytes()
+        (tmp_path / "in" / f"IM{number}").write_bytes(content if number < 3 else content[132:])
+        path.unlink()
+    write_dicom(
+        tmp_path / "in" / "SR1",
+        GREY,
+        PixelData=None,
+        Modality="SR",
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.88.33",
+    )
+    found = answers(capsys, tmp_path / "in", model)
+    assert sum(item["label"] is not None for item in found) == 6
+    (report,) = (item for item in found if item["label"] is None)
+    assert "Comprehensive SR" in report["reason"]
+
+
+@pytest.mark.parametrize("slope", [None, 0])
+def test_f17_a_slope_that_says_nothing(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str], slope: int | None
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", DEEP, RescaleSlope=1, RescaleIntercept=0)
+    (plain,) = answers(capsys, path, model)
+    dataset = dcmread(path)
+    dataset.RescaleSlope = slope
+    dataset.save_as(path)
+    (found,) = answers(capsys, path, model)
+    assert found["probabilities"] == plain["probabilities"]
+
+
+def test_f21_litter_is_passed_over(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.jpg")
+    (tmp_path / "__MACOSX").mkdir()
+    for name in ("__MACOSX/._a.jpg", "._a.jpg", "Thumbs.db", ".DS_Store", "desktop.ini"):
+        (tmp_path / name).write_bytes(b"\0\5\26\7")
+    assert [item["path"] for item in answers(capsys, tmp_path, model)] == [str(tmp_path / "a.jpg")]
+    paths = [str(path) for path in sorted(tmp_path.iterdir())]
+    assert main(["predict", *paths, "--model", model, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)) == 1
+    assert captured.err.startswith("tumorscope: ignored 5 files")
+
+
+KINDS = {
+    "png": lambda path: Image.fromarray(GREY).save(path, "PNG"),
+    "tif": lambda path: Image.fromarray(DEEP).save(path, "TIFF"),
+    "dicom": lambda path: write_dicom(path, DEEP),
+    "text": lambda path: path.write_text("no image"),
+    "empty": lambda path: path.touch(),
+}
+NAMES = ["a.png", "b.dcm", "c", "d.xyz", "e.txt", "._f.jpg", "Thumbs.db", "in/g.png", ".h/i.png"]
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(tree=st.dictionaries(st.sampled_from(NAMES), st.sampled_from(sorted(KINDS)), min_size=1))
+def test_used_named_and_ignored_are_all(
+    tmp_path_factory: pytest.TempPathFactory,
+    model: str,
+    capsys: pytest.CaptureFixture[str],
+    tree: dict[str, str],
+) -> None:
+    folder = tmp_path_factory.mktemp("tree")
+    for name, kind in tree.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        KINDS[kind](folder / name)
+    ignored = [Path(item.path) for item in list_files(folder).ignored]
+    rest = {
+        str(path)
+        for path in folder.rglob("*")
+        if path.is_file() and not {path, *path.parents} & set(ignored)
+    }
+    status = main(["predict", str(folder), "--model", model, "--json"])
+    named = {item["path"]: item for item in json.loads(capsys.readouterr().out)}
+    assert set(named) == (rest or {str(folder)})
+    for path, item in named.items():
+        fine = tree.get(Path(path).relative_to(folder).as_posix()) in ("png", "tif", "dicom")
+        assert fine == ("error" not in item)
+    assert status == int(any("error" in item for item in named.values()))
+    found = Classifier.load(model, threads=1).predict(folder)
+    assert {item.path for item in found} == set(named)
