@@ -52,6 +52,7 @@ export async function toJobs(found) {
   const pictures = [];
   const byName = new Intl.Collator("en", { numeric: true });
   for (const one of found.sort((a, b) => byName.compare(a.path, b.path))) {
+    if (LITTER.test(one.path)) continue;
     const folder = folderOf(one.path);
     if (VOLUME.test(one.path)) jobs.push({ kind: "volume", files: [one] });
     else if (DICOM.test(one.path) || (!PICTURE.test(one.path) && (await isDicom(one.file)))) {
