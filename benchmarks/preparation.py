@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import importlib.util
 import io
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ from record import write_record
 from tumorscope.evaluation.corruptions import Kind, corrupt
 from tumorscope.export.complete_network import PreparationGraph
 from tumorscope.images import PREPARATION_VERSION, find_head, prepare, read_slice
-from tumorscope.inference import Classifier
+from tumorscope.inference import Classifier, Prediction
 from tumorscope.inference.model_file import DEFAULT_MODEL, find_model
 
 Grey = NDArray[np.uint8]
@@ -39,6 +40,7 @@ Box = tuple[float, float, float, float]
 _STAYS: Final = (1.0, 0.0, 1.0, 0.0)
 _TIMED: Final = 100
 _BARRED: Final = 90
+_FILES: Final = 1000
 
 
 def _corrupted(kind: Kind) -> Callable[[Grey, np.random.Generator], Copy]:
@@ -229,24 +231,66 @@ def refusals(pictures: list[Grey]) -> dict[str, Any]:
     return {"slices": len(plain), "unsupported_before": sum(before), "turned_by_the_bar": turned}
 
 
+def screens(folder: Path) -> dict[str, str]:
+    """Return the answer to each screenshot of a head, some with bars, frames and text."""
+    files = sorted(folder.glob("*.png"))
+    answers = Classifier.load(threads=1).predict(list(files))
+    return {
+        file.stem: answer.verdict if isinstance(answer, Prediction) else "failure"
+        for file, answer in zip(files, answers, strict=True)
+    }
+
+
+def rates(pictures: list[Grey], files: list[Path], size: int) -> dict[str, Any]:
+    """Return images a second of `predict` on files and of the network alone, by threads."""
+    files = files[:: max(1, len(files) // _FILES)][:_FILES]
+    ready = np.stack([prepare(grey, size) for grey in pictures[:_FILES]])
+    results: dict[str, Any] = {"files": len(files), "load": round(os.getloadavg()[0], 1)}
+    for threads in (1, 2):
+        classifier = Classifier.load(threads=threads)
+        classifier.predict(list(files[:64]))
+        shares = []
+        for _ in range(2):
+            began = time.perf_counter()
+            classifier.predict(list(files))
+            read = time.perf_counter() - began
+            began = time.perf_counter()
+            classifier.outputs(ready)
+            shares.append((read / len(files), (time.perf_counter() - began) / len(ready)))
+        whole, alone = np.array(shares).min(axis=0)
+        results[f"threads_{threads}"] = {
+            "predict": round(1 / whole, 1),
+            "network": round(1 / alone, 1),
+            "ratio": round(alone / whole, 3),
+        }
+    return results
+
+
 def main() -> None:
     """Measure and write `results/preparation.json`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--earlier", type=Path, help="another version's preparation.py")
+    parser.add_argument("--screens", type=Path, help="a folder of screenshots of heads")
+    parser.add_argument("--every", type=int, default=1, help="measure every so many-th slice")
     parser.add_argument("--size", type=int, default=160, help="side of the network's input")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    files = sorted(options.data.glob("*/*.jpg"))
+    every_file = sorted(options.data.glob("*/*.jpg"))
+    files = every_file[:: options.every]
     pictures = [read_slice(file) for file in files]
     content = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     figures: dict[str, Any] = {
         "version": PREPARATION_VERSION,
-        "stability": stability(pictures, find_head),
         "milliseconds": {str(side): speed(pictures, side, options.size) for side in (224, 512)},
         "graph": agreement(pictures, options.size),
         "bars": refusals(pictures),
+        "images_per_second": rates(pictures, every_file, options.size),
     }
+    if options.screens:
+        figures["screens"] = screens(options.screens)
+    print(figures, flush=True)
+    figures["stability"] = stability(pictures, find_head)
     if options.earlier:
         spec = importlib.util.spec_from_file_location("earlier", options.earlier)
         assert spec
@@ -259,7 +303,8 @@ def main() -> None:
         }
     write_record(
         "preparation",
-        command="python benchmarks/preparation.py --data kaggle/Testing --earlier earlier.py",
+        command="python benchmarks/preparation.py --data kaggle/Testing --screens 60_screens "
+        f"--earlier earlier.py --every {options.every}",
         figures=figures,
         seeds=[],
         n=len(pictures),

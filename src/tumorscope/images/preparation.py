@@ -3,10 +3,11 @@
 Training, evaluation and prediction call `prepare`. Each step is one that a graph of plain ONNX
 operators takes as well, in float32: sums over blocks, counts, comparisons, first and last places,
 and a crop-and-resize that is a product with two matrices. Two rules keep the two the same, to the
-bit up to the resize: what is counted and compared are whole numbers, and the shares are fractions
-of a power of two, so that no rounding decides where the head is.
+bit up to the resize: only whole numbers are counted and compared, and the shares are fractions of
+a power of two, so that no rounding decides where the head is.
 """
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,74 +16,41 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Raised whenever the same picture would give another input; stored in every model file.
 PREPARATION_VERSION = 2
-"""Raised whenever the same picture would give another input; stored in every model file."""
-
+# The head is looked for in a reduced copy with at most so many cells a side.
 GRID = 128
-"""The head is looked for in a reduced copy with at most so many cells a side."""
-
-FRAME_STEPS = 32
-"""A row whose pixels lie within one in so many parts of the picture's range is a frame's."""
-
-FRAMES = 3
-"""So many frames may lie inside one another."""
-
-FLAT_STEPS = 100
-"""Cells that differ by less than one in so many parts of the picture's range are alike."""
-
-FLAT_SHARE = 1 / 32
-"""A row in which no larger share of the cells differs from the next cell is flat."""
-
+# Frames in one another; a frame's row stays within one in so many parts of the picture's range.
+FRAMES, FRAME_STEPS = 3, 32
+# Cells closer than that part of the range are alike; in a flat row no larger share differs.
+FLAT_STEPS, FLAT_SHARE = 100, 1 / 32
+# Parts of the picture with less content than this share of the richest part are not the scan.
 SCAN_SHARE = 3 / 8
-"""Parts of the picture with less content than this share of the richest part are not the scan."""
-
-ROOT_STEPS = 16
-"""Square roots of grey values are rounded to one in so many parts."""
-
-RIM = 3
-"""A bar's blurred edge is at most so many cells wide."""
-
-RIM_SHARE = 7 / 8
-"""It is bright over more than this share of its length."""
-
-LEVEL_SHARE = 3 / 8
-"""The head begins at this share of the way from the mean dark to the mean bright root."""
-
-LEVEL_ROUNDS = 3
-"""How often the cells are parted into dark and bright ones at that level."""
-
-HEAD_SHARE = 1 / 16
-"""A row belongs to the head when it holds more than this share of what the fullest row holds."""
-
-EDGE_SHARE = 3 / 16
-"""The same for the middle of a row, by which the head's top and bottom are placed."""
-
+ROOT_STEPS = 16  # Square roots of grey values are rounded to one in so many parts.
+# A bar's blurred edge is at most so many cells wide, bright over more than this share.
+RIM, RIM_SHARE = 3, 7 / 8
+# The head's level between the mean dark and the mean bright root, and how often it is laid.
+LEVEL_SHARE, LEVEL_ROUNDS = 3 / 8, 3
+# A row belongs to the head when it holds more than this share of what the fullest row holds; the
+# second is for the middle of a row, by which the head's top and bottom are placed.
+HEAD_SHARE, EDGE_SHARE = 1 / 16, 3 / 16
+# This share of a row lies on either side of its middle: so much of a scan is written on.
 SIDE_PARTS = 1 / 4
-"""This share of a row lies on either side of its middle: so much of a scan is written on."""
-
-GAP = 12
-"""Gaps of up to so many cells (dark bone, air) do not part the middle of a head."""
-
-ISLAND_SHARE = 3 / 16
-"""What a wider gap parts off is no head if it holds less than this share of the largest part."""
-
-CELL_PARTS = 64
-"""The head's ends are rounded to one in so many parts of a cell."""
-
-UNEVEN = 0.29
-"""Added before that rounding: simple fractions, which are frequent, lie far from its border."""
-
+# Gaps of so many cells do not part a head; what a wider one parts off must hold this share.
+GAP, ISLAND_SHARE = 12, 3 / 16
+# The parts of a cell that its ends are rounded to; added before: simple fractions are frequent.
+CELL_PARTS, UNEVEN = 64, 0.29
+# By so much of a pixel the crop is narrower than the head's box, at each end.
 NUDGE = 1 / 128
-"""By so much of a pixel the crop is narrower than the head's box, at each end."""
-
+# One in so many of the head's cells may become black, and as many white.
 CONTRAST_PARTS = 200
-"""One in so many of the head's cells may become black, and as many white."""
-
+# Pillow's triangle filter: as wide as two pixels of the picture that has the larger ones.
 # (Its other name, Image.Resampling.BILINEAR, is missing from the last Pillow for Python 3.6.)
 BILINEAR = Image.BILINEAR  # type: ignore[attr-defined]
-"""Pillow's triangle filter: as wide as two pixels of the picture that has the larger ones."""
 
 _ROOTS = np.floor(ROOT_STEPS * np.sqrt(np.arange(256)) + 0.5)
+_SORTED_ROOTS = _ROOTS.tolist()
+_ONES = np.ones(GRID, np.float32)
 
 
 class Cells(NamedTuple):
@@ -217,19 +185,19 @@ def _without_frames(grey: "NDArray[np.uint8]") -> "tuple[int, int, int, int]":
 
     So the blocks lie the same in a padded copy, and a pixel's width of padding changes nothing.
     """
-    top, left = 0, 0
-    bottom, right = grey.shape
+    (top, left), (bottom, right) = (0, 0), grey.shape
     tolerance = (int(grey.max()) - int(grey.min())) // FRAME_STEPS
     for _ in range(FRAMES):
         inner = grey[top:bottom, left:right]
-        rows = np.flatnonzero(inner.max(axis=1) - inner.min(axis=1) > tolerance)
-        columns = np.flatnonzero(inner.max(axis=0) - inner.min(axis=0) > tolerance)
+        edges = (inner[0], inner[-1], inner[:, 0], inner[:, -1])
+        if all(edge.max() - edge.min() > tolerance for edge in edges):
+            break
+        rows = (inner.max(axis=1) - inner.min(axis=1) > tolerance).nonzero()[0]
+        columns = (inner.max(axis=0) - inner.min(axis=0) > tolerance).nonzero()[0]
         if not len(rows) or not len(columns):
             break
         top, bottom = top + int(rows[0]), top + int(rows[-1]) + 1
         left, right = left + int(columns[0]), left + int(columns[-1]) + 1
-        if inner.shape == (bottom - top, right - left):
-            break
     return top, bottom, left, right
 
 
@@ -264,8 +232,7 @@ def _find_head(grey: "NDArray[np.uint8]") -> "tuple[float, float, float, float]"
     above, below = _main_run(inside, counts, SCAN_SHARE)
     bright = bright[above:below]
     bright = bright * _beside_frames(_sums(bright.T), (left, right), below - above)
-    sides = _head_ends(bright.T, (0, below - above))
-    top, bottom = _head_ends(bright, sides)
+    top, bottom = _head_ends(bright, _head_ends(bright.T, (0, below - above)))
     return (above + top, above + bottom, *_head_ends(bright.T, (top, bottom)))
 
 
@@ -314,8 +281,8 @@ def _differs(
 
 
 def _sums(rows: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    """Return the sum of each row."""
-    return rows @ np.ones(rows.shape[1], np.float32)
+    """Sum up each row."""
+    return rows @ _ONES[: rows.shape[1]]
 
 
 def _scan_rows(down: "NDArray[np.float32]", across: "NDArray[np.float32]") -> "tuple[int, int]":
@@ -347,9 +314,11 @@ def _main_run(
     Returns:
         The first row and the row after the last one; all rows where none is inside.
     """
-    rows = np.flatnonzero(inside)
+    rows = inside.nonzero()[0]
     if not len(rows):
         return 0, len(inside)
+    if rows[-1] - rows[0] < len(rows) + gap:
+        return int(rows[0]), int(rows[-1]) + 1
     starts = np.flatnonzero(rows[1:] - rows[:-1] > gap + 1) + 1
     if not len(starts):
         return int(rows[0]), int(rows[-1]) + 1
@@ -373,11 +342,11 @@ def _head_level(scan: "NDArray[np.uint8]") -> int:
     total = [0.0, *np.cumsum(counts * _ROOTS[: 256 - darkest]).tolist()]
     level = total[-1] / number[-1]
     for _ in range(LEVEL_ROUNDS):
-        first = min(int(np.searchsorted(_ROOTS, level, "right")), 256 - darkest)
+        first = min(bisect_right(_SORTED_ROOTS, level), 256 - darkest)
         dark = total[first] / max(number[first], 1)
         bright = (total[-1] - total[first]) / max(number[-1] - number[first], 1)
         level = dark + LEVEL_SHARE * (bright - dark)
-    return darkest + int(np.searchsorted(_ROOTS, level, "right"))
+    return darkest + bisect_right(_SORTED_ROOTS, level)
 
 
 def _histogram(grey: "NDArray[np.uint8]") -> "NDArray[np.int64]":
@@ -425,6 +394,6 @@ def _contrast_table(
     low, high = np.searchsorted(counts, (cells, (CONTRAST_PARTS - 1) * cells))
     if high <= low:
         return list(range(256))
-    above = np.clip(np.arange(256), low, high) - low
-    table: list[int] = ((510 * above + (high - low)) // (2 * (high - low))).tolist()
-    return table
+    span = int(high - low)
+    stretched = (510 * np.arange(span) + span) // (2 * span)
+    return [0] * int(low) + stretched.tolist() + [255] * (256 - int(high))
