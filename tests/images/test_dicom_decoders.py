@@ -48,6 +48,13 @@ def test_jpeg_ls_cut_off_is_refused(tmp_path: Path) -> None:
         list(open_slices(path))
 
 
+def test_jpeg_ls_that_asks_for_more_pixels_is_refused_unread(tmp_path: Path) -> None:
+    code = bytes(jpeg_ls.encode_array(DEEP)).replace(b"\0\x40\0\x40", b"\xff\xff\xff\xff", 1)
+    path = write_encapsulated(tmp_path / "a.dcm", DEEP, JPEGLSLossless, [code])
+    with pytest.raises(UnreadableImageError, match="damaged DICOM file"):
+        list(open_slices(path))
+
+
 def test_what_is_decoded() -> None:
     assert can_decode(JPEG2000Lossless, bits=16, samples=1)
     assert can_decode(JPEGExtended12Bit, bits=8, samples=1)

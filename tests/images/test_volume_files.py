@@ -101,6 +101,8 @@ def test_header_and_voxels_in_two_files(
 ) -> None:
     (tmp_path / "pair").mkdir()
     nibabel.save(kind(VOLUME, AFFINE), tmp_path / "pair" / "a.hdr")
+    with (tmp_path / "pair" / "a.img").open("ab") as voxels:
+        voxels.write(b"padding")
     assert_same(slices(tmp_path / "pair" / given), expected(tmp_path))
     listing = list_files(tmp_path / "pair")
     assert [Path(path).name for path in listing.files] == ["a.hdr"]

@@ -88,6 +88,16 @@ def test_an_encrypted_archive_is_named(tmp_path: Path) -> None:
     assert refusal(path) == "an encrypted ZIP archive: unpack it yourself"
 
 
+def test_a_member_whose_own_header_is_damaged_is_named(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.zip", {"a.png": PICTURE.getvalue()})
+    content = bytearray(path.read_bytes())
+    content[6:8], content[30] = b"\0\x08", 0xFF  # (A name in UTF-8 that is none.)
+    path.write_bytes(content)
+    (member,) = unpacked([path])
+    with pytest.raises(UnreadableImageError, match=r"an empty file|not a JPEG"):
+        list(open_slices(member))
+
+
 def test_an_archive_in_an_archive_is_named(tmp_path: Path) -> None:
     inner = archive(tmp_path / "in.zip", {"a.png": PICTURE.getvalue()}).read_bytes()
     (member,) = unpacked([archive(tmp_path / "out.zip", {"in.zip": inner})])

@@ -46,6 +46,8 @@ DECODERS: Final = {
 _MOST_PADDING: Final = 16
 """Zeros before an end marker that are taken out, at the most."""
 
+_FRAME_HEADER: Final = b"\xff\xf7"
+
 _END: Final = b"\xff\xd9"
 
 
@@ -66,6 +68,9 @@ def decode_jpeg_ls(code: bytes, runner: DecodeRunner) -> bytes:
     Archives make the length even; some do so before the end marker instead of behind it, which
     the standard (ITU-T T.87) does not allow, and the decoder refuses.
     """
+    frame = code[code.find(_FRAME_HEADER) :][5:9]
+    if frame != runner.rows.to_bytes(2) + runner.columns.to_bytes(2):
+        raise ValueError("a JPEG-LS stream of another size")  # (It may ask for a thousand times.)
     try:
         pixels, found = jpeg_ls.decode_pixel_data(code)
     except RuntimeError:

@@ -169,7 +169,7 @@ def _read_pair(file: BinaryIO, start: bytes, name: str) -> Any:
             content = _unpacked(content, offset + count)
     if len(content) < offset + count:
         raise UnreadableImageError(f"{name}: the voxels beside it end too early")
-    values = np.frombuffer(content, header.get_data_dtype(), offset=offset)
+    values = np.frombuffer(content[: offset + count], header.get_data_dtype(), offset=offset)
     values = values.reshape(header.get_data_shape(), order="F")
     slope, intercept = header.get_slope_inter()
     if slope or intercept:
