@@ -28,6 +28,8 @@ def lite(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "lite"
     fields = (
         "input.size=64",
+        "input.start=0",
+        "training.drawn=0",
         "training.epochs=4",
         "training.batch_size=8",
     )

@@ -89,10 +89,12 @@ def table(folder: Path) -> list[dict[str, str]]:
 def plan_of(words: Callable[..., list[str]], folder: Path, *overrides: str, **more: Any) -> Plan:
     """The plan that the words ask for."""
     from tumorscope.cli.main import _parser  # noqa: PLC0415
-    from tumorscope.cli.tune import _plan  # noqa: PLC0415
+    from tumorscope.cli.run_tune import _plan, settle  # noqa: PLC0415
 
     asked = [word for field in overrides for word in ("--set", field)]
-    return replace(_plan(_parser("tune").parse_args(words(folder, *asked))), **more)
+    options = _parser("tune").parse_args(words(folder, *asked))
+    settle(options)
+    return replace(_plan(options), **more)
 
 
 # What is found

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ]
     )
     parser.add_argument(
-        "source", metavar="RUN", help="a run folder; with --target also a model file or its name"
+        "source", metavar="RUN", help="a run folder; with --target also a model file"
     )
     parser.add_argument(
         "--format",
@@ -72,12 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         choices=("prepared", "pixels"),
         default="prepared",
-        help="pixels: a complete file that prepares raw slices itself",
+        help="pixels: a file that prepares raw slices itself",
     )
     parser.add_argument(
         "--input-size",
         metavar="HxW",
-        help="height and width of those slices, where all have the same (a camera)",
+        help="of those slices, where all have one size",
     )
     parser.add_argument(
         "--opset",

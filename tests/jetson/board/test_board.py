@@ -271,9 +271,9 @@ PREPARATION = "tumorscope/images/preparation.py"
 CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a weight": (_change_weight, "off by"),
     "the classes' order": (_change_classes, "the order of the classes"),
-    "a level of the head": (_rewrite(PREPARATION, "_LEVEL = 0.12", "_LEVEL = 0.13"), "grey levels"),
-    "the brightest value": (_rewrite(PREPARATION, "(255.0 / (", "(254.0 / ("), "grey levels"),
-    "a share of dark pixels": (_rewrite(PREPARATION, "0.005, 0.995", "0.006, 0.994"), "grey lev"),
+    "a level of the head": (_rewrite(PREPARATION, "ROUNDS = 3 / 8", "ROUNDS = 4 / 8"), "grey levels"),
+    "the brightest value": (_rewrite(PREPARATION, "(510 * ", "(508 * "), "grey levels"),
+    "a share of dark pixels": (_rewrite(PREPARATION, "PARTS = 200", "PARTS = 150"), "grey lev"),
     "the filter": (_rewrite(PREPARATION, "Image.BILINEAR  #", "Image.BICUBIC  #"), "grey levels"),
     "how colour becomes grey": (
         _rewrite("tumorscope/images/reading.py", '(upright.convert("L")', "(upright.split()[0]"),
