@@ -1,6 +1,5 @@
 """What a kill, Ctrl-C and a second process do to the commands, as real processes get them."""
 
-import csv
 import json
 import os
 import pty
@@ -8,34 +7,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from processes import PATIENCE, log, start, start_held
 from small_model import write_model
 from tumorscope.cli.main import main
-
-COMMAND = (sys.executable, "-m", "tumorscope.cli.main")
-SURROUNDINGS = {**os.environ, "OMP_NUM_THREADS": "1"}
-"""As many threads as this process has, so that sums are made in the same order."""
-
-PATIENCE = 600.0
-"""Seconds that the slowest machine may take; none waits for them in vain."""
-
-
-def start(words: Sequence[str], *, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=stderr, text=True, env=SURROUNDINGS
-    )
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until a file is there, or the process is not."""
-    end = time.monotonic() + PATIENCE
-    while not path.exists() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.002)
 
 
 def litter(folder: Path) -> list[Path]:
@@ -43,43 +21,34 @@ def litter(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.name.startswith(".")]
 
 
-def log(run: Path) -> list[dict[str, str]]:
-    """The log but for the speed."""
-    with (run / "log.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        del row["images_per_second"]
-    return rows
-
-
 # A training run
 
 
 @pytest.fixture(scope="module")
-def long(phantoms: Path, small: list[str]) -> list[str]:
-    """Words that train long enough to be stopped in the middle."""
+def words(phantoms: Path, small: list[str]) -> list[str]:
+    """The command that is stopped."""
     words = ["train", "--data", str(phantoms), "--split", "grouped-folds", *small]
-    return [*words, "--set", "training.epochs=12", "--set", "loss.mixup=0.3", "--no-test"]
+    return [*words, "--set", "training.epochs=3", "--set", "loss.mixup=0.3", "--no-test"]
 
 
 @pytest.fixture(scope="module")
-def whole(long: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nobody stopped."""
     import torch  # noqa: PLC0415  (slow to import, and the other tests do without it)
 
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    assert main([*long, "--out", str(folder)]) == 0
+    assert main([*words, "--out", str(folder)]) == 0
     return folder
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
 def test_a_training_run_that_was_stopped_goes_on_to_the_same_end(
-    long: list[str], whole: Path, tmp_path: Path, name: str
+    words: list[str], whole: Path, tmp_path: Path, name: str
 ) -> None:
     run = tmp_path / "run"
-    process = start([*long, "--out", str(run)])
-    wait_for(run / "checkpoints" / "last.ckpt", process)
+    process = start_held([*words, "--out", str(run)])
+    assert (run / "checkpoints" / "last.ckpt").is_file()
     process.send_signal(signal.Signals[name])
     _, said = process.communicate(timeout=PATIENCE)
     assert not (run / "weights.safetensors").exists()
@@ -97,17 +66,17 @@ def test_a_training_run_that_was_stopped_goes_on_to_the_same_end(
     assert log(run) == log(whole)
 
 
-def test_two_processes_train_and_the_judgement_is_that_of_one(
+def test_two_processes_train_and_the_evaluation_is_that_of_one(
     phantoms: Path, small: list[str], tmp_path: Path
 ) -> None:
-    run, figures = tmp_path / "run", tmp_path / "figures.json"
+    run, metrics = tmp_path / "run", tmp_path / "metrics.json"
     words = ["train", "--data", str(phantoms), "--split", "grouped-folds", *small]
     process = start([*words, "--set", "training.epochs=2", "--devices", "2", "--out", str(run)])
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     assert [line.split()[:2] for line in said.splitlines()[1:]] == [["epoch", "1"], ["epoch", "2"]]
-    assert main(["evaluate", str(run), "--json", str(figures)]) == 0
-    assert json.loads((run / "evaluation.json").read_text()) == json.loads(figures.read_text())
+    assert main(["evaluate", str(run), "--json", str(metrics)]) == 0
+    assert json.loads((run / "evaluation.json").read_text()) == json.loads(metrics.read_text())
 
 
 # The other commands
@@ -204,7 +173,7 @@ class Held:
 def run(options):
     held = Held()
     del held
-    time.sleep(30)
+    time.sleep(600)
 
 info.run = run
 sys.exit(main.main(["info", "somewhere"]))

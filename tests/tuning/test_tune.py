@@ -14,8 +14,8 @@ from typing import Any
 import optuna
 import pytest
 from PIL import Image
-from test_stopping import PATIENCE, log, start, wait_for
 
+from processes import PATIENCE, log, start, start_held, wait_for
 from tumorscope.cli.main import main
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import partition
@@ -88,8 +88,9 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 def plan_of(words: Callable[..., list[str]], folder: Path, *overrides: str, **more: Any) -> Plan:
     """The plan that the words ask for."""
+    from tumorscope.cli.choices import settle  # noqa: PLC0415
     from tumorscope.cli.main import _parser  # noqa: PLC0415
-    from tumorscope.cli.run_tune import _plan, settle  # noqa: PLC0415
+    from tumorscope.cli.run_tune import _plan  # noqa: PLC0415
 
     asked = [word for field in overrides for word in ("--set", field)]
     options = _parser("tune").parse_args(words(folder, *asked))
@@ -227,8 +228,8 @@ def test_a_search_that_was_killed_goes_on_where_it_was(
     found: Path, words: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "search"
-    process = start(words(folder, "--trials", "2"))
-    wait_for(folder / "trials" / "0001" / "checkpoints" / "last.ckpt", process)
+    process = start_held(words(folder, "--trials", "2"), run=2)
+    assert (folder / "trials" / "0001" / "checkpoints" / "last.ckpt").is_file()
     process.kill()
     process.communicate(timeout=PATIENCE)
     assert [row["state"] for row in table(folder)] == ["done"]

@@ -271,7 +271,10 @@ PREPARATION = "tumorscope/images/preparation.py"
 CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a weight": (_change_weight, "off by"),
     "the classes' order": (_change_classes, "the order of the classes"),
-    "a level of the head": (_rewrite(PREPARATION, "ROUNDS = 3 / 8", "ROUNDS = 4 / 8"), "grey levels"),
+    "a level of the head": (
+        _rewrite(PREPARATION, "ROUNDS = 3 / 8", "ROUNDS = 4 / 8"),
+        "grey levels",
+    ),
     "the brightest value": (_rewrite(PREPARATION, "(510 * ", "(508 * "), "grey levels"),
     "a share of dark pixels": (_rewrite(PREPARATION, "PARTS = 200", "PARTS = 150"), "grey lev"),
     "the filter": (_rewrite(PREPARATION, "Image.BILINEAR  #", "Image.BICUBIC  #"), "grey levels"),
