@@ -24,7 +24,7 @@ from measure import runs_in
 from record import write_record
 from tumorscope.cli.show import console, progress, table
 from tumorscope.datasets.catalogue import Slice, slice_name
-from tumorscope.datasets.locations import data_paths
+from tumorscope.datasets.locations import data_sources
 from tumorscope.datasets.sources import read_data, read_set
 from tumorscope.datasets.splits import PROTOCOLS, partition
 from tumorscope.evaluation import Predictions
@@ -92,9 +92,7 @@ def read_runs(folder: Path) -> tuple[list[Test], str, str]:
     """Return the network of each fold with its own test part, the split and the fingerprint."""
     runs = runs_in(folder)
     facts = runs[0].data()
-    found = {
-        slice_name(item): item for path in facts["data"] for item in read_set(Path(path)).slices
-    }
+    found = {slice_name(item): item for path in facts["data"] for item in read_set(path).slices}
     tests: list[Test] = []
     for run in runs:
         tested = Predictions.load(run.path / "predictions.csv")
@@ -109,7 +107,7 @@ def read_runs(folder: Path) -> tuple[list[Test], str, str]:
 def read_model(options: argparse.Namespace) -> tuple[list[Test], str]:
     """Return a model with the test part of a split, and the fingerprint."""
     predictor = as_predictor(options.model)
-    catalogue = read_data(data_paths(options.data or [], options.split), progress=progress)
+    catalogue = read_data(data_sources(options.data or [], options.split), progress=progress)
     parts = partition(catalogue, split=options.split, fold=options.fold)
     return [(predictor, parts.test)], catalogue.fingerprint()
 

@@ -29,6 +29,7 @@ from record import write_record
 from tumorscope.cli.show import console
 from tumorscope.datasets.catalogue import slice_name
 from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_set
 from tumorscope.errors import DataError
 from tumorscope.evaluation import Predictions, score_predictions, summarise
@@ -104,7 +105,7 @@ def describe(run: Path) -> dict[str, Any]:
         "recipe": first.recipe().model_dump(),
         "seed": first.recipe().training.seed,
         "split": facts["split"],
-        "sets": [Path(path).name for path in facts["data"]],
+        "sets": [DataSource.of(path).called for path in facts["data"]],
         "data_fingerprint": facts["fingerprint"],
     }
 

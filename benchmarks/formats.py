@@ -41,7 +41,7 @@ def main() -> int:
     trained = load_weights(run.weights_file)
     slices = [
         item
-        for path in options.data or [Path(path) for path in run.data()["data"]]
+        for path in options.data or run.sources()
         for item in read_set(path).slices
         if (item.source, item.split) == ("kaggle", "test")
     ]

@@ -34,7 +34,7 @@ from record import RESULTS, read_record, write_record
 from tumorscope.cli.show import progress
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.inputs import read_inputs
-from tumorscope.datasets.locations import data_paths
+from tumorscope.datasets.locations import data_sources
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import PROTOCOLS, folds_of, partition
 from tumorscope.evaluation import EvaluationResult, evaluate
@@ -175,7 +175,7 @@ def main() -> None:
 def add_classics(options: argparse.Namespace) -> None:
     """Train scikit-learn's classifiers on every fold, and evaluate their CSV files."""
     for split in options.splits:
-        catalogue = read_data(data_paths([options.data], split), progress=progress)
+        catalogue = read_data(data_sources([options.data], split), progress=progress)
         for name in options.names:
             classic = CLASSICS[name]
             with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from record import write_record
 from tumorscope.cli.show import progress
-from tumorscope.datasets.locations import data_paths
+from tumorscope.datasets.locations import data_sources
 from tumorscope.datasets.sources import read_data
 from tumorscope.evaluation.controls import random_labels
 
@@ -26,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     found, fingerprints = {}, {}
     for split in SPLITS:
-        catalogue = read_data(data_paths([options.data], split), progress=progress)
+        catalogue = read_data(data_sources([options.data], split), progress=progress)
         fingerprints[split] = catalogue.fingerprint()
         control = random_labels(
             catalogue, split, shuffles=options.shuffles, seed=options.seed, progress=progress

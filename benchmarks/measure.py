@@ -24,6 +24,7 @@ import numpy as np
 
 from record import RESULTS, ROOT, write_record
 from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_set
 from tumorscope.datasets.splits import PROTOCOLS
 from tumorscope.files import write_text
@@ -78,7 +79,7 @@ def main() -> None:
         + f" --name {options.name}"
         * bool(suffix),
         figures={
-            "sets": [Path(path).name for path in runs_in(folder)[0].data()["data"]],
+            "sets": [DataSource.of(path).called for path in runs_in(folder)[0].data()["data"]],
             "overrides": options.set,
             "mean_accuracy": round(statistics.mean(accuracies), 6),
             "accuracy_spread": round(max(accuracies) - min(accuracies), 6),

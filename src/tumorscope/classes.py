@@ -1,5 +1,7 @@
 """The four classes, in the order used everywhere, and the data sets' other spellings of them."""
 
+import re
+import unicodedata
 from typing import Final
 
 from tumorscope.errors import DataError
@@ -14,23 +16,30 @@ NO_TUMOUR: Final = "notumor"
 """The class of slices that show no tumour."""
 
 ANY_TUMOUR: Final = "tumour"
-"""The label of a slice that shows a tumour of unknown kind: to learn from, never to judge on."""
+"""The label of a slice that shows a tumour of unknown kind: to train on, never to test on."""
 
 _SPELLINGS: Final = {
-    ANY_TUMOUR: ("tumor", "tumour", "yes"),
-    "glioma": ("glioma", "gliomatumor", "gliomatumour"),
-    "meningioma": ("meningioma", "meningiomatumor", "meningiomatumour"),
-    "notumor": ("notumor", "notumour", "no", "normal", "healthy", "none"),
-    "pituitary": ("pituitary", "pituitarytumor", "pituitarytumour", "pituitaryadenoma"),
+    ANY_TUMOUR: ("tumor", "yes"),
+    "glioma": ("glioma", "gliomatumor"),
+    "meningioma": ("meningioma", "meningiomatumor", "menin"),
+    "notumor": (
+        *("notumor", "nontumor", "nottumor", "withouttumor", "tumorfree"),
+        *("no", "normal", "healthy", "none"),
+    ),
+    "pituitary": ("pituitary", "pituitarytumor", "pituitaryadenoma"),
 }
 _BY_SPELLING: Final = {spelling: name for name, all_ in _SPELLINGS.items() for spelling in all_}
+_PLURALS: Final = {"pituitaries": "pituitary", "yes": "yes"}
 
 
 def class_name(text: str) -> str:
     """Return the class that a data set's spelling means.
 
+    Capitals (of any language), accents, spaces, dashes, underscores, plurals and a `brain` or
+    `mri` before or after do not matter.
+
     Args:
-        text: A folder name or a label: case, spaces, dashes and underscores do not matter.
+        text: A folder name or a label.
 
     Returns:
         One of `CLASSES`, or `ANY_TUMOUR`.
@@ -38,12 +47,22 @@ def class_name(text: str) -> str:
     Raises:
         DataError: The spelling is unknown.
 
-    >>> class_name("Glioma_tumor"), class_name("no_tumor")
-    ('glioma', 'notumor')
+    >>> class_name("Glioma_tumor"), class_name("no_tumor"), class_name("Brain-Meningiomas")
+    ('glioma', 'notumor', 'meningioma')
     """
-    key = "".join(letter for letter in text.lower() if letter.isalnum())
+    # (Turkish has a dotless i, whose capital is the I of all others.)
+    letters = unicodedata.normalize("NFKD", text.casefold()).replace(
+        "\N{LATIN SMALL LETTER DOTLESS I}", "i"
+    )
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    words = [_singular(word) for word in re.split(r"[^a-z0-9]+", plain) if word]
+    key = "".join(word for word in words if word not in ("brain", "mri"))
     try:
-        return _BY_SPELLING[key]
+        return _BY_SPELLING[key.removeprefix("brain").replace("tumour", "tumor")]
     except KeyError:
         known = ", ".join(CLASSES)
         raise DataError(f"unknown class '{text}': the classes are {known}") from None
+
+
+def _singular(word: str) -> str:
+    return _PLURALS.get(word, word.removesuffix("s"))

@@ -121,7 +121,7 @@ def test_crossval_pools_folds_and_keeps_finished_ones(
     [
         (["audit", "EMPTY"], "EMPTY"),
         (["audit", "EMPTY/nothing"], "no such"),
-        (["train", "--data", "EMPTY", "--split", "grouped-folds"], "no JPEG or PNG"),
+        (["train", "--data", "EMPTY", "--split", "grouped-folds"], "no picture found"),
         (["train", "--data", "EMPTY/nothing", "--split", "grouped-folds"], "no such"),
         (["train", "--set", "training.epoch=3"], "training.epochs"),
         (["info", "EMPTY"], "no run folder"),

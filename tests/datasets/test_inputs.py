@@ -97,11 +97,17 @@ def test_an_outline_is_cut_out_as_its_picture(
     assert read_inputs([item], size=96).outlines is None
 
 
-def test_an_outline_that_cannot_be_read_leaves_its_slice_out(tmp_path: Path, draw: Draw) -> None:
+def test_an_outline_that_cannot_be_read_is_named_and_its_slice_kept(
+    tmp_path: Path, draw: Draw
+) -> None:
     path = draw(tmp_path / "a.png", 1)
     (tmp_path / "mask.png").write_bytes(b"no picture")
     item = Slice(path=path, name="a", label="glioma", source="set", mask=tmp_path / "mask.png")
     other = Slice(path=path, name="b", label="notumor", source="set")
     found = read_inputs([item, other], size=32, outlines=True)
-    assert [skipped.name for skipped in found.skipped] == ["a"]
-    assert "mask.png" in found.skipped[0].reason
+    assert [item.name for item in found.slices] == ["a", "b"]
+    assert found.outlined is not None
+    assert found.outlined.tolist() == [False, True]
+    (skipped,) = found.skipped
+    assert skipped.name == "outline of a"
+    assert "mask.png" in skipped.reason

@@ -124,7 +124,7 @@ def test_strangers_are_told_apart(tmp_path: Path) -> None:
         "Training/odd/deep/picture.png",
     )
     assert [item.name for item in result.unreadable] == ["Testing/pituitary/Te-pi_0010.jpg"]
-    assert "not a JPEG or PNG" in result.unreadable[0].reason
+    assert "not a JPEG" in result.unreadable[0].reason
     assert len(result.missing) == 7019 - 2
     assert steps == [(2, "checking")]
 

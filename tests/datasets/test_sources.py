@@ -67,9 +67,13 @@ def test_training_and_testing_folders_give_the_split(
 
 
 def test_a_tree_is_sartaj_by_its_class_folders_in_every_part(tmp_path: Path, draw: Draw) -> None:
-    names = ["Training/glioma_tumor/1.jpg", "Training/healthy/1.jpg", "Testing/no_tumor/1.jpg"]
-    catalogue = read_set(tree(tmp_path / "anything", draw, *names))
+    parts = ("Training/glioma_tumor/gg (1)", "Training/no_tumor/1", "Testing/no_tumor/image(2)")
+    catalogue = read_set(tree(tmp_path / "anything", draw, *(f"{name}.jpg" for name in parts)))
     assert {item.source for item in catalogue.slices} == {"sartaj"}
+    # Somebody's own set with such class folders is called as its folder.
+    own = ("Training/glioma_tumor/a1.jpg", "Training/no_tumor/b2.jpg", "Testing/no_tumor/c3.jpg")
+    catalogue = read_set(tree(tmp_path / "hospital", draw, *own))
+    assert {item.source for item in catalogue.slices} == {"hospital"}
 
 
 def test_only_pictures_are_read(tmp_path: Path, draw: Draw) -> None:
@@ -111,13 +115,13 @@ def test_a_table_gives_all_that_it_knows(tmp_path: Path, draw: Draw) -> None:
     assert (item.sequence, item.plane, item.hospital) == ("T1c", "axial", "DU")
 
 
-def test_a_table_of_another_name_is_called_by_it_and_group_goes_before_patient(
+def test_a_table_is_called_as_its_folder_and_group_goes_before_patient(
     tmp_path: Path, draw: Draw
 ) -> None:
     draw(tmp_path / "a.png", 1)
     path = table(tmp_path / "mine.csv", "file,class,patient,group", "a.png,no,P1,G1")
     (item,) = read_set(path).slices
-    assert (item.source, item.group, item.fold, item.split) == ("mine", "G1", 0, "")
+    assert (item.source, item.group, item.fold, item.split) == (tmp_path.name, "G1", 0, "")
 
 
 def test_files_that_a_table_lists_in_vain_are_skipped(tmp_path: Path, draw: Draw) -> None:
@@ -132,14 +136,18 @@ def test_files_that_a_table_lists_in_vain_are_skipped(tmp_path: Path, draw: Draw
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["file,label", "a.png,no"], "no column 'class'"),
+        (["file,kind", "a.png,no"], "no column 'class'; its columns are file, kind"),
+        (["image,label,diagnosis", "a.png,no,no"], "label and diagnosis both stand for the class"),
         (["file,class", "a.png,schwannoma"], "row 2: unknown class 'schwannoma'"),
         (["file,class", "a.png"], "row 2: unknown class ''"),
         (["file,class,fold", "a.png,no,two"], "row 2: fold is 'two', not a whole number"),
         (["file,class,fold", "a.png,no,-1"], "row 2: fold is '-1', not a whole number"),
-        (["file,class,split", "a.png,no,later"], "row 2: split is 'later', not train or test"),
+        (
+            ["file,class,split", "a.png,no,later"],
+            "row 2: split is 'later', not train",
+        ),
         (["file,class", "gone.png,no"], "none of its 1 pictures can be used; gone.png"),
-        (["file,class"], "no JPEG or PNG picture found"),
+        (["file,class"], "no picture found"),
         ([""], "no column 'file'"),
         (["file,class", "a.png," + "n" * 200_000], "not a CSV table"),
     ],
@@ -170,14 +178,15 @@ def test_figshare_is_read_by_its_index(tmp_path: Path, draw: Draw) -> None:
     table(
         folder / "index.csv",
         "index,class,patient,patient_prefix,fold",
-        "7,glioma,MR040240B,MR040240,2",
+        "7,glioma,MR040240B,MR040240,2",  # a patient whose published folds are known
         "8,pituitary,101,,5",
         "9,pituitary,102,,5",
     )
     catalogue = read_set(folder)
     first, second = catalogue.slices
     assert (first.name, first.source, first.label) == ("images/0007.jpg", "figshare", "glioma")
-    assert (first.group, first.cluster, first.fold) == ("MR040240", "figshare-7", 2)
+    assert (first.group, first.patient, first.cluster) == ("MR040240", "MR040240B", "figshare-7")
+    assert (first.fold, first.cvind, second.fold, second.cvind) == (5, 3, 5, 0)
     assert first.mask == folder / "masks" / "0007.png"
     assert (second.group, second.mask) == ("101", None)
     assert [item.name for item in catalogue.skipped] == ["images/0009.jpg"]
@@ -191,7 +200,7 @@ def test_figshare_with_a_broken_index_says_where(tmp_path: Path, draw: Draw) -> 
 
 
 def test_an_empty_folder_and_a_missing_one_say_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no JPEG or PNG picture found; .* one folder a class"):
+    with pytest.raises(DataError, match=r"no picture found .* one folder a class"):
         read_data([tmp_path])
     with pytest.raises(DataError, match=r"gone: no such folder or table; --data names a data set"):
         read_data([tmp_path / "gone"])
@@ -341,10 +350,8 @@ def test_an_index_that_names_classes_is_a_table_and_its_other_parts_are_kept_bac
     )
     assert first.mask == folder / "images/1.png"
     assert (second.label, second.mask) == ("notumor", None)
-    (kept_back,) = catalogue.skipped
-    assert kept_back.reason == (
-        "of part 'external_dev', which is not for training, as are 1 others"
-    )
+    assert [item.name for item in catalogue.skipped] == ["images/3.png", "images/4.png"]
+    assert {item.reason for item in catalogue.skipped} == {"held back by the table (external_dev)"}
 
 
 def test_kaggles_slices_have_the_outlines_of_figshare_beside_them(real_data: Path) -> None:

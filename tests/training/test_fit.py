@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tumorscope.classes import ANY_TUMOUR, CLASSES, TUMOUR_CLASSES
 from tumorscope.datasets.catalogue import Skipped, Slice
 from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition, partition
 from tumorscope.errors import DataError, ModelError, RecipeError
@@ -99,7 +100,7 @@ def run(parts: Partition, small: list[str], tmp_path: Path) -> Run:
 
     def fit_to(name: str, *overrides: str, of: Partition = parts, **options: Any) -> RunFolder:
         recipe = load_recipe("quick", [*small[1::2], *overrides])
-        origin = options.pop("origin", Origin(paths=(tmp_path,), fingerprint="f"))
+        origin = options.pop("origin", Origin(sources=(DataSource(tmp_path),), fingerprint="f"))
         done = fit(of, recipe, tmp_path / name, origin=origin, **options)
         assert done is not None
         return done
@@ -243,7 +244,7 @@ def test_what_was_begun_on_other_data_or_in_a_used_folder_is_refused(
     run: Run, tmp_path: Path
 ) -> None:
     run("a", "training.epochs=1")
-    other = Origin(paths=(tmp_path,), fingerprint="other")
+    other = Origin(sources=(DataSource(tmp_path),), fingerprint="other")
     with pytest.raises(ModelError, match="started on other data"):
         run("a", resume=True, origin=other)
     with pytest.raises(ModelError, match="a: not empty; go on with it by --resume, or name"):
@@ -345,7 +346,7 @@ def test_pictures_that_cannot_be_read_are_listed_and_the_others_learned(
         validation=(*parts.validation[:-1], broken(parts.validation[-1])),
     )
     before = Skipped("gone.png", "no such file")
-    origin = Origin(paths=(tmp_path,), fingerprint="f", skipped=(before,))
+    origin = Origin(sources=(DataSource(tmp_path),), fingerprint="f", skipped=(before,))
     done = run("a", "training.epochs=1", of=some, origin=origin)
     noted = done.data()["skipped"]
     assert [item["name"] for item in noted] == [

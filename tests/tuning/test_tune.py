@@ -17,6 +17,7 @@ from PIL import Image
 
 from processes import PATIENCE, log, start, start_held, wait_for
 from tumorscope.cli.main import main
+from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import partition
 from tumorscope.errors import ModelError, RecipeError
@@ -183,7 +184,7 @@ def test_the_test_part_is_not_read(
         replace(parts, test=nowhere),
         plan,
         SearchFolder(tmp_path / "a"),
-        origin=Origin(paths=(phantoms,), fingerprint=catalogue.fingerprint()),
+        origin=Origin(sources=(DataSource(phantoms),), fingerprint=catalogue.fingerprint()),
         hardware=Hardware(),
     )
     assert outcome.ranked[0].score == told(found)["trials"][0]["score"]
@@ -325,7 +326,7 @@ def test_a_trial_that_needs_too_much_memory_fails_and_the_search_goes_on(
         partition(catalogue, split="grouped-folds", seed=0),
         plan_of(words, tmp_path / "a", "training.epochs=1", trials=2),
         SearchFolder(tmp_path / "a"),
-        origin=Origin(paths=(phantoms,), fingerprint=catalogue.fingerprint()),
+        origin=Origin(sources=(DataSource(phantoms),), fingerprint=catalogue.fingerprint()),
         hardware=Hardware(),
         callbacks=callbacks,
     )

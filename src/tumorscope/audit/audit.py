@@ -1,4 +1,4 @@
-"""Folders of pictures come in, what is wrong with them as a data set goes out.
+"""Audits data sets: what is wrong with them before anything is trained on them.
 
 Found are unreadable files, twins (copies, mirrored, turned and contrast-changed pictures of one
 slice), twins on both sides of a split, one slice under two labels, the class balance, and how well
@@ -7,7 +7,7 @@ file facts alone predict the class.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,14 +15,18 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tumorscope.audit.audit_files import ListedFile, list_files
 from tumorscope.audit.file_facts import FileFacts, file_facts, odd_files
 from tumorscope.audit.shortcuts import Shortcut, find_shortcuts
 from tumorscope.classes import CLASSES
-from tumorscope.datasets.catalogue import Skipped
+from tumorscope.datasets.catalogue import Skipped, Slice
+from tumorscope.datasets.groups import patient_space
+from tumorscope.datasets.locations import DataSource
+from tumorscope.datasets.pictures import read_picture
+from tumorscope.datasets.sources import read_set
 from tumorscope.errors import DataError
 from tumorscope.files import write_text
-from tumorscope.images import PICTURE_SUFFIXES, UnreadableImageError, read_slice
+from tumorscope.images import UnreadableImageError
+from tumorscope.images.listing import Ignored, summarise
 from tumorscope.near_duplicates.detection import (
     KINDS,
     Descriptor,
@@ -36,16 +40,33 @@ from tumorscope.progress import Progress, silent
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditedFile(ListedFile):
+class AuditedFile:
     """A picture that was read.
 
     Attributes:
+        name: The slice's name, behind that of its folder where several were audited.
+        item: What its place or its table says about it; its label is the folder's name where that
+            is no known class, or empty.
+        group: Its patient, where the data set tells it, or empty.
         cluster: Number of its twin cluster; files with the same one show the same slice.
         facts: What the file tells without looking at the brain.
     """
 
+    name: str
+    item: Slice
+    group: str
     cluster: int
     facts: FileFacts
+
+    @property
+    def label(self) -> str:
+        """The class."""
+        return self.item.label
+
+    @property
+    def split(self) -> str:
+        """The side of the split, or empty."""
+        return self.item.split
 
 
 @dataclass(frozen=True)
@@ -71,6 +92,7 @@ class Audit:
         shortcuts: How well file facts predict the class, all together first; empty where there
             are too few classes.
         notes: What the reader must know about how the folder was read.
+        ignored: Files of kinds that hold no slices.
     """
 
     folders: tuple[Path, ...]
@@ -80,6 +102,7 @@ class Audit:
     odd: dict[int, str]
     shortcuts: tuple[Shortcut, ...]
     notes: tuple[str, ...]
+    ignored: tuple[Ignored, ...] = field(default=())
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
@@ -194,6 +217,9 @@ class Audit:
             "files": len(self.files),
             "unique_slices": self.unique_slices,
             "unreadable": [asdict(item) for item in self.unreadable],
+            "ignored": [{"name": item.path, "kind": item.kind} for item in self.ignored],
+            "outlines": sum(item.item.mask is not None for item in self.files),
+            "patients": len({item.group for item in self.files} - {""}),
             "twins": {kind: sum(pair.kind == kind for pair in self.pairs) for kind in KINDS},
             "across_splits": {
                 name: {
@@ -223,11 +249,18 @@ class Audit:
         }
 
 
-def audit(places: Sequence[Path], *, progress: Progress = silent) -> Audit:
+def audit(
+    places: Sequence[DataSource | Path | str] | DataSource | Path | str,
+    *,
+    progress: Progress = silent,
+) -> Audit:
     """Audit folders or tables as one data set.
 
+    They are read as training reads them (see `tumorscope.datasets.sources.read_set`), but pictures
+    of an unknown class are audited under the name of their folder.
+
     Args:
-        places: What `tumorscope.audit.audit_files.list_files` takes.
+        places: A data set, or several.
         progress: Shows how far the reading and comparing are.
 
     Returns:
@@ -236,49 +269,66 @@ def audit(places: Sequence[Path], *, progress: Progress = silent) -> Audit:
     Raises:
         DataError: A place is missing, or there is no picture that can be read.
     """
-    listed: list[ListedFile] = []
+    if isinstance(places, DataSource | Path | str):
+        places = [places]
+    sources = [DataSource.of(place) for place in places]
+    listed: list[tuple[str, Slice]] = []
     unreadable: list[Skipped] = []
-    for place in places:
-        here, missing = list_files(place)
+    ignored: list[Ignored] = []
+    notes: list[str] = []
+    for source in sources:
+        catalogue = read_set(source, strict=False, progress=progress)
         # Names inside one folder are unique, those of several folders need not be.
-        prefix = f"{place.as_posix()}/" if len(places) > 1 else ""
-        listed += [replace(item, name=prefix + item.name) for item in here]
-        unreadable += [Skipped(prefix + item.name, item.reason) for item in missing]
-    if not listed:
-        where = ", ".join(map(str, places))
-        raise DataError(f"{where}: no pictures ({', '.join(PICTURE_SUFFIXES)}) in it; name others")
-    paths = [item.path for item in listed]
-    answers = list(progress(map_ordered(_read, paths), total=len(paths), label="reading"))
-    read: list[tuple[ListedFile, Descriptor, FileFacts]] = []
-    for item, answer in zip(listed, answers, strict=True):
+        prefix = f"{source.path.as_posix()}/" if len(sources) > 1 else ""
+        listed += [(prefix + item.name, item) for item in catalogue.slices]
+        unreadable += [Skipped(prefix + item.name, item.reason) for item in catalogue.skipped]
+        ignored += [Ignored(prefix + item.path, item.kind) for item in catalogue.ignored]
+        notes += catalogue.notes
+    answers = list(
+        progress(
+            map_ordered(_read, [item for _, item in listed]), total=len(listed), label="reading"
+        )
+    )
+    read: list[tuple[str, Slice, Descriptor, FileFacts]] = []
+    for (name, item), answer in zip(listed, answers, strict=True):
         if isinstance(answer, str):
-            unreadable.append(Skipped(item.name, answer.removeprefix(f"{item.path}: ")))
+            unreadable.append(Skipped(name, answer.removeprefix(f"{item.path}: ")))
         else:
-            read.append((item, *answer))
+            read.append((name, item, *answer))
     if not read:
         raise DataError(f"none of {len(listed)} pictures can be read, the first: {answers[0]}")
-    descriptors = [descriptor for _, descriptor, _ in read]
+    descriptors = [descriptor for _, _, descriptor, _ in read]
     pairs = find_near_duplicates(descriptors, progress=progress)
     clusters = near_duplicate_clusters(len(read), pairs)
     files = tuple(
-        AuditedFile(**vars(item), cluster=int(cluster), facts=facts)
-        for (item, _, facts), cluster in zip(read, clusters, strict=True)
+        AuditedFile(
+            name=name, item=item, group=_group(item, sources), cluster=int(cluster), facts=facts
+        )
+        for (name, item, _, facts), cluster in zip(read, clusters, strict=True)
     )
     return Audit(
-        folders=tuple(places),
+        folders=tuple(source.path for source in sources),
         files=files,
         unreadable=tuple(unreadable),
         pairs=tuple(pairs),
         odd=_odd(descriptors, files),
         shortcuts=_shortcuts(files),
-        notes=tuple(_notes(files)),
+        notes=(*notes, *_notes(files, ignored)),
+        ignored=tuple(ignored),
     )
 
 
-def _read(path: Path) -> tuple[Descriptor, FileFacts] | str:
+def _group(item: Slice, sources: Sequence[DataSource]) -> str:
+    """Return a slice's patient; of several sets with the set, which numbers them for itself."""
+    if len(sources) == 1 or not item.group:
+        return item.group
+    return f"{patient_space(item.source)}/{item.group}"
+
+
+def _read(item: Slice) -> tuple[Descriptor, FileFacts] | str:
     try:
-        grey = read_slice(path)
-        return describe(grey), file_facts(path, grey)
+        grey = read_picture(item)
+        return describe(grey), file_facts(item.path, grey)
     except UnreadableImageError as error:
         return str(error)
 
@@ -301,7 +351,9 @@ def _shortcuts(files: Sequence[AuditedFile]) -> tuple[Shortcut, ...]:
     )
 
 
-def _notes(files: Sequence[AuditedFile]) -> Iterator[str]:
+def _notes(files: Sequence[AuditedFile], ignored: Sequence[Ignored]) -> Iterator[str]:
+    if ignored:
+        yield summarise(ignored)
     unknown = sorted({item.label for item in files if item.label} - set(CLASSES))
     if unknown:
         yield (

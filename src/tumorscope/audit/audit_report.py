@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 import jinja2
@@ -15,7 +14,8 @@ from PIL import Image
 from tumorscope import RESEARCH_USE_ONLY
 from tumorscope.audit.audit import Audit, AuditedFile
 from tumorscope.audit.findings import findings, percent, verdict
-from tumorscope.images import read_slice
+from tumorscope.datasets.catalogue import Slice
+from tumorscope.datasets.pictures import read_picture
 from tumorscope.near_duplicates.detection import NearDuplicate
 
 _PAIRS_SHOWN: Final = 12
@@ -164,12 +164,12 @@ def _pair_lines(audit: Audit, item: AuditedFile, pair: NearDuplicate) -> tuple[s
 
 
 def _picture(item: AuditedFile, lines: tuple[str, ...]) -> _Picture:
-    return _Picture(_thumbnail(item.path), item.name, lines)
+    return _Picture(_thumbnail(item.item), item.name, lines)
 
 
-def _thumbnail(path: Path) -> str:
+def _thumbnail(item: Slice) -> str:
     """Return a small grey JPEG of a picture as a data URI."""
-    picture = Image.fromarray(read_slice(path))
+    picture = Image.fromarray(read_picture(item))
     picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=80)

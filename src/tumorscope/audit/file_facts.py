@@ -1,4 +1,4 @@
-"""Picture files come in, facts that need no look at the brain (size, mode, border…) go out."""
+"""Collects facts of picture files that need no look at the brain: size, mode, border and others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from tumorscope.images import PICTURE_SUFFIXES
 
 FACT_NAMES: Final[Mapping[str, str]] = {
     "width": "width",
@@ -59,16 +61,19 @@ def file_facts(path: Path, grey: NDArray[np.uint8]) -> FileFacts:
     """Collect the facts of a file that `read_slice` has read.
 
     Args:
-        path: The JPEG or PNG file.
+        path: The picture, or the volume that the slice is cut from.
         grey: Its grey values, uint8, shape `[height, width]`.
 
     Returns:
         The facts.
     """
     height, width = grey.shape
-    with Image.open(path, formats=("JPEG", "PNG")) as picture:  # reads the header only
-        mode = picture.mode
-        steps = getattr(picture, "quantization", {}).get(0, [0])
+    mode, steps, size = "volume", [0], grey.size  # the voxels of a volume's slice, one byte each
+    if path.name.lower().endswith(PICTURE_SUFFIXES):
+        size = path.stat().st_size
+        with Image.open(path) as picture:  # reads the header only
+            mode = picture.mode
+            steps = getattr(picture, "quantization", {}).get(0, [0])
     rim_down, rim_right = max(1, height // 40), max(1, width // 40)
     total = float(grey.sum(dtype=np.int64))
     inner = grey[rim_down:-rim_down, rim_right:-rim_right]
@@ -81,7 +86,7 @@ def file_facts(path: Path, grey: NDArray[np.uint8]) -> FileFacts:
         compression=float(np.mean(steps)),
         border=border,
         mean_grey=total / grey.size,
-        bytes_per_pixel=path.stat().st_size / grey.size,
+        bytes_per_pixel=size / grey.size,
     )
 
 

@@ -109,7 +109,8 @@ def _shared_patients(audit: Audit) -> Iterator[Finding]:
             "severe",
             "patients across the split",
             sum(shared.values()),
-            f"By the table, {' and '.join(parts)} are of patients who are on the other side too.",
+            f"By what the data set says, {' and '.join(parts)} are of patients who are on the "
+            "other side too.",
             _SPLIT_ANEW,
         )
     pairs = audit.pairs_of_two_groups
@@ -119,7 +120,7 @@ def _shared_patients(audit: Audit) -> Iterator[Finding]:
             "look",
             "one slice of two patients",
             len(files),
-            f"The table gives one slice to two patients: {_count(len(pairs), 'pair')}.",
+            f"The data set gives one slice to two patients: {_count(len(pairs), 'pair')}.",
             "take the united groups (--groups)",
         )
 

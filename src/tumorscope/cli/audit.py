@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from tumorscope.audit.audit_report import render_page
 from tumorscope.audit.findings import findings, percent, verdict
 from tumorscope.cli import show
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
+from tumorscope.datasets.locations import DataSource
 from tumorscope.files import whole_file, write_text
 
 _STYLES = {"severe": "bold red", "look": "yellow", "note": "dim"}
@@ -24,11 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folders",
         nargs="+",
-        type=Path,
+        type=DataSource.of,
         metavar="DIR",
-        help="pictures at any depth; folders named after classes (glioma, no_tumor…) are labels, "
-        "folders on top named Training, test… are sides of the split; a slices.csv is read "
-        "instead where there is one; several DIR are one data set",
+        help="a data set: pictures at any depth in folders named after classes (glioma, "
+        "no_tumor…), or a CSV table (docs/data.md); several DIR are audited as one data set",
+    )
+    parser.add_argument(
+        "--no-patients",
+        action="store_true",
+        help="take no patients from folder and file names",
     )
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - prints it")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures")
@@ -42,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Audit, write what was asked for, and print the findings unless JSON is printed."""
-    result = audit(options.folders, progress=show.progress)
+    sources = [replace(source, patients=not options.no_patients) for source in options.folders]
+    result = audit(sources, progress=show.progress)
     if options.json:
         show.write_json(options.json, _as_json(result))
     if options.html:

@@ -1,9 +1,10 @@
 """Arguments that several commands share: which data, which split, which recipe."""
 
 import argparse
-from pathlib import Path
+from dataclasses import replace
 from typing import Final
 
+from tumorscope.datasets.locations import DataSource, data_sources
 from tumorscope.datasets.splits import PROTOCOLS
 from tumorscope.errors import ModelError
 
@@ -12,7 +13,18 @@ DEFAULT_SPLIT: Final = "kaggle-patient"
 _DEFAULTS: Final = {"split": DEFAULT_SPLIT, "fold": 1, "recipe": "quick"}
 """What `train`, `crossval` and `tune` take unless told otherwise."""
 
-_SETTLED: Final = ("data", "split", "fold", "recipe", "set", "seed", "out", "search", "study")
+_SETTLED: Final = (
+    "data",
+    "no_patients",
+    "split",
+    "fold",
+    "recipe",
+    "set",
+    "seed",
+    "out",
+    "search",
+    "study",
+)
 """Options that a run keeps from its start to its end."""
 
 
@@ -20,11 +32,18 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None) ->
     """Add `--data` and `--split`; `split` is what `settle` makes of none."""
     parser.add_argument(
         "--data",
-        type=Path,
+        type=DataSource.of,
         action="append",
         metavar="DIR",
-        help="a data set, or the folder that holds the public ones; may be given several times "
-        "(default: $TUMORSCOPE_DATA, then what 'tumorscope download' fetched)",
+        help="a data set (a folder or a CSV table; NAME=DIR names it), or the folder that holds "
+        "the public ones; may be given several times (default: $TUMORSCOPE_DATA, then what "
+        "'tumorscope download' fetched)",
+    )
+    parser.add_argument(
+        "--no-patients",
+        action="store_true",
+        default=None,
+        help="take no patients from folder and file names",
     )
     parser.add_argument(
         "--split",
@@ -55,10 +74,23 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, several_devices: bo
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
 
 
+def named_sources(options: argparse.Namespace, split: str | None = None) -> list[DataSource]:
+    """Return the data sets that `--data` names, or by default those that the split needs.
+
+    Args:
+        options: With what `add_data_arguments` describes.
+        split: The protocol, where it is not that of `--split`.
+    """
+    found = data_sources(options.data or [], split or options.split)
+    return [replace(source, patients=not options.no_patients) for source in found]
+
+
 def overrides(options: argparse.Namespace) -> list[str]:
-    """Return `--set` and `--seed` as overrides of a recipe."""
+    """Return `--set` and `--seed`, and what the protocol asks for, as overrides of a recipe."""
+    share = PROTOCOLS[options.split].validation_share
+    protocol = [] if share is None else [f"training.validation_share={share}"]
     seed = [] if options.seed is None else [f"training.seed={options.seed}"]
-    return [*options.set, *seed]
+    return [*protocol, *options.set, *seed]
 
 
 def settle(options: argparse.Namespace) -> None:
@@ -68,7 +100,11 @@ def settle(options: argparse.Namespace) -> None:
         ModelError: Such an option is given.
     """
     if options.resume:
-        given = [f"--{name}" for name in _SETTLED if getattr(options, name, None) not in (None, [])]
+        given = [
+            f"--{name.replace('_', '-')}"
+            for name in _SETTLED
+            if getattr(options, name, None) not in (None, [])
+        ]
         if given:
             raise ModelError(
                 f"--resume goes on as {options.resume} began: leave out {', '.join(given)}, "

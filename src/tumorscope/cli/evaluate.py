@@ -4,9 +4,8 @@ import argparse
 import re
 from pathlib import Path
 
-from tumorscope.cli.choices import add_data_arguments
+from tumorscope.cli.choices import add_data_arguments, named_sources
 from tumorscope.cli.show import progress, show_evaluation, write_json
-from tumorscope.datasets.locations import data_paths
 from tumorscope.datasets.sources import join_sets, read_set
 from tumorscope.datasets.splits import PROTOCOLS, partition
 from tumorscope.errors import DataError, MissingExtraError, ModelError
@@ -41,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
             raise DataError(f"name the test with --split: {', '.join(sorted(PROTOCOLS))}")
         result = evaluate(
             options.model,
-            data=options.data,
+            data=named_sources(options, options.split),
             split=options.split,
             fold=options.fold,
             tta=options.tta,
@@ -72,17 +71,17 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
         )
     split = options.split or facts["split"]
     fold = options.fold or facts["fold"] or 1
-    learned_from = [Path(path) for path in facts["data"]]
+    learned_from = model.sources()
     if options.data is None and PROTOCOLS[split].source in ("", PROTOCOLS[facts["split"]].source):
-        paths = learned_from
+        sources = learned_from
     else:
-        paths = data_paths(options.data or [], split)
+        sources = named_sources(options, split)
     # What the run was trained on stands beside it, so that near-duplicates of it are found.
-    known = {path.resolve() for path in paths}
-    joined = [path for path in learned_from if path.exists() and path.resolve() not in known]
-    sets = [read_set(path, progress=progress) for path in (*paths, *joined)]
+    known = {str(source) for source in sources}
+    joined = [item for item in learned_from if item.path.exists() and str(item) not in known]
+    sets = [read_set(source, progress=progress) for source in (*sources, *joined)]
     catalogue = join_sets(sets, progress=progress)
-    asked = {item.source for part in sets[: len(paths)] for item in part.slices}
+    asked = {item.source for part in sets[: len(sources)] for item in part.slices}
     parts = partition(
         catalogue.where(lambda item: item.source in asked),
         split=split,

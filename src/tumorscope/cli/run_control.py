@@ -3,9 +3,8 @@
 import argparse
 
 from tumorscope import RESEARCH_USE_ONLY
-from tumorscope.cli.choices import settle
+from tumorscope.cli.choices import named_sources, settle
 from tumorscope.cli.show import console, progress, write_json
-from tumorscope.datasets.locations import data_paths
 from tumorscope.datasets.sources import read_data
 from tumorscope.evaluation.controls import random_labels
 
@@ -13,7 +12,7 @@ from tumorscope.evaluation.controls import random_labels
 def run(options: argparse.Namespace) -> int:
     """Run the control; no network is trained."""
     settle(options)
-    catalogue = read_data(data_paths(options.data or [], options.split), progress=progress)
+    catalogue = read_data(named_sources(options), progress=progress)
     found = random_labels(catalogue, options.split, seed=options.seed or 0, progress=progress)
     if options.json:
         write_json(options.json, found.to_json())

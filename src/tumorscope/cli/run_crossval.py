@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tumorscope.cli.choices import overrides, settle
+from tumorscope.cli.choices import named_sources, overrides, settle
 from tumorscope.cli.run_train import (
     default_folder,
     make_partition,
@@ -16,7 +16,7 @@ from tumorscope.cli.run_train import (
 )
 from tumorscope.cli.show import progress, show_evaluation, write_json
 from tumorscope.datasets.catalogue import Catalogue
-from tumorscope.datasets.locations import data_paths
+from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import folds_of
 from tumorscope.errors import ModelError
@@ -34,7 +34,7 @@ class _Plan:
     folder: Path
     recipe: Recipe
     split: str
-    paths: list[Path]
+    sources: list[DataSource]
     hardware: Hardware
     resume: bool
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     quiet_libraries()
     settle(options)
     plan = _plan(options)
-    catalogue = read_data(plan.paths, progress=progress)
+    catalogue = read_data(plan.sources, progress=progress)
     runs = []
     for fold in folds_of(catalogue, plan.split):
         runs.append(RunFolder(plan.folder / f"fold-{max(fold, 1)}"))
@@ -72,7 +72,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
             folder=options.resume,
             recipe=first.recipe(),
             split=facts["split"],
-            paths=[Path(path) for path in facts["data"]],
+            sources=first.sources(),
             hardware=hardware,
             resume=True,
         )
@@ -84,7 +84,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
         folder=folder,
         recipe=recipe,
         split=options.split,
-        paths=data_paths(options.data or [], options.split),
+        sources=named_sources(options),
         hardware=hardware,
         resume=False,
     )
@@ -95,7 +95,9 @@ def _run_fold(run: RunFolder, catalogue: Catalogue, fold: int, plan: _Plan) -> N
         parts = make_partition(catalogue, plan.split, fold, plan.recipe)
         if not run.weights_file.is_file():
             begun = plan.resume and run.recipe_file.is_file()
-            train(catalogue, parts, plan.recipe, run.path, plan.paths, plan.hardware, resume=begun)
+            train(
+                catalogue, parts, plan.recipe, run.path, plan.sources, plan.hardware, resume=begun
+            )
         if is_first_process():
             evaluate_run(run, parts, catalogue, progress=progress).save(run.path)
     if is_first_process():

@@ -15,7 +15,7 @@ from tumorscope.cli import run_train as training
 from tumorscope.cli.show import console, progress, show_evaluation, table
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.datasets.inputs import read_inputs
-from tumorscope.datasets.locations import data_paths
+from tumorscope.datasets.locations import DataSource, data_sources
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition
 from tumorscope.errors import DataError, ModelError
@@ -42,27 +42,28 @@ def run(options: argparse.Namespace) -> int:
     _make_room(folder)
     if options.data:
         split, recipe = _split_for(options.data), load_recipe("quick")
-        paths = data_paths([options.data], split)
-        pictures = paths[0]
+        sources = data_sources([options.data], split)
     else:
         out.print(
             f"[bold]1. Drawing phantoms[/bold]: heads of {4 * _PATIENTS} patients, four classes"
         )
         split, recipe = "grouped-folds", load_recipe("demo")
-        paths = [folder / "phantoms"]
+        sources = [DataSource(folder / "phantoms")]
         write_phantoms(
-            paths[0], patients_per_class=_PATIENTS, slices_per_patient=_SLICES, progress=progress
+            folder / "phantoms",
+            patients_per_class=_PATIENTS,
+            slices_per_patient=_SLICES,
+            progress=progress,
         )
-        pictures = paths[0] / "images"
     out.print("\n[bold]2. Auditing[/bold]: copies, leaks, shortcuts")
-    found = audit([pictures], progress=progress)
+    found = audit(sources, progress=progress)
     write_text(folder / "audit.html", render_page(found))
     out.print(audit_verdict(found), f"page: {folder / 'audit.html'}", sep="\n")
 
     out.print(f"\n[bold]3. Training[/bold]: recipe {recipe.name}, tested on unseen patients")
-    catalogue = read_data(paths, progress=progress)
+    catalogue = read_data(sources, progress=progress)
     parts = training.make_partition(catalogue, split, 1, recipe)
-    done = training.train(catalogue, parts, recipe, folder / "run", paths, Hardware())
+    done = training.train(catalogue, parts, recipe, folder / "run", sources, Hardware())
     if done is None:
         return 0
     out.print("\n[bold]4. Evaluating[/bold]")
@@ -88,7 +89,7 @@ def _make_room(folder: Path) -> None:
 def _split_for(data: Path) -> str:
     """Return the patient-wise split that a data set has."""
     try:
-        data_paths([data], "kaggle-patient")
+        data_sources([data], "kaggle-patient")
     except DataError:
         return "grouped-folds"
     return "kaggle-patient"

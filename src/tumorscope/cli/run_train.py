@@ -3,7 +3,7 @@
 import argparse
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from tumorscope.cli.choices import overrides, settle
+from tumorscope.cli.choices import named_sources, overrides, settle
 from tumorscope.cli.show import console, progress, show_evaluation
 from tumorscope.datasets.catalogue import Catalogue
-from tumorscope.datasets.locations import data_paths
+from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition, partition
 from tumorscope.errors import ModelError
+from tumorscope.images.listing import summarise
 from tumorscope.training.fit import Hardware, fit, is_first_process
 from tumorscope.training.recipe import Recipe, load_recipe
 from tumorscope.training.run_evaluation import evaluate_run
@@ -36,20 +37,22 @@ def run(options: argparse.Namespace) -> int:
         if before.weights_file.is_file() and before.evaluation_file.is_file():
             raise ModelError(f"{options.resume}: this run is finished; nothing is left to do")
         recipe, folder = before.recipe(), options.resume
-        paths = [Path(path) for path in facts["data"]]
+        sources = before.sources()
         split, fold = facts["split"], facts["fold"]
     else:
         recipe = load_recipe(options.recipe, overrides(options))
         split, fold = options.split, options.fold
-        paths = data_paths(options.data or [], split)
+        sources = named_sources(options)
         folder = options.out or default_folder(recipe, split)
-    catalogue = read_data(paths, progress=progress)
+    catalogue = read_data(sources, progress=progress)
     parts = make_partition(catalogue, split, fold, recipe)
     hardware = Hardware(
         accelerator=options.accelerator, devices=options.devices, nodes=options.nodes
     )
     with resumable(RunFolder(folder).recipe_file, f"tumorscope train --resume {folder}"):
-        done = train(catalogue, parts, recipe, folder, paths, hardware, resume=bool(options.resume))
+        done = train(
+            catalogue, parts, recipe, folder, sources, hardware, resume=bool(options.resume)
+        )
         if done is None:
             return 0
         if not parts.test or options.no_test:
@@ -96,7 +99,7 @@ def train(
     parts: Partition,
     recipe: Recipe,
     folder: Path,
-    paths: list[Path],
+    sources: Sequence[DataSource],
     hardware: Hardware,
     *,
     resume: bool = False,
@@ -108,11 +111,13 @@ def train(
         f"{recipe.name}: {len(parts.train):,} training slices, {len(parts.validation):,} "
         f"validation, {len(parts.test):,} test; {groups:,} groups"
     )
+    for note in catalogue.notes:
+        out.print(note, markup=False)
+    if catalogue.ignored:
+        out.print(summarise(catalogue.ignored))
     for reason, count in _left_out(catalogue, parts).items():
         out.print(f"{count:,} {reason}")
-    origin = Origin(
-        paths=tuple(paths), fingerprint=catalogue.fingerprint(), skipped=catalogue.skipped
-    )
+    origin = origin_of(catalogue, sources)
     with Bars(out) as bars:
         return fit(
             parts,
@@ -126,11 +131,23 @@ def train(
         )
 
 
+def origin_of(catalogue: Catalogue, sources: Sequence[DataSource]) -> Origin:
+    """Return what a run notes of its data."""
+    return Origin(
+        sources=tuple(sources),
+        fingerprint=catalogue.fingerprint(),
+        skipped=catalogue.skipped,
+        ignored=catalogue.ignored,
+        notes=catalogue.notes,
+    )
+
+
 def _left_out(catalogue: Catalogue, parts: Partition) -> dict[str, int]:
     counts = {
         "files skipped (listed in data.json)": len(catalogue.skipped),
         "slices left out, their label is doubted": parts.doubted,
-        "training slices left out, their patient is in the test part": parts.left_out,
+        "slices left out, their patient is in the test or the training part": parts.left_out,
+        "slices left out, the split has no part or no class for them": parts.unused,
         "test slices show a patient or slice that is in training too: this split leaks": (
             parts.leaked
         ),

@@ -7,23 +7,22 @@ from typing import Any
 import optuna
 from rich.console import Console
 
-from tumorscope.cli.choices import overrides, settle
+from tumorscope.cli.choices import named_sources, overrides, settle
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
 from tumorscope.cli.run_train import (
     Bars,
     default_folder,
     make_partition,
+    origin_of,
     quiet_libraries,
     resumable,
 )
 from tumorscope.cli.show import console, progress, table, write_json
 from tumorscope.cli.tune import DEFAULT_TRIALS
-from tumorscope.datasets.locations import data_paths
 from tumorscope.datasets.sources import read_data
 from tumorscope.errors import RecipeError
 from tumorscope.training.fit import Hardware
 from tumorscope.training.recipe import Recipe, load_recipe, value_of
-from tumorscope.training.run_folder import Origin
 from tumorscope.tuning.search_folder import Plan, SearchFolder
 from tumorscope.tuning.search_space import load_search
 from tumorscope.tuning.trials import Outcome, Trial
@@ -47,11 +46,9 @@ def run(options: argparse.Namespace) -> int:
         plan = _plan(options)
         name = default_folder(plan.recipe, f"{plan.split}-tune")
         folder = SearchFolder(options.out or name)
-    catalogue = read_data(list(plan.paths), progress=progress)
+    catalogue = read_data(plan.sources, progress=progress)
     parts = make_partition(catalogue, plan.split, plan.fold, plan.recipe)
-    origin = Origin(
-        paths=plan.paths, fingerprint=catalogue.fingerprint(), skipped=catalogue.skipped
-    )
+    origin = origin_of(catalogue, plan.sources)
     out = Console(stderr=True, highlight=False, soft_wrap=True)
     out.print(
         f"{plan.recipe.name}: {len(plan.space.fields)} fields vary, {plan.trials} trials; "
@@ -84,7 +81,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     return Plan(
         recipe=recipe,
         space=load_search(options.search, recipe),
-        paths=tuple(data_paths(options.data or [], options.split)),
+        sources=tuple(named_sources(options)),
         split=options.split,
         fold=options.fold,
         trials=DEFAULT_TRIALS if options.trials is None else options.trials,

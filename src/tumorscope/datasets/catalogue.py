@@ -3,14 +3,17 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from tumorscope.classes import ANY_TUMOUR, CLASSES
 from tumorscope.errors import DataError
+from tumorscope.images.listing import Ignored
+from tumorscope.parallel import map_ordered
 
-Split = Literal["train", "test", ""]
+Split = Literal["train", "validation", "test", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +21,8 @@ class Slice:
     """One picture of a data set and what is known about it.
 
     Attributes:
-        path: The file.
+        path: The file: a picture, or a NIfTI volume that the slice is cut from.
+        number: The slice's number in a volume, across `plane`, from 0; None for a picture.
         name: The file's name inside its data set (`Training/glioma/Tr-gl_0010.jpg`), with `/`.
         label: One of `CLASSES`, or `ANY_TUMOUR`.
         source: The data set: `kaggle`, `figshare`, `sartaj`, or the name of the folder or table.
@@ -26,32 +30,35 @@ class Slice:
             of one group may stand on both sides of a split.
         cluster: Pictures with the same one show the same slice (copies, mirrors, contrast
             changes); empty where nothing is known yet.
-        split: The publisher's own split: `train`, `test` or empty.
+        patient: The patient's published ID, where the data set names it.
+        split: The publisher's own split: `train`, `validation`, `test` or empty.
         fold: The publisher's fold, from 1; 0 where there is none.
+        cvind: figshare's fold in the partition of published results; 0 for other sets.
         mask: The tumour's outline (0 and 255, same pixels as the picture), where there is one.
         mirrored: Whether the mask must be mirrored left to right to fit the picture.
         doubt: Why the label is doubted; empty where it is not.
         sequence: The MR sequence as the data set calls it (`T1`, `T1c`, `FLAIR`…), else empty.
         plane: `axial`, `coronal` or `sagittal` where the data set says, else empty.
         hospital: Where it was acquired, as the data set calls it, else empty.
-        number: Of a slice of a volume, along its plane; None where the file is the picture.
     """
 
     path: Path
     name: str
     label: str
     source: str
+    number: int | None = None
     group: str = ""
+    patient: str = ""
     cluster: str = ""
     split: Split = ""
     fold: int = 0
+    cvind: int = 0
     mask: Path | None = None
     mirrored: bool = False
     doubt: str = ""
     sequence: str = ""
     plane: str = ""
     hospital: str = ""
-    number: int | None = None
 
 
 def slice_name(item: Slice) -> str:
@@ -69,22 +76,29 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The slices of one or more data sets, and the files that were left out.
+    """The slices of one or more data sets, and what became of all other files.
 
     Attributes:
         slices: In the order of their sources and names.
         skipped: Files that could not be used.
+        ignored: Files of kinds that hold no slices, by name.
+        notes: What a person must know about how the sets were read, a sentence each.
+        grouped: Whether the groups are known from the publisher, so that no near-duplicates need
+            be looked for.
     """
 
     slices: tuple[Slice, ...]
     skipped: tuple[Skipped, ...] = field(default=())
+    ignored: tuple[Ignored, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+    grouped: bool = True
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def where(self, condition: Callable[[Slice], bool]) -> "Catalogue":
         """Return the catalogue of the slices that fulfil a condition."""
-        return Catalogue(tuple(item for item in self.slices if condition(item)), self.skipped)
+        return replace(self, slices=tuple(item for item in self.slices if condition(item)))
 
     def counts(self) -> dict[str, int]:
         """Return the number of slices of each class, in the order of `CLASSES`."""
@@ -92,18 +106,26 @@ class Catalogue:
         return {name: counts[name] for name in (*CLASSES, ANY_TUMOUR) if counts[name]}
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over names, labels, groups and file contents, in hexadecimal."""
+        """Return a SHA-256 over names, labels, groups and file contents, in hexadecimal.
+
+        The files are read once, the first time.
+        """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        paths = dict.fromkeys(item.path for item in self.slices)
+        contents = dict(zip(paths, map_ordered(_digest, paths), strict=True))
         digest = hashlib.sha256()
-        contents: dict[Path, bytes] = {}  # of volumes, each read once
         for item in sorted(self.slices, key=lambda item: (item.source, item.name)):
             digest.update(f"{item.source}\0{item.name}\0{item.label}\0{item.group}\0".encode())
-            if item.number is None:
-                digest.update(hashlib.sha256(item.path.read_bytes()).digest())
-                continue
-            if item.path not in contents:
-                contents[item.path] = hashlib.sha256(item.path.read_bytes()).digest()
             digest.update(contents[item.path])
         return digest.hexdigest()
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def check_groups(parts: dict[str, Iterable[Slice]]) -> None:

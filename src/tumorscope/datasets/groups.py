@@ -1,9 +1,14 @@
-"""A catalogue comes in, the same with twins put in one group goes out."""
+"""Puts near-duplicates, and the patients they belong to, in one group."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
+
+from scipy.cluster.hierarchy import DisjointSet
 
 from tumorscope.datasets.catalogue import Catalogue, Skipped, Slice, slice_name
 from tumorscope.datasets.pictures import read_picture
+from tumorscope.errors import DataError
 from tumorscope.images import UnreadableImageError
 from tumorscope.near_duplicates.detection import (
     Descriptor,
@@ -24,7 +29,11 @@ def group_near_duplicates(catalogue: Catalogue, *, progress: Progress = silent) 
 
     Returns:
         The catalogue with a cluster and a group for every slice; new ones are called as the first
-        slice in them. Unreadable files are skipped.
+        slice in them. Unreadable files are skipped. Groups are those of a data set: patient 1 of
+        another is somebody else.
+
+    Raises:
+        DataError: No picture of some class can be read.
     """
     described = list(
         progress(
@@ -44,6 +53,7 @@ def group_near_duplicates(catalogue: Catalogue, *, progress: Progress = silent) 
         if isinstance(found, str)
     ]
     slices = [item for item, _ in kept]
+    _check_classes(catalogue.slices, slices, skipped)
     twins = near_duplicate_clusters(len(slices), find_near_duplicates([found for _, found in kept]))
     first: dict[int, str] = {}
     for item, number in zip(slices, twins, strict=True):
@@ -54,29 +64,59 @@ def group_near_duplicates(catalogue: Catalogue, *, progress: Progress = silent) 
         replace(item, cluster=cluster, group=group)
         for item, cluster, group in zip(slices, clusters, groups, strict=True)
     )
-    return Catalogue(tuple(grouped), catalogue.skipped + tuple(skipped))
+    return replace(catalogue, slices=tuple(grouped), skipped=(*catalogue.skipped, *skipped))
 
 
 def _describe(item: Slice) -> Descriptor | str:
     try:
         return describe(read_picture(item))
     except UnreadableImageError as error:
-        return str(error)
+        return str(error).removeprefix(f"{item.path}: ")
+
+
+def _check_classes(
+    before: Sequence[Slice], after: Sequence[Slice], skipped: Sequence[Skipped]
+) -> None:
+    """Make sure that no class of a set vanishes because none of its pictures can be read."""
+    present = {(item.source, item.label) for item in after}
+    reasons = {item.name: item.reason for item in skipped}
+    for item in before:
+        if present and (item.source, item.label) not in present:
+            raise DataError(
+                f"{item.source}: no picture of class '{item.label}' can be read; the first, "
+                f"{item.name}: {reasons[item.name]}"
+            )
+
+
+def patient_space(source: str) -> str:
+    """Return whose numbers a data set's groups are: two sets may well number patients alike.
+
+    Kaggle's patients are figshare's, and a folder in a set (`healthy_t1/volumes`) has the set's.
+    """
+    return "figshare" if source == "kaggle" else source.partition("/")[0]
 
 
 def _join(slices: list[Slice], keys: list[str], attribute: str) -> list[str]:
     """Unite what the slices' own attribute joins with what the keys join; name the unions."""
-    # Keys and the slices' own names may look alike and yet have nothing in common.
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def root(name: tuple[str, str]) -> tuple[str, str]:
-        while parent.setdefault(name, name) != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
+    # A kind beside each name: keys, and names of several sets, may look alike.
+    joined: DisjointSet[tuple[str, str]] = DisjointSet()
+    spaces: defaultdict[str, set[str]] = defaultdict(set)
+    names: dict[tuple[str, str], tuple[str, str]] = {}
     for item, key in zip(slices, keys, strict=True):
-        own = getattr(item, attribute)
-        if own:
-            parent[root(("key", key))] = root((attribute, own))
-    return [root(("key", key))[1] for key in keys]
+        joined.add(("key", key))
+        name = getattr(item, attribute)
+        if name:
+            space = patient_space(item.source)
+            spaces[name].add(space)
+            joined.add((f"set {space}", name))
+            joined.merge(("key", key), (f"set {space}", name))
+    for item, key in zip(slices, keys, strict=True):
+        if getattr(item, attribute):
+            own = f"set {patient_space(item.source)}", getattr(item, attribute)
+            names.setdefault(joined[("key", key)], own)
+
+    def named(key: str) -> str:
+        space, name = names.get(joined[("key", key)], ("", key))
+        return f"{space.removeprefix('set ')}/{name}" if len(spaces[name]) > 1 else name
+
+    return [named(key) for key in keys]

@@ -1,7 +1,7 @@
-"""Slices come in, the model's inputs as arrays go out; files that cannot be read are listed."""
+"""Reads slices as a model's inputs, with their outlines; lists files that cannot be read."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,8 @@ class Inputs:
     Attributes:
         grey: Grey values 0 to 255, uint8, shape `[N, S, S]`.
         slices: The slices they show, length N.
-        skipped: Slices whose file could not be read.
+        skipped: Files that could not be read: slices, which are left out, and outlines, whose
+            slices are kept without one.
         outlines: Where asked for: the tumours, 0 to 255, uint8, shape `[N, S, S]`, all 0 for
             slices without one.
         outlined: Where asked for: whether a slice's row of `outlines` is known to be true, bool,
@@ -69,13 +70,16 @@ def read_inputs(
     grey = np.empty((len(slices), size, size), dtype=np.uint8)
     drawn = np.zeros((len(slices) if outlines else 0, size, size), dtype=np.uint8)
 
-    def read(item: Slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | str:
+    def read(item: Slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | str | None] | str:
         try:
             picture = read_picture(item)
-            outline = read_outline(item, picture, size) if outlines else None
-            return prepared_by(picture, size), outline
         except UnreadableImageError as error:
             return str(error)
+        try:
+            outline = read_outline(item, picture, size) if outlines else None
+        except UnreadableImageError as error:
+            return prepared_by(picture, size), str(error)
+        return prepared_by(picture, size), outline
 
     kept: list[Slice] = []
     skipped: list[Skipped] = []
@@ -83,11 +87,14 @@ def read_inputs(
     for item, answer in zip(slices, answers, strict=True):
         if isinstance(answer, str):
             skipped.append(Skipped(item.name, answer))
-        else:
-            grey[len(kept)], outline = answer
-            if outline is not None:
-                drawn[len(kept)] = outline
-            kept.append(item)
+            continue
+        grey[len(kept)], outline = answer
+        if isinstance(outline, str):
+            skipped.append(Skipped(f"outline of {item.name}", outline))
+            item = replace(item, mask=None)  # noqa: PLW2901
+        elif outline is not None:
+            drawn[len(kept)] = outline
+        kept.append(item)
     if slices and not kept:
         raise DataError(f"none of the {len(slices)} pictures can be read; {skipped[0].reason}")
     if not outlines:

@@ -1,12 +1,15 @@
-"""A path or nothing comes in, the folder where a data set stands goes out."""
+"""Finds the folders of data sets: what `--data` names, a variable, or what was downloaded."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, Self
 
 from platformdirs import user_cache_path
 
+from tumorscope.datasets.catalogue import Split
 from tumorscope.datasets.splits import PROTOCOLS
 from tumorscope.errors import DataError
 
@@ -16,12 +19,67 @@ DATA_VARIABLE: Final = "TUMORSCOPE_DATA"
 SETS: Final = ("kaggle", "figshare", "sartaj")
 """The public data sets that `tumorscope download` fetches; each is a folder of this name."""
 
+SPLIT_NAMES: Final[Mapping[str, Split]] = MappingProxyType(
+    {
+        "train": "train",
+        "training": "train",
+        "val": "validation",
+        "valid": "validation",
+        "validation": "validation",
+        "test": "test",
+        "testing": "test",
+    }
+)
+"""What the parts of a split are called, in folders and in tables, in small letters."""
+
 SPLIT_FOLDERS: Final = ("training", "testing")
 """Kaggle's names for the parts of the published split, in small letters."""
 
 
 _HEALTHY_FOLDERS: Final = {"kaggle": "notumor", "sartaj": "no_tumor"}
 """The class folder whose published spelling tells the two sets with the same layout apart."""
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set as it is named with `--data`: `PATH` or `NAME=PATH`.
+
+    Attributes:
+        path: A folder or a CSV table.
+        name: What it is called; empty: as its folder.
+        patients: Whether patients are taken from folder and file names.
+    """
+
+    path: Path
+    name: str = ""
+    patients: bool = True
+
+    @classmethod
+    def of(cls, given: "DataSource | Path | str") -> Self:
+        """Return what a person or a program named.
+
+        >>> DataSource.of("berlin=scans/2024").name
+        'berlin'
+        """
+        if isinstance(given, cls):
+            return given
+        name, equals, path = str(given).partition("=")
+        if not equals or not name or "/" in name or Path(str(given)).exists():
+            return cls(Path(str(given)))
+        return cls(Path(path), name)
+
+    def __str__(self) -> str:
+        path = str(self.path.resolve())
+        return f"{self.name}={path}" if self.name else path
+
+    @property
+    def called(self) -> str:
+        """The name: the given one, else that of the folder (of a table: that it lies in)."""
+        folder = self.path.resolve()
+        if self.path.is_file():
+            folder = folder.parent
+        # The parts of a set (`set/train`, `set/test`) are called as the set.
+        return self.name or (folder.parent if folder.name.lower() in SPLIT_NAMES else folder).name
 
 
 def default_folder() -> Path:
@@ -76,7 +134,7 @@ def find_set(root: Path, name: str) -> Path:
         sign = "index.csv"
     else:
         sign = _HEALTHY_FOLDERS[name]
-        found = [place for place in _with_splits(folder) if _has_class(place, sign)]
+        found = [place for place in with_splits(folder) if _has_class(place, sign)]
         sign = f"Training/{sign}"
     if len(found) != 1:
         count = "no" if not found else "more than one"
@@ -95,7 +153,7 @@ def find_splits(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    found = list(_with_splits(folder))
+    found = list(with_splits(folder))
     if not found:
         raise DataError(f"{folder}: no folder with both 'Training' and 'Testing' in it")
     if len(found) > 1:
@@ -105,7 +163,8 @@ def find_splits(folder: Path) -> Path:
     return found[0]
 
 
-def _with_splits(folder: Path) -> Iterator[Path]:
+def with_splits(folder: Path) -> Iterator[Path]:
+    """Yield the folders at or below `folder` that hold both `Training` and `Testing`."""
     for place, folders, _ in os.walk(folder):
         folders.sort()
         if set(SPLIT_FOLDERS) <= {name.casefold() for name in folders}:
@@ -128,7 +187,21 @@ def _existing(folder: Path, said: str) -> Path:
     return folder
 
 
-def data_paths(given: Sequence[Path], split: str) -> list[Path]:
+def noted(sources: Sequence[DataSource]) -> dict[str, object]:
+    """Return data sources as a run or a search notes them in JSON."""
+    return {
+        "data": [str(source) for source in sources],
+        "patients_from_names": all(source.patients for source in sources),
+    }
+
+
+def sources_from(notes: Mapping[str, Any]) -> list[DataSource]:
+    """Return the data sources that `noted` wrote."""
+    patients = bool(notes.get("patients_from_names", True))
+    return [replace(DataSource.of(text), patients=patients) for text in notes["data"]]
+
+
+def data_sources(given: Sequence[DataSource | Path | str], split: str) -> list[DataSource]:
     """Return the data sets that a split is made from.
 
     Args:
@@ -139,15 +212,15 @@ def data_paths(given: Sequence[Path], split: str) -> list[Path]:
         DataError: Nothing is named and nothing was downloaded, or the set is not there.
     """
     source = PROTOCOLS[split].source
-    roots = list(given) or [find_data(None)]
+    roots = [DataSource.of(item) for item in given] or [DataSource(find_data(None))]
     if not source:
         return roots
     if len(roots) == 1:
-        return [find_set(find_data(roots[0]), source)]
+        return [replace(roots[0], path=find_set(find_data(roots[0].path), source))]
     for number, root in enumerate(roots):
         try:
-            own = find_set(find_data(root), source)
+            own = find_set(find_data(root.path), source)
         except DataError:
             continue
-        return [own, *roots[:number], *roots[number + 1 :]]
+        return [replace(root, path=own), *roots[:number], *roots[number + 1 :]]
     raise DataError(f"{split} needs the {source} set, which none of the --data folders holds")

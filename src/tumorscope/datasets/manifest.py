@@ -1,4 +1,4 @@
-"""A folder with Kaggle's pictures comes in; each picture's patient, twins, group and fold go out.
+"""Knows each picture of the Kaggle set: its patient, near-duplicates, group and fold.
 
 The manifest is a table inside the package with a row for each picture of version 1 of Kaggle's
 "Brain Tumor MRI Dataset". A name alone proves nothing (version 2 uses the same names for other
@@ -19,6 +19,7 @@ from tumorscope.datasets.catalogue import Skipped
 from tumorscope.datasets.locations import SPLIT_FOLDERS, find_splits
 from tumorscope.errors import DataError
 from tumorscope.images import PICTURE_SUFFIXES, UnreadableImageError
+from tumorscope.images.listing import list_files
 from tumorscope.near_duplicates.perceptual_hash import TOLERANCE, distance, hash_file
 from tumorscope.parallel import map_ordered
 from tumorscope.progress import Progress, silent
@@ -86,6 +87,12 @@ def kaggle_manifest() -> Mapping[str, ManifestRow]:
     return MappingProxyType({row.file: row for row in rows})
 
 
+@functools.cache
+def kaggle_names() -> frozenset[str]:
+    """Return the published file names without their folders."""
+    return frozenset(file.rpartition("/")[2] for file in kaggle_manifest())
+
+
 def match(folder: Path, *, progress: Progress = silent) -> ManifestMatch:
     """Compare the pictures in a folder with the manifest.
 
@@ -151,12 +158,13 @@ def _hash_or_reason(path: Path) -> int | str:
 
 def _pictures(root: Path) -> list[str]:
     """Return the names of all pictures in the two split folders."""
-    splits = [entry for entry in root.iterdir() if entry.name.casefold() in SPLIT_FOLDERS]
+    start = len(str(root)) + 1
     return sorted(
-        path.relative_to(root).as_posix()
-        for split in splits
-        for path in split.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+        path[start:]
+        for split in root.iterdir()
+        if split.name.casefold() in SPLIT_FOLDERS
+        for path in list_files(split).files
+        if path.lower().endswith(PICTURE_SUFFIXES)
     )
 
 

@@ -1,25 +1,35 @@
 """Reads the picture of a catalogue's slice, from its own file or out of a volume."""
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.datasets.catalogue import Slice
+from tumorscope.datasets.catalogue import Skipped, Slice
+from tumorscope.datasets.masks import is_mask
 from tumorscope.images import UnreadableImageError, read_slice
 from tumorscope.images.nifti import read_nifti
-from tumorscope.images.slices import SliceChoice
+from tumorscope.images.slices import AXES, SliceChoice
+
+VOLUME_ENDINGS: Final = (".nii", ".nii.gz", ".mgh", ".mgz", ".nrrd", ".mha")
+"""Endings of volumes that stand in one file."""
 
 
 def read_picture(item: Slice) -> NDArray[np.uint8]:
     """Return grey values 0 to 255, uint8, shape `[height, width]`.
 
     Raises:
-        UnreadableImageError: The file is missing or damaged, or the volume has no such slice.
+        UnreadableImageError: The file is missing or damaged, the volume has no such slice, or the
+            picture is a mask: it has two grey values.
     """
     if item.number is None:
-        return read_slice(item.path)
+        grey = read_slice(item.path)
+        if is_mask(grey, item.path):
+            raise UnreadableImageError(f"{item.path}: two grey values only: a mask, not a slice")
+        return grey
     slices = volume_slices(item.path, item.plane)
     if item.number not in slices:
         raise UnreadableImageError(f"{item.path}: no {item.plane} slice {item.number} with a head")
@@ -45,3 +55,23 @@ def volume_slices(path: Path, plane: str) -> dict[int, NDArray[np.uint8]]:
         for item in found
         if item.grey is not None and item.number is not None and not item.unsupported
     }
+
+
+def cut_volume(volume: Slice) -> tuple[list[Slice], list[Skipped]]:
+    """Return the slices of a healthy head in three planes, from the neck to the vertex.
+
+    Args:
+        volume: What is known of the volume; `/plane_number` is added to its name.
+
+    Returns:
+        The slices, or why there are none.
+    """
+    try:
+        slices = [
+            replace(volume, name=f"{volume.name}/{plane}_{number:03d}", plane=plane, number=number)
+            for plane in AXES
+            for number in volume_slices(volume.path, plane)
+        ]
+    except UnreadableImageError as error:
+        return [], [Skipped(volume.name, str(error).removeprefix(f"{volume.path}: "))]
+    return slices, [] if slices else [Skipped(volume.name, "no slice of it shows a head")]

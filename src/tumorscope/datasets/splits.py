@@ -1,4 +1,4 @@
-"""A catalogue and the name of a protocol come in; training, validation and test parts go out."""
+"""Splits a catalogue into training, validation and test parts, by the name of a protocol."""
 
 import warnings
 from collections import Counter
@@ -23,12 +23,18 @@ class Protocol:
         kind: `published`: the publisher's split, leaks and all; `folds`: one fold tests, the
             others train, and no group stands in both; `all`: everything trains, nothing tests.
         explanation: What the protocol can and cannot show, in plain words.
+        published_ids: Whether folds and patients are those of figshare's `cvind.mat`, as published
+            results have them: patient numbers that differ in a letter only are two patients.
+        validation_share: The share that is held out for validation unless somebody asks for
+            another; None: as the recipe says.
     """
 
     name: str
     source: str
     kind: Literal["published", "folds", "all"]
     explanation: str
+    published_ids: bool = False
+    validation_share: float | None = None
 
     def owns(self, item: Slice) -> bool:
         """Tell whether a slice is of the set that this is for, not of one added to it."""
@@ -43,15 +49,18 @@ class Partition:
         protocol: How it was split.
         fold: The fold that tests; 0 where there are none.
         classes: The classes of the parts, in the order of `CLASSES`.
-        train: Slices to learn from; tumours of unknown kind last.
-        validation: Slices to choose by; none of a group in `train`.
-        test: Slices that the model is evaluated on; none where everything trains.
+        train: Slices to train on; tumours of unknown kind last.
+        validation: Slices that settings are chosen on; none of a group in `train`.
+        test: Slices to test on; none where everything trains.
         leaked: Test slices whose group stands in `train` or `validation` as well; 0 for folds.
         left_out: Training slices dropped because their group is in the test part: of published
             folds that know a patient under two numbers, of sets added to the protocol's own, or
-            joined by twins that were found with these.
+            joined by near-duplicates that were found with these; and slices of a published
+            validation part whose group is in the training part.
         doubted: Slices left out of training because their label is doubted; of folds, left out
             of the test part too.
+        unused: Slices in none of the parts for another reason: the published split names no part
+            for them, or their class is none of the protocol's.
     """
 
     protocol: Protocol
@@ -63,6 +72,7 @@ class Partition:
     leaked: int
     left_out: int
     doubted: int
+    unused: int = 0
 
 
 PROTOCOLS: Final = {
@@ -97,9 +107,25 @@ PROTOCOLS: Final = {
             source="figshare",
             kind="folds",
             explanation=(
-                "The authors' own five patient-wise folds of the figshare set: three tumour "
-                "classes, T1 with contrast, two hospitals. Training slices whose patient number "
-                "differs from a test patient's only in a letter are left out as well."
+                "Five patient-wise folds of the figshare set, three tumour classes, T1 with "
+                "contrast, two hospitals: the second partition of the set's authors, made "
+                "stricter. Training slices whose patient number differs from a test patient's "
+                "only in a letter are left out as well. Published results use the authors' first "
+                "partition (figshare-cvind) and cannot be compared with these."
+            ),
+        ),
+        Protocol(
+            name="figshare-cvind",
+            source="figshare",
+            kind="folds",
+            published_ids=True,
+            validation_share=0.0,
+            explanation=(
+                "The five folds that come with the figshare set (cvind.mat), by the published "
+                "patient numbers: the partition of published results. All four other folds are "
+                "trained on for a fixed number of epochs; nothing is held out for validation. "
+                "Numbers that differ only in a letter may be one person; how many test slices "
+                "have such a neighbour in training is counted."
             ),
         ),
         Protocol(
@@ -127,8 +153,9 @@ PROTOCOLS: Final = {
             source="",
             kind="published",
             explanation=(
-                "The train and test parts as the data set gives them. Groups that stand on both "
-                "sides are counted, not moved."
+                "The train, validation and test parts as the data set gives them. Groups that "
+                "stand both in training and in the test are counted, not moved; validation slices "
+                "whose group is in training are left out."
             ),
         ),
         Protocol(
@@ -147,9 +174,16 @@ PROTOCOLS: Final = {
 _DRAWN: Final = (1, 2, 3, 4, 5)
 """The folds that are drawn where the data gives none."""
 
+_VALIDATION_SHARE: Final = 0.1
+
 
 def partition(
-    catalogue: Catalogue, *, split: str, fold: int = 1, validation_share: float = 0.1, seed: int = 0
+    catalogue: Catalogue,
+    *,
+    split: str,
+    fold: int = 1,
+    validation_share: float | None = None,
+    seed: int = 0,
 ) -> Partition:
     """Split a catalogue.
 
@@ -157,7 +191,8 @@ def partition(
         catalogue: Slices that all have a group.
         split: A name in `PROTOCOLS`.
         fold: The fold that tests, from 1; of no meaning where there are no folds.
-        validation_share: The share of the training part's slices that is held out, by group.
+        validation_share: The share of the training part's slices that is held out, by group; None:
+            the protocol's own, else a tenth. A published validation part is taken as it is.
         seed: Which groups are held out, and how folds are drawn where the data has none.
 
     Returns:
@@ -175,33 +210,36 @@ def partition(
     added = [item for item in named if not protocol.owns(item)]
     if not own:
         raise DataError(f"{split} needs the {protocol.source} set, which --data does not hold")
+    if validation_share is None:
+        share = protocol.validation_share
+        validation_share = _VALIDATION_SHARE if share is None else share
     test: list[Slice] = []
     train: list[Slice] = []
+    chosen: list[Slice] = []
     if protocol.kind == "all":
         fold, others = 0, own
     elif protocol.kind == "published":
         fold = 0
         others = []
-        test = [item for item in own if item.split == "test"]
-        train = [item for item in own if item.split == "train"]
-        if not test or not train:
-            raise DataError(
-                f"{split}: the data has no {'test' if train else 'train'} part; "
-                "use --split grouped-folds"
-            )
+        train, chosen, test = _published_parts(own, split)
     else:
-        test, others = _fold_parts([item for item in own if not item.doubt], fold, seed)
+        test, others = _fold_parts([item for item in own if not item.doubt], protocol, fold, seed)
         if not protocol.source:
             check_groups({"test": test, "train": others})
     # What may stand on both sides by its publisher's folds, or is added from other sets, goes.
     tested = {item.group for item in test}
-    candidates = [*others, *added]
+    candidates = added if protocol.published_ids else [*others, *added]
+    train += others if protocol.published_ids else []
     train += [item for item in candidates if item.group not in tested]
     left_out = sum(item.group in tested for item in candidates)
     doubted = sum(bool(item.doubt) for item in {*own, *added} - set(test))
     train = [item for item in train if not item.doubt]
-    classes = _classes(train, test, split)
-    train, validation = hold_out(train, share=validation_share, seed=seed)
+    trained = {item.group for item in train}
+    validation = [item for item in chosen if not item.doubt and item.group not in trained]
+    left_out += sum(not item.doubt and item.group in trained for item in chosen)
+    classes = _classes(named, train, test, split)
+    if not validation:
+        train, validation = hold_out(train, share=validation_share, seed=seed)
     if "notumor" in classes:
         train += _any_tumours(catalogue, {item.group for item in (*test, *validation)})
     check_groups({"train": train, "validation": validation})
@@ -216,7 +254,24 @@ def partition(
         leaked=sum(item.group in learned for item in test),
         left_out=left_out,
         doubted=doubted,
+        unused=len(catalogue) - len(train) - len(validation) - len(test) - left_out - doubted,
     )
+
+
+def _published_parts(own: list[Slice], split: str) -> tuple[list[Slice], list[Slice], list[Slice]]:
+    """Return the publisher's training, validation and test parts; the second may be empty."""
+    parts = {
+        name: [item for item in own if item.split == name]
+        for name in ("train", "validation", "test")
+    }
+    for name in ("train", "test"):
+        if not parts[name]:
+            found = ", ".join(part for part, slices in parts.items() if slices)
+            raise DataError(
+                f"{split}: the data has no {name} part{f' (only {found})' if found else ''}; "
+                "use --split grouped-folds"
+            )
+    return parts["train"], parts["validation"], parts["test"]
 
 
 def _any_tumours(catalogue: Catalogue, elsewhere: set[str]) -> list[Slice]:
@@ -245,6 +300,8 @@ def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
         for item in catalogue.slices
         if PROTOCOLS[split].owns(item) and not item.doubt and item.label != ANY_TUMOUR
     ]
+    if PROTOCOLS[split].published_ids:
+        return tuple(sorted({item.cvind for item in _with_cvind(own)}))
     return tuple(sorted({item.fold for item in own})) if _are_given(own) else _DRAWN
 
 
@@ -279,9 +336,13 @@ def hold_out(slices: list[Slice], *, share: float, seed: int) -> tuple[list[Slic
     )
 
 
-def _fold_parts(slices: list[Slice], fold: int, seed: int) -> tuple[list[Slice], list[Slice]]:
+def _fold_parts(
+    slices: list[Slice], protocol: Protocol, fold: int, seed: int
+) -> tuple[list[Slice], list[Slice]]:
     """Return the slices of the fold and those of the other folds."""
-    if not _are_given(slices):
+    if protocol.published_ids:
+        slices = [replace(item, fold=item.cvind) for item in _with_cvind(slices)]
+    elif not _are_given(slices):
         drawn = _draw_folds(slices, len(_DRAWN), seed)
         slices = [replace(item, fold=int(n)) for item, n in zip(slices, drawn, strict=True)]
     folds = sorted({item.fold for item in slices})
@@ -291,6 +352,24 @@ def _fold_parts(slices: list[Slice], fold: int, seed: int) -> tuple[list[Slice],
         [item for item in slices if item.fold == fold],
         [item for item in slices if item.fold != fold],
     )
+
+
+def _with_cvind(slices: list[Slice]) -> list[Slice]:
+    """Return the slices, once it is sure that each has a fold of `cvind.mat` and no patient two.
+
+    Raises:
+        DataError: A slice has none, or a patient has two.
+    """
+    folds: dict[str, int] = {}
+    for item in slices:
+        if not item.cvind:
+            raise DataError(
+                f"{item.name}: patient {item.patient or 'unknown'} is none of the published set's, "
+                "so its fold in cvind.mat is not known"
+            )
+        if folds.setdefault(item.patient, item.cvind) != item.cvind:
+            raise DataError(f"{item.name}: patient {item.patient} stands in two folds")
+    return slices
 
 
 def _are_given(slices: list[Slice]) -> bool:
@@ -327,18 +406,19 @@ def _draw_folds(slices: list[Slice], count: int, seed: int) -> NDArray[np.int64]
     return folds
 
 
-def _classes(train: list[Slice], test: list[Slice], split: str) -> tuple[str, ...]:
+def _classes(
+    given: list[Slice], train: list[Slice], test: list[Slice], split: str
+) -> tuple[str, ...]:
     found = Counter(item.label for item in train)
-    classes = TUMOUR_CLASSES if "notumor" not in found and split != "kaggle-official" else CLASSES
+    # Without any slice free of tumours it is a task of three classes.
+    four = split == "kaggle-official" or any(item.label == "notumor" for item in given)
+    classes = CLASSES if four else TUMOUR_CLASSES
+    if not found["notumor"] and any(item.label == "notumor" for item in test):
+        raise DataError(f"{split}: the test part holds 'notumor', the training part does not")
     for name in classes:
         if not found[name]:
             raise DataError(
                 f"{split}: the training part has no picture of class '{name}'; "
                 "add a folder, or rows of the table, with some"
             )
-    strange = {item.label for item in test} - set(classes)
-    if strange:
-        raise DataError(
-            f"{split}: the test part holds '{min(strange)}', the training part does not"
-        )
     return classes

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tumorscope.datasets.catalogue import Catalogue
-from tumorscope.datasets.locations import data_paths
+from tumorscope.datasets.locations import DataSource, data_sources
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition, folds_of, partition
 from tumorscope.errors import DataError, ModelError
@@ -68,7 +68,7 @@ def evaluate(
     model: Any,
     *,
     split: str,
-    data: Path | str | Sequence[Path | str] | None = None,
+    data: Path | str | Sequence[DataSource | Path | str] | None = None,
     fold: int | None = None,
     spec: InputSpec | None = None,
     tta: bool = False,
@@ -115,7 +115,7 @@ def evaluate(
     given = [data] if isinstance(data, (str, Path)) else data or []
     table = _existing_table(model)
     predictor = None if table else as_predictor(model, spec=spec, tta=tta)
-    catalogue = read_data(data_paths([Path(path) for path in given], split), progress=progress)
+    catalogue = read_data(data_sources(given, split), progress=progress)
     if table:
         return _evaluate_table(table, catalogue, split, fold, seed)
     assert predictor is not None

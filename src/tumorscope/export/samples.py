@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.datasets.inputs import read_inputs
-from tumorscope.datasets.sources import read_data
+from tumorscope.datasets.locations import DataSource
+from tumorscope.datasets.sources import read_set
 from tumorscope.errors import DataError
 from tumorscope.images import prepare, read_slice
 from tumorscope.phantoms.drawing import draw_phantom
@@ -41,7 +42,10 @@ class Sample:
 
 
 def find_slices(
-    run: RunFolder, data: Sequence[Path] | None = None, *, progress: Progress = silent
+    run: RunFolder,
+    data: Sequence[DataSource | Path | str] | None = None,
+    *,
+    progress: Progress = silent,
 ) -> Mapping[str, list[Slice]]:
     """Find a run's slices again.
 
@@ -56,18 +60,18 @@ def find_slices(
     Raises:
         DataError: The data sets are gone, or hold none of the run's validation slices.
     """
-    paths = data or [Path(path) for path in run.data()["data"]]
+    sources = data or run.sources()
     found = {
         (item.source, item.name): item
-        for path in paths
-        for item in read_data([path], progress=progress).slices
+        for source in sources
+        for item in read_set(source, progress=progress).slices
     }
     parts = {
         part: [found[name] for name in sorted(run.part(part) & found.keys())]
         for part in ("train", "validation", "test")
     }
     if not parts["validation"]:
-        raise DataError(f"{paths[0]}: holds none of the run's validation slices")
+        raise DataError(f"{sources[0]}: holds none of the run's validation slices")
     return parts
 
 

@@ -1,4 +1,4 @@
-"""A picture comes in, a 64-bit number that survives JPEG and resizing goes out."""
+"""Hashes pictures to 64 bits that survive JPEG and resizing."""
 
 import os
 from typing import Final
@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from scipy.fft import dctn
 
 from tumorscope.images.reading import MAXIMUM_PIXELS, MINIMUM_SIDE, read_slice
 
@@ -25,8 +26,6 @@ _FREQUENCIES: Final = sorted(
 )[:_BITS]
 _ROWS: Final = np.array([row for row, _ in _FREQUENCIES])
 _COLUMNS: Final = np.array([column for _, column in _FREQUENCIES])
-_PLACES: Final = np.arange(_SIDE)
-_COSINES: Final = np.cos(np.pi / (2 * _SIDE) * np.outer(_PLACES, 2 * _PLACES + 1))
 
 
 def perceptual_hash(grey: NDArray[np.uint8]) -> int:
@@ -82,7 +81,7 @@ def distance(first: int, second: int) -> int:
 
 def _hash(picture: Image.Image) -> int:
     small = picture.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-    spectrum = _COSINES @ np.asarray(small, dtype=np.float64) @ _COSINES.T
+    spectrum = dctn(np.asarray(small, dtype=np.float64))
     strengths = spectrum[_ROWS, _COLUMNS]
     bits = np.packbits(strengths > np.median(strengths))
     return int.from_bytes(bits.tobytes(), "big")

@@ -105,7 +105,8 @@ class TrainingRecipe(Section):
         batch_size: Pictures a step, on each device.
         precision: `bf16` or `fp16` (mixed) or `fp32`; a CPU without 16-bit arithmetic computes
             `bf16` in `fp32`.
-        validation_share: Share of the training part that is held out, by group.
+        validation_share: Share of the training part that is held out, by group; with 0 the last
+            epoch's weights are kept and nothing is calibrated.
         monitor: What the best epoch is chosen by.
         keep: Which epoch's weights are the result: the `best`, or the `last`, which the end of a
             `one-cycle` or `cosine` schedule favours and a few odd validation patients cannot move.
@@ -132,7 +133,7 @@ class TrainingRecipe(Section):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
     precision: Precision = "fp32"
-    validation_share: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
+    validation_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
     monitor: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
     keep: Literal["best", "last"] = "best"
     sampling: Sampling = "slices"

@@ -15,9 +15,11 @@ from typing import Any
 from tumorscope import __version__
 from tumorscope.classes import ANY_TUMOUR
 from tumorscope.datasets.catalogue import Skipped, Slice
+from tumorscope.datasets.locations import DataSource, noted, sources_from
 from tumorscope.datasets.splits import Partition
 from tumorscope.errors import ModelError
 from tumorscope.files import write_text
+from tumorscope.images.listing import Ignored
 from tumorscope.machine import processor
 from tumorscope.training.recipe import Recipe, load_recipe
 
@@ -43,14 +45,18 @@ class Origin:
     """Where a run's data comes from.
 
     Attributes:
-        paths: The data sets.
+        sources: The data sets.
         fingerprint: Of all their slices.
         skipped: Files that were left out.
+        ignored: Files of kinds that hold no slices.
+        notes: How the sets were read.
     """
 
-    paths: tuple[Path, ...]
+    sources: tuple[DataSource, ...]
     fingerprint: str
     skipped: tuple[Skipped, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,10 @@ class RunFolder:
             raise ModelError(f"{self.data_file}: damaged, it has no '{min(missing)}'")
         return facts
 
+    def sources(self) -> list[DataSource]:
+        """Return the data sets that the run was trained on."""
+        return sources_from(self.data())
+
     def environment(self) -> dict[str, str | int | float]:
         """Return what `environment.json` holds."""
         return self._read_json(self.environment_file)
@@ -196,7 +206,7 @@ class RunFolder:
             "test": partition.test,
         }
         facts = {
-            "data": [str(path.resolve()) for path in origin.paths],
+            **noted(origin.sources),
             "split": partition.protocol.name,
             "fold": partition.fold,
             "classes": list(partition.classes),
@@ -210,7 +220,10 @@ class RunFolder:
             "test_slices_whose_group_was_learned": partition.leaked,
             "left_out_for_patients_in_test": partition.left_out,
             "left_out_for_doubted_labels": partition.doubted,
+            "left_out_of_every_part": partition.unused,
+            "notes": list(origin.notes),
             "skipped": [{"name": item.name, "reason": item.reason} for item in origin.skipped],
+            "ignored": [{"name": item.path, "kind": item.kind} for item in origin.ignored],
         }
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from tumorscope.datasets.locations import DataSource, noted, sources_from
 from tumorscope.errors import ModelError
 from tumorscope.files import write_text
 from tumorscope.training.recipe import Recipe, load_recipe
@@ -28,7 +29,7 @@ class Plan:
     Attributes:
         recipe: What is varied.
         space: How.
-        paths: The data sets.
+        sources: The data sets.
         split: The protocol.
         fold: The fold whose training part is searched.
         trials: How many there are to be.
@@ -39,7 +40,7 @@ class Plan:
 
     recipe: Recipe
     space: SearchSpace
-    paths: tuple[Path, ...]
+    sources: tuple[DataSource, ...]
     split: str
     fold: int
     trials: int
@@ -119,7 +120,7 @@ class SearchFolder:
     def note(self, plan: Plan) -> None:
         """Write down what was asked for; the recipe comes last."""
         facts = {
-            "data": [str(path.resolve()) for path in plan.paths],
+            **noted(plan.sources),
             "split": plan.split,
             "fold": plan.fold,
             "trials": plan.trials,
@@ -149,7 +150,7 @@ class SearchFolder:
             plan = Plan(
                 recipe=recipe,
                 space=load_search(self.space_file, recipe),
-                paths=tuple(Path(path) for path in facts["data"]),
+                sources=tuple(sources_from(facts)),
                 split=facts["split"],
                 fold=facts["fold"],
                 trials=trials or facts["trials"],
