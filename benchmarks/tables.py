@@ -14,7 +14,7 @@ _START, _END = "<!-- table:{} -->", "<!-- /table -->"
 _PROTOCOLS = {
     "kaggle-official": "`kaggle-official`: Kaggle's own split",
     "kaggle-patient": "`kaggle-patient`: five folds by patient",
-    "figshare-patient": "`figshare-patient`: the authors' five folds, 3 classes",
+    "figshare-patient": "`figshare-patient`: five strict folds, 3 classes",
     "sartaj-official": "`sartaj-official`: SARTAJ's own split",
 }
 

@@ -333,7 +333,9 @@ def test_kaggles_official_test_part_is_the_published_one_and_leaks() -> None:
     check_groups({"train": parts.train, "validation": parts.validation})
 
 
-def test_figshares_folds_are_the_authors_own(real_data: Path) -> None:
+def test_figshares_strict_folds_keep_numbers_that_differ_in_a_letter_together(
+    real_data: Path,
+) -> None:
     catalogue = read_set(real_data / "figshare")
     tested: Counter[str] = Counter()
     left_out = 0
@@ -372,3 +374,49 @@ def test_tumours_of_unknown_kind_say_nothing_where_all_have_a_tumour() -> None:
     extra = [a_slice(1000, "W1", label="tumour", source="web")]
     parts = partition(Catalogue((*named, *extra)), split="figshare-patient", fold=2)
     assert "W1" not in groups_of(parts.train)
+
+
+def test_figshares_published_folds_train_on_all_others(real_data: Path) -> None:
+    catalogue = read_set(real_data / "figshare")
+    sizes = []
+    for fold in folds_of(catalogue, "figshare-cvind"):
+        parts = partition(catalogue, split="figshare-cvind", fold=fold)
+        assert len(parts.train) + len(parts.test) == 3064
+        assert (parts.validation, parts.left_out, parts.unused) == ((), 0, 0)
+        tested = {item.patient for item in parts.test}
+        assert tested.isdisjoint(item.patient for item in parts.train)
+        sizes.append(len(parts.test))
+    assert sizes == [542, 679, 572, 628, 643]
+    held = partition(catalogue, split="figshare-cvind", fold=1, validation_share=0.1)
+    assert held.validation
+
+
+def test_published_folds_need_the_published_patients_and_leave_added_copies_out() -> None:
+    own = [
+        replace(item, source="figshare", patient=item.group, cvind=1 + int(item.group[1:]) % 5)
+        for item in patients(40)
+        if item.label != "notumor"
+    ]
+    added = [replace(item, source="kaggle", name=f"k {item.name}", cvind=0) for item in own]
+    parts = partition(Catalogue((*own, *added)), split="figshare-cvind", fold=2)
+    assert_apart(parts)
+    assert parts.left_out == len(parts.test)
+    with pytest.raises(DataError, match=r"its fold in cvind\.mat is not known"):
+        partition(Catalogue(tuple(replace(item, cvind=0) for item in own)), split="figshare-cvind")
+
+
+def test_a_published_validation_part_is_taken_less_what_is_trained_on() -> None:
+    order = ("train", "train", "train", "validation", "test")
+    slices = [
+        replace(item, split=order[int(item.group[1:]) // 4 % 5])  # type: ignore[arg-type]
+        for item in patients(40)
+    ]
+    parts = partition(Catalogue(tuple(slices)), split="published-split")
+    assert {item.split for item in parts.validation} == {"validation"}
+    assert (len(parts.validation), parts.left_out, parts.unused) == (24, 0, 0)
+    shared = [
+        replace(item, group="P0") if item.split == "validation" and item.label == "glioma" else item
+        for item in slices
+    ]
+    parts = partition(Catalogue(tuple(shared)), split="published-split")
+    assert (len(parts.validation), parts.left_out) == (18, 6)

@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tumorscope.classes import ANY_TUMOUR, CLASSES, TUMOUR_CLASSES
+from tumorscope.cli.main import main
 from tumorscope.datasets.catalogue import Skipped, Slice
 from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.locations import DataSource
@@ -723,3 +724,21 @@ def test_an_epoch_shows_at_most_so_many_slices_of_a_patient(twins: int, most: in
         )
         assert not twins or len({n // twins for n in shown}) == len(shown)
     assert len({n for shown in epochs for n in shown}) > 40
+
+
+def test_without_validation_the_last_epoch_is_kept_and_nothing_is_calibrated(
+    phantoms: Path, tmp_path: Path, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--data", str(phantoms), "--split", "grouped-folds", *small]
+    words += ["--set", "training.validation_share=0"]
+    folder = tmp_path / "run"
+    assert main([*words, "--out", str(folder)]) == 0
+    shown = capsys.readouterr()
+    assert "0 validation" in shown.err
+    assert "validation loss" not in shown.err
+    assert len((folder / "log.csv").read_text().splitlines()) == 4
+    assert (folder / "evaluation.json").is_file()
+    assert load_weights(folder / "weights.safetensors").description.temperature == 1.0
+    refused = [*words, "--set", "training.early_stopping=2", "--out", str(tmp_path / "other")]
+    assert main(refused) == 2
+    assert "need a validation part" in capsys.readouterr().err

@@ -17,6 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("random-labels",),
         help="train no network, but measure what the split leaks: labels are shuffled by group",
     )
+    parser.add_argument(
+        "--folds-out",
+        type=Path,
+        metavar="DIR",
+        help="train nothing, but write each fold's lists and folders of links for other tools",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the pooled metrics; - for the screen")
 
 
@@ -26,6 +32,10 @@ def run(options: argparse.Namespace) -> int:
         from tumorscope.cli import run_control  # noqa: PLC0415  (keeps --help fast)
 
         return run_control.run(options)
+    if options.folds_out:
+        from tumorscope.cli import run_folds  # noqa: PLC0415  (keeps --help fast)
+
+        return run_folds.run(options)
     from tumorscope.cli import run_crossval  # noqa: PLC0415  (imports torch)
 
     return run_crossval.run(options)

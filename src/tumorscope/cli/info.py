@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
 def summary(folder: RunFolder) -> dict[str, Any]:
     """Return what is known about a run; None where it has not come so far."""
     recipe, data, history = folder.recipe(), folder.data(), folder.history()
-    best = max(history, key=lambda row: row["validation_accuracy"], default=None)
+    best = max(history, key=lambda row: row.get("validation_accuracy", 0.0), default=None)
     metrics = folder.metrics()
     network = recipe.network.name
     return {
@@ -44,7 +44,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "training slices": sum(data["counts"]["train"].values()),
         "validation slices": sum(data["counts"]["validation"].values()),
         "epochs": f"{len(history)} of {recipe.training.epochs * recipe.training.soup}",
-        "best validation accuracy": best and round(best["validation_accuracy"], 4),
+        "best validation accuracy": best and round(best.get("validation_accuracy", 0.0), 4),
         "test images": metrics.get("n"),
         "test accuracy": metrics.get("accuracy"),
         "95 % interval": metrics.get("interval", {}).get("accuracy"),

@@ -203,9 +203,13 @@ class Bars:
 
     def epoch(self, row: dict[str, float]) -> None:
         """Add a line."""
+        validation = ""
+        if "validation_loss" in row:
+            validation = (
+                f"validation loss {row['validation_loss']:.3f}  "
+                f"accuracy {row['validation_accuracy']:.1%}  "
+            )
         self._out.print(
             f"epoch {row['epoch']:3.0f}  loss {row['train_loss']:.3f}  accuracy "
-            f"{row['train_accuracy']:.1%}  validation loss {row['validation_loss']:.3f}  "
-            f"accuracy {row['validation_accuracy']:.1%}  "
-            f"{row['images_per_second']:,.0f} images/s"
+            f"{row['train_accuracy']:.1%}  {validation}{row['images_per_second']:,.0f} images/s"
         )

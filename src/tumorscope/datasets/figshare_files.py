@@ -1,7 +1,7 @@
-"""figshare's archives of MATLAB v7.3 files come in; pictures, masks and an index table go out.
+"""Converts figshare's archives of MATLAB v7.3 files to pictures, masks and an index table.
 
 The files are those of Cheng et al., doi 10.6084/m9.figshare.1512427: `N.mat` holds one slice, its
-tumour mask, label and patient, `cvind.mat` the authors' own cross-validation folds.
+tumour mask, label and patient, `cvind.mat` the folds that published results use.
 """
 
 import csv

@@ -79,7 +79,8 @@ def fit(
     """Train a network.
 
     Args:
-        partition: What to learn from and what to choose by; its test part is not read.
+        partition: What to learn from and what to choose by; its test part is not read. With no
+            validation part the last epoch is kept, and nothing is calibrated.
         recipe: How.
         folder: The run folder; new or empty unless `resume`.
         origin: Where the slices come from, noted in the run.
@@ -100,7 +101,11 @@ def fit(
     run = RunFolder(folder)
     best, last = KeptEpoch(run.checkpoints, "best"), KeptEpoch(run.checkpoints, "last")
     history = History(folder, listener or SilentListener())
-    trainer = _trainer(recipe, folder, hardware, [history, best, last])
+    validates = bool(partition.validation)
+    if not validates:
+        _check_schedule(recipe)
+    kept_epochs = [best, last] if validates else [last]
+    trainer = _trainer(recipe, folder, hardware, [history, *kept_epochs])
     if trainer.is_global_zero:  # the other processes start when the folder holds the run
         _check_folder(run, origin, resume=resume)
     keep_freed_memory()
@@ -140,7 +145,8 @@ def fit(
     _run(trainer, module, checkpoint)
     if not trainer.is_global_zero:
         return None
-    kept = run.last_checkpoint if recipe.training.keep == "last" else best.best_model_path
+    takes_last = recipe.training.keep == "last" or not validates
+    kept = run.last_checkpoint if takes_last else best.best_model_path
     state = torch.load(kept, map_location="cpu", weights_only=True)
     prefix = "average.module." if recipe.training.averaging else "network."
     weights = {
@@ -163,16 +169,26 @@ def fit(
             false_negative_cost=recipe.decision.false_negative_cost,
         ),
     )
-    calibrated = calibrate(
-        trained,
-        train=train.grey,
-        validation=validation.grey,
-        labels=np.array([partition.classes.index(item.label) for item in validation.slices]),
-        groups=[item.group for item in validation.slices],
-        own=_own(validation, partition),
-    )
-    save_weights(run.weights_file, calibrated)
+    if validates:
+        trained = calibrate(
+            trained,
+            train=train.grey,
+            validation=validation.grey,
+            labels=np.array([partition.classes.index(item.label) for item in validation.slices]),
+            groups=[item.group for item in validation.slices],
+            own=_own(validation, partition),
+        )
+    save_weights(run.weights_file, trained)
     return run
+
+
+def _check_schedule(recipe: Recipe) -> None:
+    """Refuse what needs a validation part where none is held out."""
+    if recipe.optimizer.schedule == "plateau" or recipe.training.early_stopping:
+        raise RecipeError(
+            "a plateau schedule and early stopping need a validation part: set "
+            "training.validation_share, or train a fixed schedule"
+        )
 
 
 def _check_folder(run: RunFolder, origin: Origin, *, resume: bool) -> None:
@@ -285,6 +301,8 @@ def _run(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | None) -
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
             # On purpose: a run that goes on writes where it wrote before.
             warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
+            # Where nothing is held out for validation.
+            warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
             trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
         if trainer.interrupted:

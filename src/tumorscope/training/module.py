@@ -98,7 +98,7 @@ class Fitting(lightning.LightningModule):
         network: From grey values `[N, 1, S, S]` to logits `[N, classes]`.
         recipe: How to fit it.
         train: What to learn from.
-        validation: What to choose by.
+        validation: What to choose by; empty where a fixed number of epochs is trained.
         no_tumour: Number of the class that means no tumour.
 
     Attributes:
@@ -129,7 +129,8 @@ class Fitting(lightning.LightningModule):
         )
         self.total: dict[str, Tensor] = {}
         self._first_weights = deepcopy(self.network.state_dict())
-        self._parts = {"train": train, "validation": validation}
+        self._validates = len(validation) > 0
+        self._parts = {"train": train} | ({"validation": validation} if self._validates else {})
         self._sums = {name: torch.zeros(3) for name in self._parts}
         self._no_tumour = no_tumour
         # Where every slice has a tumour there is no label for one that is painted out.
@@ -176,8 +177,10 @@ class Fitting(lightning.LightningModule):
             drawn=self.recipe.training.drawn,
         )
 
-    def val_dataloader(self) -> "Batches":
-        """Return the validation part in batches; every device sees all of it."""
+    def val_dataloader(self) -> "Batches | list[Any]":
+        """Return the validation part in batches, if any; every device sees all of it."""
+        if not self._validates:
+            return []
         return Batches(self, self._parts["validation"], 16, shuffle=False)
 
     def on_train_epoch_start(self) -> None:
@@ -223,9 +226,11 @@ class Fitting(lightning.LightningModule):
         return loss
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Bring the step into the moving average."""
+        """Bring the step into the moving average; without validation, log an epoch's figures."""
         if self.average is not None:
             self.average.update_parameters(self.network)
+        if not self._validates and self.trainer.is_last_batch:
+            self.log_dict(self._row(), on_step=True, on_epoch=False)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Count one batch of the validation part."""
