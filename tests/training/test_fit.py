@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,16 +32,14 @@ from tumorscope.networks.network_recipe import NetworkRecipe
 from tumorscope.training.callbacks import SilentListener
 from tumorscope.training.fit import Hardware, fit, precision_here
 from tumorscope.training.module import (
-    Batches,
     Fitting,
     HistoryRow,
-    Part,
     _class_weights,
     _mix,
     _optimizer,
     _schedule,
 )
-from tumorscope.training.recipe import OptimizerRecipe, Sampling, load_recipe
+from tumorscope.training.recipe import OptimizerRecipe, load_recipe
 from tumorscope.training.run_folder import Origin, RunFolder
 from tumorscope.training.soup import add_weights, mean_weights, renew_statistics
 from tumorscope.training.trained_network import load_weights
@@ -586,117 +583,6 @@ def test_early_stopping_ends_its_patience_after_the_best_epoch(run: Run) -> None
     assert len(losses) < 30
 
 
-# Batches
-
-
-def batches(
-    count: int,
-    size: int,
-    *,
-    rank: int = 0,
-    processes: int = 1,
-    epoch: int = 0,
-    twins: int = 0,
-    sampling: Sampling = "unique",
-    per_patient: int = 0,
-    added_share: float = 1.0,
-    weighted: bool = False,
-    drawn: int = 0,
-) -> list[list[int]]:
-    """The numbers of the slices that each batch holds, as one of several processes sees them.
-
-    With twins so many neighbours show one slice, and an epoch as many as `sampling` says. The
-    second half of the slices is of an added set. Twenty neighbours are of one patient.
-    """
-    module = SimpleNamespace(
-        trainer=SimpleNamespace(world_size=processes),
-        recipe=load_recipe("quick"),
-        current_epoch=epoch,
-        global_rank=rank,
-    )
-    numbers = torch.arange(count)
-    clusters = numbers // twins if twins else numbers
-    grey = torch.zeros(count, 1, 2, 2, dtype=torch.uint8)
-    part = Part(grey, numbers, clusters, numbers // 20, numbers >= count // 2)
-    part.weights = numbers.double() if weighted else None
-    found = Batches(
-        cast(Fitting, module),
-        part,
-        size,
-        shuffle=True,
-        sampling=sampling if twins else "slices",
-        per_patient=per_patient,
-        added_share=added_share,
-        drawn=drawn,
-    )
-    assert len(found) == len(list(found))
-    return [batch.labels.tolist() for batch in found]
-
-
-@settings(max_examples=30, deadline=None)
-@given(count=st.integers(1, 60), size=st.integers(2, 16), processes=st.integers(1, 4))
-def test_an_epoch_shows_each_slice_once_to_one_process(
-    count: int, size: int, processes: int
-) -> None:
-    seen = [
-        batches(count, size, rank=rank, processes=processes, epoch=0) for rank in range(processes)
-    ]
-    assert len({len(each) for each in seen}) == 1
-    numbers = [number for each in seen for batch in each for number in batch]
-    assert len(numbers) == len(set(numbers))
-    if count >= size * processes:
-        assert {len(batch) for each in seen for batch in each} == {size}
-        assert count - len(numbers) < size * processes
-
-
-def test_each_epoch_has_its_own_order() -> None:
-    first, second = (batches(40, 8, rank=0, processes=1, epoch=epoch) for epoch in (0, 1))
-    assert first != second
-    assert first == batches(40, 8, rank=0, processes=1, epoch=0)
-
-
-def test_an_epoch_of_unique_slices_shows_one_twin_of_each_set_and_not_always_the_same() -> None:
-    epochs = [batches(40, 4, rank=0, processes=1, epoch=epoch, twins=4) for epoch in range(12)]
-    shown = [[number for batch in each for number in batch] for each in epochs]
-    assert all(len({number // 4 for number in each}) == len(each) == 8 for each in shown)
-    assert {number for each in shown for number in each} > set(range(10))
-
-
-@pytest.mark.parametrize(("twins", "shown"), [(2, 1), (4, 2), (8, 2), (10, 3)])
-def test_an_epoch_may_show_the_square_root_of_each_set_of_twins(twins: int, shown: int) -> None:
-    numbers = [n for each in batches(80, 1, twins=twins, sampling="root") for n in each]
-    assert len(set(numbers)) == len(numbers)
-    sets = Counter(number // twins for number in numbers)
-    assert len(sets) == 80 // twins
-    assert set(sets.values()) == {shown}
-
-
-@pytest.mark.parametrize("twins", [0, 4])
-def test_an_epoch_shows_a_share_of_the_added_sets_and_not_always_the_same(twins: int) -> None:
-    epochs = [
-        [n for each in batches(80, 13, epoch=epoch, twins=twins, added_share=0.3) for n in each]
-        for epoch in range(12)
-    ]
-    usual = 40 // max(1, twins)
-    for shown in epochs:
-        assert sum(number < 40 for number in shown) == usual
-        assert sum(number >= 40 for number in shown) == 0.3 * usual
-    assert len({number for shown in epochs for number in shown if number >= 40}) > 15
-
-
-def test_slices_are_drawn_by_their_weights_anew_each_epoch() -> None:
-    epochs = [
-        [n for each in batches(40, 8, epoch=epoch, weighted=True, drawn=400) for n in each]
-        for epoch in (0, 1, 1)
-    ]
-    assert [len(shown) for shown in epochs] == [400, 400, 400]
-    assert epochs[0] != epochs[1] == epochs[2]
-    # Weights grow with the numbers.
-    assert 0 not in epochs[0]
-    assert sum(epochs[0]) / 400 > 24
-    assert sum(len(each) for each in batches(40, 8, weighted=True)) == 40
-
-
 def test_pictures_grow_in_steps_to_the_size(run: Run) -> None:
     module = SimpleNamespace(
         recipe=load_recipe("quick", ["input.size=128", "input.start=64", "training.epochs=7"]),
@@ -710,20 +596,6 @@ def test_pictures_grow_in_steps_to_the_size(run: Run) -> None:
     # And a run takes it.
     done = run("grown", "input.size=64", "input.start=32", "training.epochs=2")
     assert [row["epoch"] for row in figures(done)] == ["1", "2"]
-
-
-@pytest.mark.parametrize(("twins", "most"), [(0, 7), (4, 2), (4, 9)])
-def test_an_epoch_shows_at_most_so_many_slices_of_a_patient(twins: int, most: int) -> None:
-    epochs = [
-        [n for each in batches(80, 1, epoch=epoch, twins=twins, per_patient=most) for n in each]
-        for epoch in range(12)
-    ]
-    for shown in epochs:
-        assert Counter(n // 20 for n in shown) == dict.fromkeys(
-            range(4), min(most, 5 if twins else 20)
-        )
-        assert not twins or len({n // twins for n in shown}) == len(shown)
-    assert len({n for shown in epochs for n in shown}) > 40
 
 
 def test_without_validation_the_last_epoch_is_kept_and_nothing_is_calibrated(

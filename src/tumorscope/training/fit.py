@@ -1,8 +1,8 @@
-"""A partition and a recipe come in; a run folder with the kept epoch's weights goes out."""
+"""Trains a network by a recipe, and leaves the run in a folder."""
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,19 +16,19 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 
-from tumorscope.classes import ANY_TUMOUR
-from tumorscope.datasets.catalogue import slice_name
+from tumorscope.classes import NO_TUMOUR
 from tumorscope.datasets.inputs import Inputs, read_inputs
 from tumorscope.datasets.splits import Partition
 from tumorscope.errors import DataError, ModelError, RecipeError
 from tumorscope.networks.factory import build_network
+from tumorscope.networks.network import Network
 from tumorscope.progress import Progress, silent
-from tumorscope.training.balance import slice_weights
+from tumorscope.training.batches import part_of
 from tumorscope.training.calibrate import calibrate
 from tumorscope.training.callbacks import History, Listener, SilentListener
 from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoints
 from tumorscope.training.memory import keep_freed_memory
-from tumorscope.training.module import ANY, Fitting, Part
+from tumorscope.training.module import Fitting
 from tumorscope.training.recipe import Precision, Recipe
 from tumorscope.training.run_folder import Origin, RunFolder
 from tumorscope.training.soup import mean_weights, renew_statistics
@@ -79,8 +79,8 @@ def fit(
     """Train a network.
 
     Args:
-        partition: What to learn from and what to choose by; its test part is not read. With no
-            validation part the last epoch is kept, and nothing is calibrated.
+        partition: Training and validation part; its test part is not read. Without a validation
+            part the last epoch is kept, and nothing is calibrated.
         recipe: How.
         folder: The run folder; new or empty unless `resume`.
         origin: Where the slices come from, noted in the run.
@@ -109,10 +109,33 @@ def fit(
     if trainer.is_global_zero:  # the other processes start when the folder holds the run
         _check_folder(run, origin, resume=resume)
     keep_freed_memory()
+    train, validation = _read_parts(partition, recipe, read, progress)
+    module = _build(train, validation, partition, recipe)
+    if trainer.is_global_zero and not resume:
+        run.begin(
+            recipe,
+            replace(partition, train=train.slices, validation=validation.slices),
+            replace(origin, skipped=(*origin.skipped, *train.skipped, *validation.skipped)),
+        )
+    checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
+    _optimise(trainer, module, checkpoint)
+    if not trainer.is_global_zero:
+        return None
+    takes_last = recipe.training.keep == "last" or not validates
+    _select(module, run.last_checkpoint if takes_last else best.best_model_path)
+    trained = _calibrated(module.network, train, validation, partition, recipe)
+    save_weights(run.weights_file, trained)
+    return run
+
+
+def _read_parts(
+    partition: Partition, recipe: Recipe, read: Callable[..., Inputs], progress: Progress
+) -> tuple[Inputs, Inputs]:
+    """Read and prepare the training and the validation slices."""
     size = recipe.input.size
-    drawn = recipe.loss.outline > 0
+    outlines = recipe.loss.outline > 0
     train = read(
-        partition.train, size=size, outlines=drawn, progress=progress, label="reading training"
+        partition.train, size=size, outlines=outlines, progress=progress, label="reading training"
     )
     validation = read(
         partition.validation, size=size, progress=progress, label="reading validation"
@@ -122,64 +145,66 @@ def fit(
             "loss.outline needs outlines: put the figshare set beside the Kaggle set "
             "('tumorscope download figshare'), or set loss.outline=0"
         )
-    _check_classes(train, partition.classes)
+    for name in partition.classes:
+        if not any(item.label == name for item in train.slices):
+            raise DataError(f"no training picture of class '{name}' can be read")
+    return train, validation
+
+
+def _build(train: Inputs, validation: Inputs, partition: Partition, recipe: Recipe) -> Fitting:
+    """Build the network with its first weights, and what trains it."""
     torch.manual_seed(recipe.training.seed)
     network = build_network(recipe.network, partition.classes)
     if recipe.network.weights == "imagenet":
         network.load_imagenet()
-    no_tumour = (*partition.classes, "notumor").index("notumor")
-    module = Fitting(
+    return Fitting(
         network,
         recipe,
-        _part(train, partition, recipe.training.shares),
-        _part(validation, partition),
-        no_tumour=no_tumour,
+        part_of(train, partition, recipe.training.shares),
+        part_of(validation, partition),
+        no_tumour=(*partition.classes, NO_TUMOUR).index(NO_TUMOUR),
     )
-    if trainer.is_global_zero and not resume:
-        run.begin(
-            recipe,
-            replace(partition, train=train.slices, validation=validation.slices),
-            replace(origin, skipped=(*origin.skipped, *train.skipped, *validation.skipped)),
-        )
-    checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
-    _run(trainer, module, checkpoint)
-    if not trainer.is_global_zero:
-        return None
-    takes_last = recipe.training.keep == "last" or not validates
-    kept = run.last_checkpoint if takes_last else best.best_model_path
-    state = torch.load(kept, map_location="cpu", weights_only=True)
-    prefix = "average.module." if recipe.training.averaging else "network."
+
+
+def _select(module: Fitting, checkpoint: str | Path) -> None:
+    """Load the weights that a checkpoint kept; those of a soup are the mean of its networks."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    prefix = "network." if module.average is None else "average.module."
     weights = {
         name.removeprefix(prefix): value
         for name, value in state["state_dict"].items()
         if name.startswith(prefix)
     }
-    if module.total:
-        network.load_state_dict(mean_weights(module.total, weights))
-        shown = (batch.pictures[:, :1].cpu().float() for batch in module.train_dataloader())
-        renew_statistics(network.cpu(), shown)
-    else:
+    network = module.network
+    if not module.total:
         network.load_state_dict(weights)
-    trained = TrainedNetwork(
-        network.cpu().eval(),
-        Description(
-            network=recipe.network.model_dump(),
-            classes=partition.classes,
-            input_size=size,
-            false_negative_cost=recipe.decision.false_negative_cost,
-        ),
+        return
+    network.load_state_dict(mean_weights(module.total, weights))
+    images = (batch.pictures[:, :1].cpu().float() for batch in module.train_dataloader())
+    renew_statistics(network.cpu(), images)
+
+
+def _calibrated(
+    network: Network, train: Inputs, validation: Inputs, partition: Partition, recipe: Recipe
+) -> TrainedNetwork:
+    """Return the trained network, with temperature and thresholds if there is validation."""
+    description = Description(
+        network=recipe.network.model_dump(),
+        classes=partition.classes,
+        input_size=recipe.input.size,
+        false_negative_cost=recipe.decision.false_negative_cost,
     )
-    if validates:
-        trained = calibrate(
-            trained,
-            train=train.grey,
-            validation=validation.grey,
-            labels=np.array([partition.classes.index(item.label) for item in validation.slices]),
-            groups=[item.group for item in validation.slices],
-            own=_own(validation, partition),
-        )
-    save_weights(run.weights_file, trained)
-    return run
+    trained = TrainedNetwork(network.cpu().eval(), description)
+    if not partition.validation:
+        return trained
+    return calibrate(
+        trained,
+        train=train.grey,
+        validation=validation.grey,
+        labels=np.array([partition.classes.index(item.label) for item in validation.slices]),
+        groups=[item.group for item in validation.slices],
+        own=_own(validation, partition),
+    )
 
 
 def _check_schedule(recipe: Recipe) -> None:
@@ -199,39 +224,6 @@ def _check_folder(run: RunFolder, origin: Origin, *, resume: bool) -> None:
         raise ModelError(
             f"{run.path}: not empty; go on with it by --resume, or name another folder"
         )
-
-
-def _check_classes(train: Inputs, classes: Sequence[str]) -> None:
-    for name in classes:
-        if not any(item.label == name for item in train.slices):
-            raise DataError(f"no training picture of class '{name}' can be read")
-
-
-def _part(inputs: Inputs, partition: Partition, shares: Mapping[str, float] = {}) -> Part:
-    labels = [
-        ANY if item.label == ANY_TUMOUR else partition.classes.index(item.label)
-        for item in inputs.slices
-    ]
-    # A slice without a known cluster is alone in its own.
-    twins = [item.cluster or slice_name(item) for item in inputs.slices]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(twins))}
-    patients = {item.group: number for number, item in enumerate(inputs.slices)}
-    # What is a twin of the protocol's own slices adds nothing.
-    owns = partition.protocol.owns
-    own = {name for name, item in zip(twins, inputs.slices, strict=True) if owns(item)}
-    part = Part(
-        torch.from_numpy(inputs.grey)[:, None],
-        torch.tensor(labels),
-        torch.tensor([numbers[name] for name in twins]),
-        torch.tensor([patients[item.group] for item in inputs.slices]),
-        torch.tensor([name not in own for name in twins]),
-    )
-    if shares:
-        part.weights = torch.from_numpy(slice_weights(inputs.slices, shares))
-    if inputs.outlines is not None and inputs.outlined is not None:
-        part.outlines = torch.from_numpy(inputs.outlines)[:, None]
-        part.outlined = torch.from_numpy(inputs.outlined)
-    return part
 
 
 def _own(inputs: Inputs, partition: Partition) -> NDArray[np.bool_]:
@@ -293,7 +285,7 @@ def precision_here(asked: Precision, *, gpu: bool) -> Precision:
     return asked
 
 
-def _run(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | None) -> None:
+def _optimise(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | None) -> None:
     """Fit; Ctrl-C stays Ctrl-C (Lightning turns it into an exit), and so does SIGTERM."""
     try:
         with warnings.catch_warnings(), _quiet_writer_thread():

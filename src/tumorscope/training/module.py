@@ -1,13 +1,9 @@
-"""The Lightning module: batches of inputs come in, one step of learning at a time goes out."""
+"""The Lightning module: losses, optimizer and schedule of a training run."""
 
-import math
-from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import lightning
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,75 +13,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tumorscope.classes import CLASSES
 from tumorscope.networks.network import Network
 from tumorscope.training.augmentation import Augmentation
+from tumorscope.training.batches import ANY, Batch, Batches, EpochSampler, Part
 from tumorscope.training.losses import any_tumour_loss, outline_loss
 from tumorscope.training.painting import paint_out
-from tumorscope.training.recipe import OptimizerRecipe, Recipe, Sampling
+from tumorscope.training.recipe import OptimizerRecipe, Recipe
 from tumorscope.training.soup import add_weights
 
 HistoryRow = dict[str, float]
 """One epoch: `epoch`, losses and accuracies of training and validation, `learning_rate` and
 `images_per_second` (training only)."""
-
-
-ANY = -1
-"""The label of a slice with a tumour of unknown kind."""
-
-
-@dataclass
-class Part:
-    """The inputs and labels of one part of the data, all on one device.
-
-    Attributes:
-        grey: Grey values 0 to 255, uint8, shape `[N, 1, S, S]`.
-        labels: Class numbers or `ANY`, int64, shape `[N]`.
-        clusters: Numbers of sets of twins, int64, shape `[N]`.
-        groups: Numbers of patients, int64, shape `[N]`.
-        added: Which slices come from sets added to the protocol's own, bool, shape `[N]`.
-        outlines: Tumours, 0 to 255, uint8, shape `[N, 1, S, S]`; None where nobody asks.
-        outlined: Which of the outlines are known to be true, bool, shape `[N]`.
-        weights: With which probability each slice is drawn, float64, shape `[N]`; None where all
-            are shown.
-    """
-
-    grey: Tensor
-    labels: Tensor
-    clusters: Tensor
-    groups: Tensor
-    added: Tensor
-    outlines: Tensor | None = None
-    outlined: Tensor | None = None
-    weights: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def move(self, device: torch.device) -> None:
-        """Bring the whole part to a device; batches are then cut from it there."""
-        self.grey, self.labels = self.grey.to(device), self.labels.to(device)
-        if self.outlines is not None and self.outlined is not None:
-            self.outlines, self.outlined = self.outlines.to(device), self.outlined.to(device)
-
-    def batch(self, chosen: Tensor) -> "Batch":
-        """Return the pictures of these numbers."""
-        if self.outlines is None or self.outlined is None:
-            return Batch(self.grey[chosen], self.labels[chosen])
-        pictures = torch.cat([self.grey[chosen], self.outlines[chosen]], dim=1)
-        return Batch(pictures, self.labels[chosen], self.outlined[chosen])
-
-
-class Batch(NamedTuple):
-    """Some pictures of a part.
-
-    Attributes:
-        pictures: Grey values and, where there are outlines, those as a second channel; uint8,
-            shape `[n, 1 or 2, S, S]`.
-        labels: Class numbers or `ANY`, shape `[n]`.
-        outlined: Which of the outlines are known to be true, shape `[n]`; None without any.
-    """
-
-    pictures: Tensor
-    labels: Tensor
-    outlined: Tensor | None = None
 
 
 class Fitting(lightning.LightningModule):
@@ -97,8 +33,8 @@ class Fitting(lightning.LightningModule):
     Args:
         network: From grey values `[N, 1, S, S]` to logits `[N, classes]`.
         recipe: How to fit it.
-        train: What to learn from.
-        validation: What to choose by; empty where a fixed number of epochs is trained.
+        train: The training part.
+        validation: The part that the best epoch is chosen by; may be empty.
         no_tumour: Number of the class that means no tumour.
 
     Attributes:
@@ -164,27 +100,24 @@ class Fitting(lightning.LightningModule):
             part.move(self.device)
             self._sums[name] = self._sums[name].to(self.device)
 
-    def train_dataloader(self) -> "Batches":
+    def train_dataloader(self) -> Batches:
         """Return the training part in batches, in a new order each epoch."""
-        return Batches(
-            self,
-            self._parts["train"],
-            self.recipe.training.batch_size,
-            shuffle=True,
-            sampling=self.recipe.training.sampling,
-            per_patient=self.recipe.training.per_patient,
-            added_share=self.recipe.training.added_share,
-            drawn=self.recipe.training.drawn,
+        part, recipe = self._parts["train"], self.recipe.training
+        self._sampler = EpochSampler(
+            part, recipe, rank=self.global_rank, processes=self.trainer.world_size
         )
+        self._sampler.set_epoch(self.current_epoch)
+        return Batches(part, recipe.batch_size, self._sampler)
 
-    def val_dataloader(self) -> "Batches | list[Any]":
+    def val_dataloader(self) -> Batches | list[Any]:
         """Return the validation part in batches, if any; every device sees all of it."""
         if not self._validates:
             return []
-        return Batches(self, self._parts["validation"], 16, shuffle=False)
+        return Batches(self._parts["validation"], 16)
 
     def on_train_epoch_start(self) -> None:
         """Draw this epoch's randomness from the seed, the epoch and the rank."""
+        self._sampler.set_epoch(self.current_epoch)
         if self.current_epoch and not self._turn():
             self._begin_anew()
         seed = self.recipe.training.seed
@@ -292,8 +225,9 @@ class Fitting(lightning.LightningModule):
 
     def _count(self, part: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         count = len(labels)
-        said = logits.argmax(dim=1)
-        right = torch.where(labels == ANY, said != self._no_tumour, said == labels).sum()
+        predicted = logits.argmax(dim=1)
+        tumour = predicted != self._no_tumour
+        right = torch.where(labels == ANY, tumour, predicted == labels).sum()
         sums = self._sums[part]
         sums += torch.stack([loss.detach() * count, right, torch.full_like(right, count)])
 
@@ -308,94 +242,6 @@ class Fitting(lightning.LightningModule):
         optimizer = self.trainer.optimizers[0]
         row["learning_rate"] = float(optimizer.param_groups[0]["lr"])
         return row
-
-
-class Batches:
-    """A part of the data in batches that are cut from it on the device.
-
-    Args:
-        module: Knows the epoch, the rank and the number of devices.
-        part: The data.
-        size: Pictures a batch.
-        shuffle: Whether the order is drawn anew each epoch; a last, smaller batch is then left
-            out (it holds other pictures each epoch) unless it is the only one.
-        sampling: How many pictures of each set of twins an epoch shows, drawn anew: see the recipe.
-        per_patient: Of so many slices of a patient an epoch shows all, of more so many, drawn anew;
-            0: all of them.
-        added_share: The share of the slices of added sets that an epoch shows, drawn anew.
-        drawn: So many slices are drawn by the part's weights, where it has some; 0: as many as
-            there are.
-    """
-
-    def __init__(
-        self,
-        module: Fitting,
-        part: Part,
-        size: int,
-        *,
-        shuffle: bool,
-        sampling: Sampling = "slices",
-        per_patient: int = 0,
-        added_share: float = 1.0,
-        drawn: int = 0,
-    ) -> None:
-        self._module, self._part, self._size, self._shuffle = module, part, size, shuffle
-        self._sampling, self._per_patient, self._added_share = sampling, per_patient, added_share
-        self._drawn = (drawn or len(part)) if shuffle and part.weights is not None else 0
-        self._count = self._drawn or len(self._chosen(torch.arange(len(part))))
-
-    def __len__(self) -> int:
-        count = self._count
-        if not self._shuffle:
-            return math.ceil(count / self._size)
-        return max(1, count // self._module.trainer.world_size // self._size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        module, part = self._module, self._part
-        if self._shuffle:
-            generator = torch.Generator()
-            generator.manual_seed(module.recipe.training.seed * 10_007 + module.current_epoch)
-            if self._drawn and part.weights is not None:
-                order = torch.multinomial(
-                    part.weights, self._drawn, replacement=True, generator=generator
-                )
-            else:
-                order = self._chosen(torch.randperm(len(part), generator=generator))
-            order = order[module.global_rank :: module.trainer.world_size]
-        else:
-            order = torch.arange(len(part))
-        order = order.to(part.labels.device)
-        for number in range(len(self)):
-            chosen = order[number * self._size : (number + 1) * self._size]
-            yield part.batch(chosen)
-
-    def _chosen(self, order: Tensor) -> Tensor:
-        """Return what an epoch shows of the numbers in `order`, in that order."""
-        if self._sampling == "unique":
-            order = _first_of_each(self._part.clusters, order, 1)
-        elif self._sampling == "root":
-            twins = self._part.clusters.bincount()
-            order = _first_of_each(self._part.clusters, order, twins.sqrt().int())
-        if self._per_patient:
-            order = _first_of_each(self._part.groups, order, self._per_patient)
-        if self._added_share < 1.0:
-            added = self._part.added[order]
-            shown = int(added.sum() * self._added_share)
-            order = order[~added | (added.cumsum(0) <= shown)]
-        return order
-
-
-def _first_of_each(sets: Tensor, order: Tensor, count: int | Tensor) -> Tensor:
-    """Return the numbers in `order` less those of whose set `count` stood there before.
-
-    A tensor of counts has one for each set.
-    """
-    numbers = sets[order].numpy()
-    together = np.argsort(numbers, kind="stable")
-    _, starts, sizes = np.unique(numbers[together], return_index=True, return_counts=True)
-    place = np.arange(len(numbers)) - np.repeat(starts, sizes)
-    wanted = count if isinstance(count, int) else count[numbers[together]].numpy()
-    return order[np.sort(together[place < wanted])]
 
 
 def _class_weights(labels: Tensor, recipe: Recipe) -> Tensor | None:
