@@ -1,4 +1,4 @@
-"""The Kaggle set with its `groups.csv` comes in, how well the audit finds its twins goes out.
+"""Measures how well the audit finds the near-duplicates of the Kaggle set.
 
     python benchmarks/audit.py --data PATH/kaggle
 
@@ -49,7 +49,7 @@ def main() -> None:
         "processor_seconds": round(time.process_time() - processor, 1),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "unique_slices": result.unique_slices,
-        "pairs_by_kind": result.as_dict()["twins"],
+        "pairs_by_kind": result.as_dict()["near_duplicates"],
         "across_official_split": {
             name: {
                 "files": sum(item.split == name for item in result.files),

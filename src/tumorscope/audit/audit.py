@@ -1,8 +1,8 @@
 """Audits data sets: what is wrong with them before anything is trained on them.
 
-Found are unreadable files, twins (copies, mirrored, turned and contrast-changed pictures of one
-slice), twins on both sides of a split, one slice under two labels, the class balance, and how well
-file facts alone predict the class.
+Found are unreadable files, near-duplicates (copies, mirrored, turned and contrast-changed pictures
+of one slice), near-duplicates on both sides of a split, one slice under two labels, the class
+balance, and how well file facts alone predict the class.
 """
 
 from collections import defaultdict
@@ -48,7 +48,7 @@ class AuditedFile:
         item: What its place or its table says about it; its label is the folder's name where that
             is no known class, or empty.
         group: Its patient, where the data set tells it, or empty.
-        cluster: Number of its twin cluster; files with the same one show the same slice.
+        cluster: Number of its near-duplicate cluster; files with the same one show the same slice.
         facts: What the file tells without looking at the brain.
     """
 
@@ -123,17 +123,17 @@ class Audit:
 
     @cached_property
     def pairs_across_splits(self) -> tuple[NearDuplicate, ...]:
-        """Twins on different sides of the split."""
+        """Near-duplicates on different sides of the split."""
         return self._differing(lambda item: item.split)
 
     @cached_property
     def label_conflicts(self) -> tuple[NearDuplicate, ...]:
-        """Twins under different labels."""
+        """Near-duplicates under different labels."""
         return self._differing(lambda item: item.label)
 
     @cached_property
     def pairs_of_two_groups(self) -> tuple[NearDuplicate, ...]:
-        """Twins that a table assigns to different patients."""
+        """Near-duplicates that a table assigns to different patients."""
         return self._differing(lambda item: item.group)
 
     def _differing(self, attribute: Callable[[AuditedFile], str]) -> tuple[NearDuplicate, ...]:
@@ -180,8 +180,8 @@ class Audit:
     def groups(self) -> Iterator[dict[str, str]]:
         """Return the rows of a table of groups: `file, class, twin_cluster, group`.
 
-        The group is the patient where a table tells it, united with those of all twins, else the
-        twin cluster: patients cannot be seen in the pictures.
+        The group is the patient where a table tells it, united with those of all near-duplicates,
+        else the near-duplicate cluster: patients cannot be seen in the pictures.
         """
         clusters = 1 + max(item.cluster for item in self.files)
         known = {
@@ -201,7 +201,7 @@ class Audit:
                 "file": item.name,
                 "class": item.label,
                 "twin_cluster": str(item.cluster),
-                "group": names.get(int(union[item.cluster]), f"twins-{item.cluster}"),
+                "group": names.get(int(union[item.cluster]), f"duplicates-{item.cluster}"),
             }
 
     def save(self, path: Path | str) -> Path:
@@ -220,7 +220,9 @@ class Audit:
             "ignored": [{"name": item.path, "kind": item.kind} for item in self.ignored],
             "outlines": sum(item.item.mask is not None for item in self.files),
             "patients": len({item.group for item in self.files} - {""}),
-            "twins": {kind: sum(pair.kind == kind for pair in self.pairs) for kind in KINDS},
+            "near_duplicates": {
+                kind: sum(pair.kind == kind for pair in self.pairs) for kind in KINDS
+            },
             "across_splits": {
                 name: {
                     "files": sum(item.split == name for item in self.files),
@@ -343,11 +345,11 @@ def _odd(descriptors: Sequence[Descriptor], files: Sequence[AuditedFile]) -> dic
 
 def _shortcuts(files: Sequence[AuditedFile]) -> tuple[Shortcut, ...]:
     labelled = [item for item in files if item.label]
-    # Slices of one patient are alike, twins are alike: neither may help to guess the other.
+    # Slices of one patient are alike, and near-duplicates: none may help to guess another.
     return find_shortcuts(
         [item.facts for item in labelled],
         [item.label for item in labelled],
-        [item.group or f"twins-{item.cluster}" for item in labelled],
+        [item.group or f"duplicates-{item.cluster}" for item in labelled],
     )
 
 

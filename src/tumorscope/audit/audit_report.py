@@ -1,4 +1,4 @@
-"""An audit comes in, one self-contained HTML page with pictures of the worst cases goes out."""
+"""Writes an audit as one self-contained HTML page with pictures of the worst cases."""
 
 import base64
 import io
@@ -99,15 +99,23 @@ def _sheets(audit: Audit) -> Iterator[_Sheet]:
     )
     yield _pair_sheet(
         audit,
-        "Twins across the split",
+        "Near-duplicates across the split",
         "A network that has seen the one in training knows the other in the test.",
         audit.pairs_across_splits,
     )
     rest = [pair for pair in audit.pairs if pair not in across and pair not in conflicts]
     for kind, title, text in (
-        ("mirrored", "Mirrored twins", "Left and right changed; a plain hash does not see it."),
-        ("flipped", "Flipped or turned twins", "Upside down or turned by half a circle."),
-        ("contrast", "Contrast-changed twins", "Other brightness, contrast or sharpness."),
+        (
+            "mirrored",
+            "Mirrored near-duplicates",
+            "Left and right changed; a plain hash does not see it.",
+        ),
+        ("flipped", "Flipped or turned near-duplicates", "Upside down or turned by half a circle."),
+        (
+            "contrast",
+            "Contrast-changed near-duplicates",
+            "Other brightness, contrast or sharpness.",
+        ),
         ("near", "Near copies", "The same picture, saved again, resized or cropped anew."),
     ):
         yield _pair_sheet(audit, title, text, [pair for pair in rest if pair.kind == kind])

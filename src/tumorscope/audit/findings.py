@@ -1,4 +1,4 @@
-"""An audit comes in, its findings in words, the most severe first, and a verdict go out."""
+"""Puts an audit into words: findings, the most severe first, and a verdict."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,14 +19,20 @@ _NOTABLE_SKILL: Final = 0.15
 _LOPSIDED: Final = 3.0
 """Largest class by smallest, in different slices, from which the balance is worth a line."""
 
-_SPLIT_ANEW: Final = "split anew by twin groups (--groups)"
+_SPLIT_ANEW: Final = "split anew by near-duplicate groups (--groups)"
 
 _KIND_WORDS: Final[dict[Kind, tuple[str, str]]] = {
     "exact": ("exact copies", "The very same grey pixels"),
     "near": ("near copies", "One picture, saved again, resized or cropped anew"),
-    "mirrored": ("mirrored twins", "One slice, left and right changed"),
-    "flipped": ("flipped or turned twins", "One slice, upside down or turned by half a circle"),
-    "contrast": ("contrast-changed twins", "One slice, other brightness, contrast or sharpness"),
+    "mirrored": ("mirrored near-duplicates", "One slice, left and right changed"),
+    "flipped": (
+        "flipped or turned near-duplicates",
+        "One slice, upside down or turned by half a circle",
+    ),
+    "contrast": (
+        "contrast-changed near-duplicates",
+        "One slice, other brightness, contrast or sharpness",
+    ),
 }
 
 
@@ -69,7 +75,7 @@ def findings(audit: Audit) -> tuple[Finding, ...]:
         *_conflicts(audit),
         *_shortcuts(audit),
         *_unreadable(audit),
-        *_twins(audit),
+        *_near_duplicates(audit),
         *_balance(audit),
         *_odd(audit),
     ]
@@ -80,7 +86,7 @@ def verdict(audit: Audit) -> str:
     """Say in one line what to do."""
     advice = list(dict.fromkeys(item.advice for item in findings(audit) if item.advice))
     if not advice:
-        return "Nothing stands in the way of training and judging on these files."
+        return "Nothing stands in the way of training and classifying on these files."
     return "Before you trust a score: " + "; ".join(advice) + "."
 
 
@@ -94,7 +100,7 @@ def _leaks(audit: Audit) -> Iterator[Finding]:
     ]
     yield Finding(
         "severe",
-        "twins across the split",
+        "near-duplicates across the split",
         sum(leaked.values()),
         f"{' and '.join(parts)} show a slice that is on the other side as well.",
         _SPLIT_ANEW,
@@ -177,12 +183,14 @@ def _unreadable(audit: Audit) -> Iterator[Finding]:
         )
 
 
-def _twins(audit: Audit) -> Iterator[Finding]:
+def _near_duplicates(audit: Audit) -> Iterator[Finding]:
     # Copies on one side only do no harm to a score, but they count one patient many times.
     grouped = all(
         audit.files[pair.first].group and audit.files[pair.second].group for pair in audit.pairs
     )
-    advice = "" if audit.pairs_across_splits or grouped else "split by twin groups (--groups)"
+    advice = (
+        "" if audit.pairs_across_splits or grouped else "split by near-duplicate groups (--groups)"
+    )
     for kind in KINDS:
         name, meaning = _KIND_WORDS[kind]
         pairs = [pair for pair in audit.pairs if pair.kind == kind]

@@ -1,4 +1,4 @@
-"""File facts and classes come in, how well the facts alone predict the class goes out.
+"""Measures how well facts about the files alone predict the class.
 
 A class that can be told from the size, the mode or the border of a file can be told without
 looking at the brain: a network trained on such files may learn just that.
@@ -53,7 +53,7 @@ def find_shortcuts(
     Args:
         facts: One a file.
         labels: The class of each file, in the same order.
-        groups: The patient or twin cluster of each file, in the same order.
+        groups: The patient or near-duplicate cluster of each file, in the same order.
 
     Returns:
         All facts together first, then the single facts, the strongest first. Empty when fewer

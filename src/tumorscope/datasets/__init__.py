@@ -1,1 +1,1 @@
-"""Data sets come in as folders or tables; catalogues of slices with classes and groups go out."""
+"""Data sets: folders and tables as catalogues of slices with classes, groups and splits."""

@@ -26,8 +26,8 @@ class Slice:
         name: The file's name inside its data set (`Training/glioma/Tr-gl_0010.jpg`), with `/`.
         label: One of `CLASSES`, or `ANY_TUMOUR`.
         source: The data set: `kaggle`, `figshare`, `sartaj`, or the name of the folder or table.
-        group: Patient where known, else twin cluster; empty where nothing is known yet. Nothing
-            of one group may stand on both sides of a split.
+        group: Patient where known, else near-duplicate cluster; empty where nothing is known
+            yet. Nothing of one group may stand on both sides of a split.
         cluster: Pictures with the same one show the same slice (copies, mirrors, contrast
             changes); empty where nothing is known yet.
         patient: The patient's published ID, where the data set names it.

@@ -1,4 +1,4 @@
-"""The name of a public data set comes in, a folder with its checked files goes out.
+"""Downloads public data sets and checks their files.
 
 Kaggle's sets come through kagglehub, figshare's through its public interface; whatever was
 fetched before is kept, and an interrupted download goes on where it stopped.

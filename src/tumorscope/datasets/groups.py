@@ -54,11 +54,13 @@ def group_near_duplicates(catalogue: Catalogue, *, progress: Progress = silent) 
     ]
     slices = [item for item, _ in kept]
     _check_classes(catalogue.slices, slices, skipped)
-    twins = near_duplicate_clusters(len(slices), find_near_duplicates([found for _, found in kept]))
+    numbers = near_duplicate_clusters(
+        len(slices), find_near_duplicates([found for _, found in kept])
+    )
     first: dict[int, str] = {}
-    for item, number in zip(slices, twins, strict=True):
+    for item, number in zip(slices, numbers, strict=True):
         first.setdefault(int(number), slice_name(item))
-    clusters = _join(slices, [first[int(number)] for number in twins], "cluster")
+    clusters = _join(slices, [first[int(number)] for number in numbers], "cluster")
     groups = _join(slices, clusters, "group")
     grouped = (
         replace(item, cluster=cluster, group=group)

@@ -39,7 +39,7 @@ class ManifestRow:
         patient: The figshare patient; empty where unknown.
         mirrored: Whether it shows that slice mirrored left to right; None where unknown.
         twin_cluster: Pictures with the same one show the same slice.
-        group: Patient prefix where known, else twin cluster; never to stand in two parts.
+        group: Patient prefix where known, else near-duplicate cluster; never to stand in two parts.
         fold: The project's own patient-wise fold, 1 to 5.
         label_doubt: Why the label is doubted; empty where it is not.
         hash: `perceptual_hash` of the picture.

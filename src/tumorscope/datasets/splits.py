@@ -94,10 +94,10 @@ PROTOCOLS: Final = {
             source="kaggle",
             kind="folds",
             explanation=(
-                "Five folds of the Kaggle set by patient where the patient is known and by twin "
-                "cluster where not; images with a doubted label are left out. No patient of the "
-                "test fold was seen in training: of sets added to Kaggle's, and of folds that "
-                "twins found with them join, what stands in the test part is left out. The "
+                "Five folds of the Kaggle set by patient where the patient is known and by cluster "
+                "of near-duplicates where not; suspect labels are left out. No patient of the "
+                "test fold was seen in training: of sets added to Kaggle's, and of folds that near-"
+                "duplicates found with them join, what stands in the test part is left out. The "
                 "no-tumour images still come from other scanners than the tumours, so it says "
                 "little about healthy scans from elsewhere."
             ),
@@ -164,7 +164,7 @@ PROTOCOLS: Final = {
             kind="folds",
             explanation=(
                 "Five folds by group: patients where the data set names them, else clusters of "
-                "twins. No group of the test fold was seen in training."
+                "near-duplicates. No group of the test fold was seen in training."
             ),
         ),
     )

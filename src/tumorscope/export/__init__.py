@@ -1,4 +1,4 @@
-"""A finished run comes in, one model file that carries everything goes out, checked."""
+"""Exports a finished run as a checked model file."""
 
 from tumorscope.export.formats import FORMATS, Exported, Format, export_run
 from tumorscope.export.onnx_file import EDGE_OPSET, export_onnx, newest_opset

@@ -1,4 +1,4 @@
-"""A run and the name of a format come in; a model file that was checked, or none, goes out."""
+"""The formats of model files: each is written, verified, or not left at all."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A finished run comes in, one ONNX file that carries everything goes out."""
+"""Writes a finished run as one ONNX file."""
 
 import tempfile
 import warnings

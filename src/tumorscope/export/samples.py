@@ -1,4 +1,4 @@
-"""A run comes in, images to try its model files on go out: its own slices, else phantoms."""
+"""Images to verify model files on: a run's own slices, else phantoms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

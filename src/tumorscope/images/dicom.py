@@ -231,7 +231,7 @@ def _open(path: File) -> "FileDataset":
 
 
 def _why_unsupported(dataset: "Dataset") -> str:
-    """Return why this kind of DICOM file is not judged; empty when it is."""
+    """Return why this kind of DICOM file is not classified; empty when it is."""
     if not _has_pixels(dataset) and _is_no_image(dataset):
         kind = dataset.SOPClassUID.name
         return f"no image: a DICOM object of another kind ({kind.removesuffix(' Storage')})"
@@ -344,7 +344,7 @@ def _other_components(dataset: "FileDataset", count: int) -> list[str]:
 def _frame(
     dataset: "FileDataset", name: str, number: int
 ) -> tuple[NDArray[np.uint8] | None, str, NDArray[np.float64] | None]:
-    """Return a frame's grey values, why it cannot be judged (or nothing), and where it lies."""
+    """Return a frame's grey values, why it cannot be classified (or nothing), and where it lies."""
     from tumorscope.images.dicom_pixels import (  # noqa: PLC0415  (imports pydicom)
         frame_elements,
         other_component,

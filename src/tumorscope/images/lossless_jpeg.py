@@ -1,4 +1,4 @@
-"""A lossless JPEG code stream comes in, its pixels go out.
+"""Decodes lossless JPEG code streams.
 
 Archives of hospitals compress like this more often than in any other way, and no small library
 under a permissive licence decodes it: GDCM, dicomsdl and liblj92 end the whole process on some

@@ -58,7 +58,7 @@ def read_nifti(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
             for cubic voxels), the slices are those with enough head, and the volume is the first.
 
     Yields:
-        The slices; one without a picture when there is nothing that can be judged.
+        The slices; one without a picture when there is nothing that can be classified.
 
     Raises:
         UnreadableImageError: The file is missing, damaged or too large.
@@ -126,7 +126,7 @@ def _read(
 ) -> tuple[NDArray[Any] | None, NDArray[np.float64], str]:
     """Return the volume, its axes towards right, front and top, its affine matrix and a note.
 
-    Instead of a volume that cannot be judged, None comes with the reason as the note.
+    Instead of a volume that cannot be classified, None comes with the reason as the note.
     """
     import nibabel  # noqa: PLC0415  (only where NIfTI is read)
 

@@ -25,7 +25,7 @@ MAXIMUM_PAGES_PIXELS = 200_000_000
 """Files with more pixels in all their pages are refused."""
 
 MINIMUM_SIDE = 32
-"""Pictures with a shorter side hold too little to judge."""
+"""Pictures with a shorter side hold too little to classify."""
 
 NOT_A_PICTURE = "not a JPEG, PNG, TIFF, BMP, GIF or WebP picture"
 """Why a file of another kind is refused."""
@@ -80,7 +80,7 @@ _TURNS = {
 
 
 class UnreadableImageError(ValueError):
-    """A file is no picture that can be judged; the message names the file and the reason."""
+    """A file is no picture that can be classified; the message names the file and the reason."""
 
 
 class FileInMemory(NamedTuple):

@@ -1,4 +1,4 @@
-"""Grey values as a file stores them come in, slices to be judged (uint8) go out: shared steps."""
+"""Steps that the readers share: from grey values as stored to uint8 slices."""
 
 import os
 import re
@@ -25,10 +25,10 @@ AXES: Final = ("axial", "coronal", "sagittal")
 """The planes that a volume can be cut in."""
 
 ENOUGH_HEAD: Final = 0.5
-"""A slice of a volume is judged unasked when it shows this share of the fullest slice's head."""
+"""A volume's slice is classified unasked if it shows this share of the fullest slice's head."""
 
 _HARDLY_ANY_HEAD: Final = 0.1
-"""Below this share a slice that was asked for is not judged."""
+"""Below this share a slice that was asked for is not classified."""
 
 _HEAD_LEVEL: Final = 0.12
 """A voxel belongs to the head above this fraction of the brightest tissue (as in `prepare`)."""
@@ -108,7 +108,7 @@ class SliceImage:
         path: The file.
         number: The slice or frame in a file that holds several, from 0; else None.
         grey: Grey values 0 to 255, uint8, `[height, width]`; None where there is nothing to see.
-        unsupported: Why this slice cannot be judged; empty when it can.
+        unsupported: Why this slice cannot be classified; empty when it can.
         volume: A line about the volume that the slice is from; empty for single slices.
         note: What else the file holds and was not used; else empty.
         header: What the file says about where the slice belongs.
@@ -134,7 +134,7 @@ def damaged(path: str, what: str, error: Exception) -> UnreadableImageError:
 
 
 def check_size(path: str, height: int, width: int) -> None:
-    """Refuse a slice that is too small to judge or too large to open.
+    """Refuse a slice that is too small to classify or too large to open.
 
     Raises:
         UnreadableImageError: The size is not accepted.
@@ -262,7 +262,7 @@ def head_shares(volume: NDArray[Any], axis: int) -> NDArray[np.float64]:
 
 
 def choose(path: str, count: int, choice: SliceChoice, shares: NDArray[np.float64]) -> list[int]:
-    """Return the numbers of the slices to be judged.
+    """Return the numbers of the slices to be classified.
 
     Args:
         path: The file, for the message.
@@ -284,5 +284,5 @@ def choose(path: str, count: int, choice: SliceChoice, shares: NDArray[np.float6
 
 
 def why_headless(share: float) -> str:
-    """Return why a slice of a volume is not judged, given its share of the fullest slice's head."""
+    """Return why a volume's slice is not classified, by its share of the fullest slice's head."""
     return "hardly any head on this slice" if share < _HARDLY_ANY_HEAD else ""

@@ -1,4 +1,4 @@
-"""A grey slice comes in, why there is nothing to judge on it goes out; empty when there is.
+"""Tells slices that show nothing to classify.
 
 Every deployment bundle carries this file, so it keeps to Python 3.6 and NumPy.
 """
@@ -18,7 +18,7 @@ _MASK_VALUES = 4
 
 
 def why_unsuitable(grey: "NDArray[np.uint8]") -> str:
-    """Return why there is nothing to judge on a slice; empty when there is.
+    """Return why there is nothing to classify on a slice; empty when there is.
 
     Args:
         grey: Grey values 0 to 255, uint8, shape `[height, width]`, at least one pixel.

@@ -1,4 +1,4 @@
-"""Stacks of pictures without contrast come in, the pairs that show the same thing go out.
+"""Finds pairs of pictures that may show the same thing.
 
 First all pairs are correlated at 32 pixels in four orientations; the likely ones are then laid
 over each other and correlated at 64 pixels.
@@ -61,21 +61,21 @@ class Pictures:
 
 
 def search(
-    pictures: Pictures, *, likely: float, twin: float, progress: Progress
+    pictures: Pictures, *, likely: float, certain: float, progress: Progress
 ) -> dict[tuple[int, int], Match]:
     """Find the pairs of pictures that show the same thing.
 
     Args:
         pictures: All slices; a flat one is like no other.
         likely: Correlation at 32 pixels from which a pair is looked at closely.
-        twin: Correlation at 64 pixels, laid over each other, from which a pair matches.
+        certain: Correlation at 64 pixels, laid over each other, from which a pair matches.
         progress: Shows how far the comparing is.
 
     Returns:
         The matches, by the positions of two slices, the smaller first.
     """
     blocks = map_ordered(
-        partial(_confirm, pictures, twin), _likely_pairs(pictures.form, likely), threads=2
+        partial(_confirm, pictures, certain), _likely_pairs(pictures.form, likely), threads=2
     )
     answers = progress(blocks, total=-(-len(pictures.form) // _BLOCK), label="comparing")
     return {pair: match for answer in answers for pair, match in answer.items()}
@@ -115,13 +115,13 @@ def _unit_rows(forms: Halves) -> NDArray[np.float32]:
     return rows
 
 
-def _confirm(pictures: Pictures, twin: float, likely: _Likely) -> dict[tuple[int, int], Match]:
+def _confirm(pictures: Pictures, certain: float, likely: _Likely) -> dict[tuple[int, int], Match]:
     """Lay likely pairs over each other and keep those that match, in their best orientation."""
     matches: dict[tuple[int, int], Match] = {}
     for start in range(0, len(likely), _BATCH):
         batch = likely[start : start + _BATCH]
         similarity = _similarity(pictures, batch)
-        for place in np.flatnonzero(similarity >= twin):
+        for place in np.flatnonzero(similarity >= certain):
             pair = int(batch.first[place]), int(batch.second[place])
             match = Match(min(1.0, float(similarity[place])), int(batch.turn[place]))
             matches[pair] = better(matches.get(pair, match), match)

@@ -1,4 +1,4 @@
-"""Descriptors of grey slices come in, pairs that show the same slice and their clusters go out.
+"""Finds near-duplicate slices and their clusters.
 
 Twins are copies, mirrored, turned and contrast-changed pictures of one slice. Each is seen in two
 views, cropped to the head and whole, because either frame may differ between copies. Brightness
@@ -37,13 +37,13 @@ KINDS: Final[tuple[Kind, ...]] = ("exact", "near", "mirrored", "flipped", "contr
 
 @dataclass(frozen=True)
 class _View:
-    """From which correlations a pair is looked at closely, and from which it is a twin."""
+    """From which correlations a pair is looked at closely, and from which it is certain."""
 
     likely: float
-    twin: float
+    certain: float
 
 
-_VIEWS: Final = (_View(likely=0.6, twin=0.84), _View(likely=0.7, twin=0.88))
+_VIEWS: Final = (_View(likely=0.6, certain=0.84), _View(likely=0.7, certain=0.88))
 """Head and whole slice.
 
 The whole slice shows less of the anatomy and more of the outline, so more is asked of it. In the
@@ -188,7 +188,7 @@ def _matches(unique: Sequence[Descriptor], progress: Progress) -> dict[tuple[int
             np.stack([descriptor.form[number] for descriptor in unique]),
             np.stack([descriptor.detail[number] for descriptor in unique]),
         )
-        found = search(pictures, likely=view.likely, twin=view.twin, progress=progress)
+        found = search(pictures, likely=view.likely, certain=view.certain, progress=progress)
         for pair, match in found.items():
             matches[pair] = better(matches.get(pair, match), match)
     return matches

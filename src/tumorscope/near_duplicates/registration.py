@@ -1,4 +1,4 @@
-"""Stacks of pictures that nearly match come in, each laid over its fellow comes out.
+"""Registers pictures that nearly match.
 
 Two copies of one slice, cropped to the head, differ by a small shift and scale along each axis,
 because noise, padding or a resize moved an edge of the crop by some pixels. The four numbers are

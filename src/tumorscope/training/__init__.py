@@ -1,1 +1,1 @@
-"""A partition of slices and a recipe come in, a run folder with a trained network goes out."""
+"""Trains a network by a recipe and leaves a run folder."""

@@ -1,4 +1,4 @@
-"""A batch of inputs comes in, the same batch changed at random goes out, on its own device."""
+"""Augments batches of inputs at random, on their own device."""
 
 import math
 from collections.abc import Callable

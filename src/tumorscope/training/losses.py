@@ -1,4 +1,4 @@
-"""Answers of a network and what is true come in, one loss goes out."""
+"""Loss functions."""
 
 import torch
 from torch import Tensor, nn

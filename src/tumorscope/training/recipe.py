@@ -1,4 +1,4 @@
-"""A TOML file and overrides come in, a checked recipe goes out: all that a run depends on."""
+"""Recipes: all that a run depends on, checked."""
 
 import difflib
 import tomllib
@@ -110,8 +110,8 @@ class TrainingRecipe(Section):
         monitor: What the best epoch is chosen by.
         keep: Which epoch's weights are the result: the `best`, or the `last`, which the end of a
             `one-cycle` or `cosine` schedule favours and a few odd validation patients cannot move.
-        sampling: Of each set of twins an epoch shows all pictures (`slices`), one (`unique`), or
-            as many as the square root of their number (`root`), drawn anew.
+        sampling: Of each set of near-duplicates an epoch shows all images (`slices`), one
+            (`unique`), or as many as the square root of their number (`root`), drawn anew.
         per_patient: The most slices of one patient (or group) that an epoch shows, drawn anew; 0:
             all.
         added_share: The share of the slices of sets added to the protocol's own that an epoch
@@ -121,7 +121,7 @@ class TrainingRecipe(Section):
             `tumorscope.training.balance`), instead of as `sampling`, `per_patient` and
             `added_share` say. Empty: off.
         drawn: So many slices are drawn an epoch by `shares`; 0: as many as there are.
-        averaging: Decay, a step, of the moving average of the weights that is judged and kept
+        averaging: Decay, a step, of the moving average of the weights that is classified and kept
             (Tarvainen & Valpola 2017); 0: the last weights are.
         early_stopping: Epochs without a better one before training ends; 0: never.
         soup: So many networks are trained, `epochs` each, from the same first weights, in another

@@ -1,4 +1,4 @@
-"""Networks trained from one start come in; the mean of their weights, one network, goes out.
+"""Model soups: the mean of the weights of networks trained from one start.
 
 A model soup (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482): networks that began at the
 same weights and went different ways stay close enough for their mean to bring most of what the mean

@@ -36,7 +36,7 @@ _FIXED: Final = (
     "training.soup",
     "training.seed",
 )
-"""Fields that no score can judge: it depends on them, does not show them, or they are luck."""
+"""Fields that no score can classify: it depends on them, does not show them, or they are luck."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -166,7 +166,7 @@ def load_search(name: str | Path | None, recipe: Recipe) -> SearchSpace:
     fields: dict[str, Searched] = {}
     for field, table in _tables(read_toml(name, "searches"), named):
         if field in _FIXED:
-            raise RecipeError(f"{named}: {field} cannot be searched: no score can judge it")
+            raise RecipeError(f"{named}: {field} cannot be searched: no score can classify it")
         searched = _searched(table, f"{named}: {field}")
         whole = _is_whole(
             vary(recipe, {field: searched.values(whole=False)[0]}, named=named), field
