@@ -99,6 +99,64 @@ def zooms_table() -> str:
     return table(rows)
 
 
+def hospital_table() -> str:
+    """Return what both bundled models make of one hospital's slices, within one scan."""
+    rows = [["sequence", "model", "AUC", "tumour: called a tumour, glioma", "confident, wrong"]]
+    rows[0].append("no tumour: called a tumour")
+    for title, figures in _versions().items():
+        for sequence, found in figures["lgg_external"].items():
+            tumour, free = found["glioma"], found["notumor"]
+            rows.append(
+                [
+                    f"{sequence}, {tumour['n']} and {free['n']} slices",
+                    title,
+                    f"{found['auc']:.3f}",
+                    f"{tumour['tumour']:.1%}, {tumour['glioma']:.1%}",
+                    f"{tumour['confident_wrong']:.1%}",
+                    f"{free['tumour']:.1%}",
+                ]
+            )
+    return table(rows)
+
+
+def series_table() -> str:
+    """Return what both bundled models make of whole series, by the same rule."""
+    rows = [["series", "model", "n", "answers", "confident"]]
+    for title, figures in _versions().items():
+        for name, found in figures["series"].items():
+            counts = [
+                ", ".join(f"{_NAMES[label]} {count}" for label, count in found[key].items())
+                for key in ("labels", "confident_labels")
+            ]
+            rows.append([name, title, str(found["n"]), counts[0], counts[1] or "none"])
+    return table(rows)
+
+
+def calibration_table() -> str:
+    """Return what was measured on held-out slices when the thresholds were chosen."""
+    figures = read_record("calibration_edge")["figures"]
+    rows = [["held-out slices", "n", "confident", "confident, wrong", "missed", "false alarms"]]
+    rows[0].append("refused")
+    for name, sure in figures["confident"]["sets"].items():
+        rates = figures["false_negative_cost"]["error_rates"][name]
+        shares = (
+            sure["confident"],
+            sure["confident_and_wrong"],
+            rates["tumours_missed"],
+            rates["no_tumour_called_a_tumour"],
+            figures["ood"]["refused"][name],
+        )
+        cells = ("" if share is None else f"{share:.1%}" for share in shares)
+        rows.append([name, f"{sure['n']:,}", *cells])
+    return table(rows)
+
+
+def _versions() -> dict[str, Any]:
+    """Return the external figures of the bundled model and of the one before it."""
+    found = [read_record(name)["figures"] for name in ("elsewhere_edge_before", "elsewhere_edge")]
+    return {each["model"].rpartition(" ")[2]: each for each in found}
+
+
 def classes_table() -> str:
     """Return sensitivity and the like class by class."""
     found = read_record("edge_kaggle-patient")["figures"]["by_seed"][0]

@@ -70,7 +70,7 @@ def content(report: Dataset, name: str) -> list[Dataset]:
 def test_report_says_what_the_model_said(tmp_path: Path, classifier: Classifier) -> None:
     write_series(tmp_path / "in")
     answers = classifier.predict(tmp_path / "in")
-    (series,) = predict_series(answers, confident=classifier.confident)
+    (series,) = predict_series(answers, confident=classifier.confident, rule=classifier.series_rule)
     report, _ = objects(tmp_path / "in", tmp_path / "out", classifier)
     assert report.Modality == "SR"
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
@@ -143,7 +143,7 @@ def test_objects_lie_in_the_same_study_and_refer_to_the_images(
 def test_overlay_shows_the_slice_that_speaks_most(tmp_path: Path, classifier: Classifier) -> None:
     paths = write_series(tmp_path / "in", count=6)
     answers = list(classifier.stream(paths, keep_pictures=True))
-    (series,) = predict_series(answers, confident=classifier.confident)
+    (series,) = predict_series(answers, confident=classifier.confident, rule=classifier.series_rule)
     telling = max(
         (item for item in answers if (item.path, item.slice) in series.decided_by),
         key=lambda item: item.probabilities[series.label],

@@ -139,6 +139,7 @@ def run(options: argparse.Namespace) -> int:
         answers = predict_series(
             answers,  # type: ignore[arg-type]
             confident=classifier.confident,
+            rule=classifier.series_rule,
             volume=options.volume,
         )
     failures = _writer(options)(answers, classifier)

@@ -31,7 +31,7 @@ def metadata_of(
     return {
         "format": FORMAT,
         "name": name or f"tumorscope-{recipe.name}",
-        "version": __version__,
+        "version": data.get("version", __version__),
         "classes": list(description.classes),
         "input": "pixels" if pixels else "prepared",
         "input_size": description.input_size,
@@ -39,14 +39,14 @@ def metadata_of(
         "temperature": description.temperature,
         "thresholds": {
             name: value
-            for name in ("confident", "risk", "ood_threshold")
+            for name in ("confident", "risk", "ood_threshold", "series")
             if (value := getattr(description, name)) is not None
         },
         "keep_fp32": list(trained.network.keep_fp32.get(16, ())),
         "data": {name: data[name] for name in ("fingerprint", "split", "fold", "counts")},
         "recipe": recipe.model_dump(),
         "created": datetime.now(UTC).date().isoformat(),
-        "license": LICENSE,
+        "license": data.get("license", LICENSE),
         "intended_use": INTENDED_USE,
     }
 

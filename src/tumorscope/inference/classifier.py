@@ -34,6 +34,7 @@ from tumorscope.inference.series_prediction import SeriesPrediction, predict_ser
 from tumorscope.parallel import usable_cores, work_ahead
 from tumorscope.progress import Progress, silent
 from tumorscope.series.finding import find_files
+from tumorscope.series.rule import SeriesRule
 
 Input: TypeAlias = "File | NDArray[np.uint8]"
 """A file, on a disk or in memory, or a grey slice (uint8, `[height, width]`)."""
@@ -122,6 +123,15 @@ class Classifier:
     def confident(self) -> float:
         """The probability from which an answer is confident."""
         return self._confident
+
+    @property
+    def series_rule(self) -> SeriesRule:
+        """How answers to whole series are calibrated.
+
+        A `confident` that the caller chose counts for series, too.
+        """
+        rule = self._facts.series
+        return rule if self._confident == self._facts.confident else replace(rule, confident=None)
 
     @property
     def facts(self) -> ModelFacts:
@@ -222,6 +232,7 @@ class Classifier:
                 progress=progress,
             ),
             confident=self._confident,
+            rule=self.series_rule,
             volume=volume,
         )
         series = [item for item in found if isinstance(item, SeriesPrediction)]

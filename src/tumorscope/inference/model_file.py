@@ -10,6 +10,7 @@ from typing import Any, Final
 from tumorscope.errors import ModelError
 from tumorscope.images.preparation import PREPARATION_VERSION
 from tumorscope.inference.runtimes import METADATA_KEY, Runtime, open_runtime
+from tumorscope.series.rule import SeriesRule
 
 FORMAT: Final = 1
 """The version of the metadata that this package reads."""
@@ -31,6 +32,7 @@ class ModelFacts:
         input_size: Side of the input in pixels.
         confident: The probability from which an answer is called confident.
         ood_threshold: A slice with a larger OOD score is unsupported; None where there is no score.
+        series: How answers to whole series are calibrated.
         temperature: What the logits were divided by.
         data: What the model learned from.
         recipe: How it was trained.
@@ -45,6 +47,7 @@ class ModelFacts:
     input_size: int
     confident: float
     ood_threshold: float | None
+    series: SeriesRule
     temperature: float
     data: Mapping[str, Any]
     recipe: Mapping[str, Any]
@@ -162,6 +165,7 @@ def read_facts(text: str, path: Path) -> ModelFacts:
             input_size=int(facts["input_size"]),
             confident=float(facts["thresholds"]["confident"]),
             ood_threshold=_number(facts["thresholds"].get("ood_threshold")),
+            series=SeriesRule.from_json(facts["thresholds"].get("series")),
             temperature=float(facts["temperature"]),
             data=dict(facts["data"]),
             recipe=dict(facts["recipe"]),

@@ -12,7 +12,7 @@ import numpy as np
 from tumorscope.inference.decision import NO_TUMOUR, Decision, decide, unsupported
 from tumorscope.inference.results import Failure, Prediction, Verdict
 from tumorscope.series.grouping import Series, Stack, group_series
-from tumorscope.series.rule import StackEvidence, answer_stacks
+from tumorscope.series.rule import SeriesRule, StackEvidence, answer_stacks
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -73,7 +73,11 @@ class SeriesPrediction:
 
 
 def predict_series(
-    answers: Iterable[Prediction | Failure], *, confident: float, volume: int | None = None
+    answers: Iterable[Prediction | Failure],
+    *,
+    confident: float,
+    rule: SeriesRule | None = None,
+    volume: int | None = None,
 ) -> list[SeriesPrediction | Failure]:
     """Give one answer for all slices that belong together.
 
@@ -81,7 +85,8 @@ def predict_series(
 
     Args:
         answers: The answers to the slices, in any order.
-        confident: The probability from which an answer is confident.
+        confident: The probability from which an answer is confident, if `rule` has none.
+        rule: The model's calibration for series; None: it has none.
         volume: Which volume of series that hold several, from 0; None lets the most suspicious
             one decide.
 
@@ -96,12 +101,18 @@ def predict_series(
     }
     for series in group_series([prediction.header for prediction in predictions]):
         first = min((*series.slices, *series.copies))
-        result[positions[first]] = _predict(series, predictions, confident, volume)
+        result[positions[first]] = _predict(
+            series, predictions, confident, rule or SeriesRule(), volume
+        )
     return [result[at] for at in sorted(result)]
 
 
 def _predict(
-    series: Series, predictions: Sequence[Prediction], confident: float, volume: int | None
+    series: Series,
+    predictions: Sequence[Prediction],
+    confident: float,
+    rule: SeriesRule,
+    volume: int | None,
 ) -> SeriesPrediction:
     """Answer one series."""
     members = [predictions[number] for number in series.slices]
@@ -136,13 +147,14 @@ def _predict(
     which, answer = answer_stacks(
         [_evidence(stack, predictions, classes) for stack in asked],
         classes.index(NO_TUMOUR) if NO_TUMOUR in classes else None,
+        rule,
     )
     how = "decided" if volume is None else "was chosen"
     deciding = [judged[asked[which]][index] for index in answer.deciding]
     used = [item for stack in asked for item in judged[stack]]
     return replace(
         nothing,
-        **decide(answer.probabilities, classes, confident=confident)._asdict(),
+        **decide(answer.probabilities, classes, confident=rule.confident or confident)._asdict(),
         milliseconds=sum(item.milliseconds for item in used),
         slices=len(used),
         decided_by=tuple((item.path, item.slice) for item in deciding),
@@ -154,19 +166,10 @@ def _evidence(
     stack: Stack, predictions: Sequence[Prediction], classes: tuple[str, ...]
 ) -> StackEvidence:
     """Return what is known of a stack's slices that were judged."""
-    judged = [at for at, number in enumerate(stack.slices) if predictions[number].label]
-    slices = [predictions[stack.slices[at]] for at in judged]
+    slices = [predictions[number] for number in stack.slices if predictions[number].label]
     return StackEvidence(
-        probabilities=np.array([[item.probabilities[name] for name in classes] for item in slices]),
-        map_peaks=np.array([_map_peak(item) for item in slices]),
-        positions=None if stack.positions is None else stack.positions[judged],
+        probabilities=np.array([[item.probabilities[name] for name in classes] for item in slices])
     )
-
-
-def _map_peak(item: Prediction) -> float:
-    if item.heatmap is None:
-        return float("nan")
-    return 0.0 if item.label == NO_TUMOUR else float(item.heatmap.max())
 
 
 def _path_of(members: Sequence[Prediction]) -> str:

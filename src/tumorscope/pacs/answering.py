@@ -146,7 +146,11 @@ class Answering(threading.Thread):
         start = time.monotonic()
         partial = job / "answers.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        found = predict_series(self._answers(job), confident=self._classifier.confident)
+        found = predict_series(
+            self._answers(job),
+            confident=self._classifier.confident,
+            rule=self._classifier.series_rule,
+        )
         unreadable = {item.path: item.error for item in found if isinstance(item, Failure)}
         written: list[Path] = []
         for answer in found:

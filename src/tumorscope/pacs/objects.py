@@ -110,7 +110,10 @@ def write_objects(
     """
     paths: list[Path] = []
     refused: list[str] = []
-    for answer in predict_series(answers, confident=classifier.confident, volume=volume):
+    series = predict_series(
+        answers, confident=classifier.confident, rule=classifier.series_rule, volume=volume
+    )
+    for answer in series:
         if isinstance(answer, Failure) or not _is_dicom(answer.answers[0]):
             continue
         try:

@@ -135,6 +135,7 @@ class Service:
         for whole in predict_series(
             _told_apart([answer for answer, _ in answered]),
             confident=self._classifiers[name].confident,
+            rule=self._classifiers[name].series_rule,
             volume=choice.volume if choice else None,
         ):
             item = whole.to_json()

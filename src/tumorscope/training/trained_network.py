@@ -50,6 +50,7 @@ class Description:
         confident: The top probability from which an answer is called confident.
         risk: The largest expected share of a new patient's slices that are confident and wrong;
             None where nothing can be promised.
+        series: The calibration of answers to whole series, see `SeriesRule`; None: none was fitted.
     """
 
     network: dict[str, Any]
@@ -61,6 +62,7 @@ class Description:
     ood_threshold: float | None = None
     confident: float = CONFIDENT
     risk: float | None = None
+    series: dict[str, float] | None = None
 
     @property
     def offsets(self) -> tuple[float, ...]:
