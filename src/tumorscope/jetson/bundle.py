@@ -44,7 +44,7 @@ _MODULES: Final = (
     "jetson/board/folder.py",
     "jetson/board/golden.py",
     "jetson/board/frames.py",
-    "jetson/board/drawing.py",
+    "jetson/board/board_overlay.py",
     "jetson/board/engines.py",
     "inference/heatmap.py",
     "inference/decision.py",

@@ -15,9 +15,9 @@ from tumorscope.networks.network import Network
 from tumorscope.training.augmentation import Augmentation
 from tumorscope.training.batches import ANY, Batch, Batches, EpochSampler, Part
 from tumorscope.training.losses import any_tumour_loss, outline_loss
-from tumorscope.training.painting import paint_out
 from tumorscope.training.recipe import OptimizerRecipe, Recipe
 from tumorscope.training.soup import add_weights
+from tumorscope.training.tumour_removal import paint_out
 
 HistoryRow = dict[str, float]
 """One epoch: `epoch`, losses and accuracies of training and validation, `learning_rate` and

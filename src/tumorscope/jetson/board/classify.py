@@ -20,7 +20,7 @@ from tumorscope.images.preparation import prepare
 from tumorscope.images.suitability import why_unsuitable
 from tumorscope.inference.decision import plain_name
 from tumorscope.jetson.board.answers import answer
-from tumorscope.jetson.board.drawing import write_overlay
+from tumorscope.jetson.board.board_overlay import write_overlay
 from tumorscope.jetson.board.engines import RUNTIMES, open_runtime
 from tumorscope.jetson.board.folder import BoardError, check_files, read_facts
 from tumorscope.jetson.board.frames import read_camera, read_pictures

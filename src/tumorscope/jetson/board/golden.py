@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 GOLDEN = Path("golden") / "golden.npz"
 
-ALLOWED = {"onnx": 1e-4, "tensorrt": 2e-2}
+ALLOWED = {"onnx": 1e-4, "tensorrt": 3e-2}
 """How far an output may be off, as a share of its largest golden value; engines compute in FP16."""
 
 ROUNDING, LARGEST = 0.4, 3

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tumorscope.training.painting import paint_out
+from tumorscope.training.tumour_removal import paint_out
 
 NO_TUMOUR = 2
 
