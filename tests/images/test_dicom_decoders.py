@@ -1,5 +1,6 @@
 """Each compression has a decoder that survives damaged files; what has none is told."""
 
+import time
 from pathlib import Path
 
 import jpeg_ls
@@ -46,6 +47,23 @@ def test_jpeg_ls_cut_off_is_refused(tmp_path: Path) -> None:
     path = write_encapsulated(tmp_path / "a.dcm", DEEP, JPEGLSLossless, [code[:-40] + code[-2:]])
     with pytest.raises(UnreadableImageError, match="damaged DICOM file"):
         list(open_slices(path))
+
+
+def test_jpeg_ls_without_its_end_marker_is_read(tmp_path: Path) -> None:
+    code = bytes(jpeg_ls.encode_array(DEEP))
+    path = write_encapsulated(tmp_path / "a.dcm", DEEP, JPEGLSLossless, [code[:-2]])
+    (image,) = open_slices(path)
+    (plain,) = open_slices(write_dicom(tmp_path / "b.dcm", DEEP))
+    assert np.array_equal(image.grey, plain.grey)
+
+
+def test_damaged_jpeg_ls_without_its_end_marker_takes_no_time(tmp_path: Path) -> None:
+    header = bytes(jpeg_ls.encode_array(DEEP))[:25]
+    path = write_encapsulated(tmp_path / "a.dcm", DEEP, JPEGLSLossless, [header + b"\0"])
+    start = time.perf_counter()
+    with pytest.raises(UnreadableImageError, match="damaged DICOM file"):
+        list(open_slices(path))
+    assert time.perf_counter() - start < 1  # (CharLS alone takes 4 s.)
 
 
 def test_jpeg_ls_that_asks_for_more_pixels_is_refused_unread(tmp_path: Path) -> None:

@@ -63,16 +63,17 @@ def decode_lossless(code: bytes, runner: DecodeRunner) -> bytes:
 
 
 def decode_jpeg_ls(code: bytes, runner: DecodeRunner) -> bytes:
-    """Decode a frame of JPEG-LS for pydicom, with or without padding before its end marker.
+    """Decode a frame of JPEG-LS for pydicom, with padding before its end marker or without one.
 
     Archives make the length even; some do so before the end marker instead of behind it, which
-    the standard (ITU-T T.87) does not allow, and the decoder refuses.
+    the standard (ITU-T T.87) does not allow, and the decoder refuses. A stream without an end
+    marker gets one: CharLS 2.4 may count zeros behind its end up to 2**31, for seconds.
     """
     frame = code[code.find(_FRAME_HEADER) :][5:9]
     if frame != runner.rows.to_bytes(2) + runner.columns.to_bytes(2):
         raise ValueError("a JPEG-LS stream of another size")  # (It may ask for a thousand times.)
     try:
-        pixels, found = jpeg_ls.decode_pixel_data(code)
+        pixels, found = jpeg_ls.decode_pixel_data(code + _END)
     except RuntimeError:
         pixels, found = _decode_padded(code)
     if found["components"] > 1:
@@ -98,7 +99,8 @@ def can_decode(syntax: UID, *, bits: int, samples: int) -> bool:
 
 def _decode_padded(code: bytes) -> tuple[bytearray, dict[str, int]]:
     """Decode JPEG-LS with the fewest zeros before its end marker taken out that make it whole."""
-    body = code.rstrip(b"\0").removesuffix(_END)
+    body = code.rstrip(b"\0")
+    body = body.removesuffix(_END) if body.endswith(_END) else code
     zeros = len(body) - len(body.rstrip(b"\0"))
     for count in range(1, min(zeros, _MOST_PADDING) + 1):
         try:
