@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dicom_files import write_series
+from tumorscope.errors import DataError
 from tumorscope.images.opening import open_slices
 from tumorscope.images.reading import FileInMemory, UnreadableImageError
-from tumorscope.images.zip_archives import unpacked
+from tumorscope.images.zip_archives import reopened, unpacked
 
 PICTURE = io.BytesIO()
 Image.fromarray(np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)).save(PICTURE, "PNG")
@@ -103,6 +104,19 @@ def test_an_archive_in_an_archive_is_named(tmp_path: Path) -> None:
     (member,) = unpacked([archive(tmp_path / "out.zip", {"in.zip": inner})])
     with pytest.raises(UnreadableImageError, match="inside another"):
         list(open_slices(member))
+
+
+def test_files_are_found_again_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "folder.zip").mkdir()  # (No archive, whatever its name.)
+    (tmp_path / "folder.zip" / "c.png").touch()
+    names = ["a.png", "in.zip/b.png", "../d.png"]
+    inside = archive(tmp_path / "folder.zip" / "a.ZIP", {name: name.encode() for name in names})
+    members = list(unpacked([inside]))
+    plain = str(tmp_path / "folder.zip" / "c.png")
+    found = list(reopened([plain, *(item.name for item in members), plain]))
+    assert found == [plain, *members, plain]
+    with pytest.raises(DataError, match="changed while it was read"):
+        list(reopened([f"{inside}/gone.png"]))
 
 
 @given(data=st.data())

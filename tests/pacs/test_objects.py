@@ -330,6 +330,41 @@ def test_predict_writes_the_objects_beside_its_answers(
     assert hidden.name != study.name
 
 
+def test_predict_reports_on_series_in_an_archive_as_in_a_folder(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_series(tmp_path / "in" / "a")
+    write_series(tmp_path / "in" / "b", seed=2)
+    archive = Path(shutil.make_archive(str(tmp_path / "in"), "zip", tmp_path / "in"))
+    words = ["predict", "--model", str(model), "--json"]
+    for source in (tmp_path / "in", archive):
+        out = tmp_path / f"out {source.name}"
+        assert main([*words, str(source), "--dicom-sr", str(out)]) == 0
+    written = [
+        sorted(path.relative_to(out) for path in out.rglob("*.dcm"))
+        for out in (tmp_path / "out in", tmp_path / "out in.zip")
+    ]
+    assert len(written[0]) == 4
+    assert written[0] == written[1]
+    for name in written[0]:
+        folder, zipped = (dcmread(tmp_path / out / name) for out in ("out in", "out in.zip"))
+        assert folder.PatientName == zipped.PatientName
+        assert folder.get("PixelData") == zipped.get("PixelData")
+    assert capsys.readouterr().err == ""
+
+
+def test_predict_says_why_no_report_is_about_files_in_an_archive(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_series(tmp_path / "in", SeriesInstanceUID=None)
+    archive = shutil.make_archive(str(tmp_path / "in"), "zip", tmp_path / "in")
+    words = ["predict", "--model", str(model), archive, "--dicom-sr", str(tmp_path / "out")]
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "no valid SeriesInstanceUID" in error
+
+
 def test_predict_says_when_there_is_nothing_to_report_on(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,11 +3,13 @@
 Nothing is written, so no name can lead outside; what an archive unpacks to is bounded.
 """
 
+import itertools
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
+from tumorscope.errors import DataError
 from tumorscope.images.listing import natural_key, why_ignored
 from tumorscope.images.reading import (
     FileInMemory,
@@ -61,6 +63,29 @@ def unpacked(
             yield item
 
 
+def reopened(names: Iterable[str]) -> Iterator[File]:
+    """Yield the files of these names, those that `unpacked` took out of archives once more.
+
+    Args:
+        names: Names of files as answers have them; an archive is opened once for all that follow
+            one another.
+
+    Raises:
+        DataError: An archive is no longer what it was.
+    """
+    for archive_name, group in itertools.groupby(names, key=_archive_of):
+        if not archive_name:
+            yield from group
+            continue
+        try:
+            with zipfile.ZipFile(archive_name) as archive:
+                for name in group:
+                    entry = archive.getinfo(name[len(archive_name) + 1 :])
+                    yield FileInMemory(name, _content(archive, entry))
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise DataError(f"{archive_name}: changed while it was read") from error
+
+
 def why_unusable(file: File, most: int = MAXIMUM_BYTES) -> str:
     """Return why an archive cannot be used."""
     try:
@@ -78,6 +103,16 @@ def why_unusable(file: File, most: int = MAXIMUM_BYTES) -> str:
 def _is_zip(file: File) -> bool:
     name = name_of(file)
     return isinstance(name, str) and name.lower().endswith(ZIP_SUFFIX)
+
+
+def _archive_of(name: str) -> str:
+    """Return the archive on a disk that a file is in; empty for a file that is in none."""
+    small, end = name.lower(), 0
+    while (end := small.find(f"{ZIP_SUFFIX}/", end)) >= 0:
+        end += len(ZIP_SUFFIX)
+        if os.path.isfile(name[:end]):  # noqa: PTH113  (as names are joined)
+            return name[:end]
+    return ""
 
 
 def _files_in(file: File, most: int) -> Iterator[FileInMemory]:

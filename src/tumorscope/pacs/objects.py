@@ -1,6 +1,5 @@
 """Builds DICOM objects about series from their predictions, and writes them to files."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,9 @@ from tumorscope.errors import DataError
 from tumorscope.files import whole_file
 from tumorscope.images.dicom import is_dicom
 from tumorscope.images.opening import open_slices
+from tumorscope.images.reading import name_of
 from tumorscope.images.slices import SliceChoice
+from tumorscope.images.zip_archives import reopened
 from tumorscope.inference.classifier import Classifier
 from tumorscope.inference.results import Failure, Prediction
 from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
@@ -57,7 +58,8 @@ def build_objects(
         DataError: An image is damaged or lacks an identifier.
     """
     slices = answer.answers
-    sources = {item.path: read_source(item.path) for item in slices}
+    paths = dict.fromkeys(item.path for item in slices)
+    sources = {name_of(file): read_source(file) for file in reopened(paths)}
     if not all(source.class_uid in MR_CLASSES for source in sources.values()):
         return None
     if pseudonyms:
@@ -114,10 +116,11 @@ def write_objects(
         answers, confident=classifier.confident, rule=classifier.series_rule, volume=volume
     )
     for answer in series:
-        if isinstance(answer, Failure) or not _is_dicom(answer.answers[0]):
+        if isinstance(answer, Failure):
             continue
         try:
-            objects = build_objects(answer, classifier, pseudonyms=pseudonyms)
+            is_ours = _is_dicom(answer.answers[0])
+            objects = build_objects(answer, classifier, pseudonyms=pseudonyms) if is_ours else None
         except DataError as error:
             refused.append(str(error))
             continue
@@ -147,7 +150,7 @@ def save_objects(objects: SeriesObjects, folder: Path) -> list[Path]:
 
 
 def _is_dicom(item: Prediction) -> bool:
-    return bool(item.header.series) or is_dicom(item.path)
+    return bool(item.header.series) or is_dicom(next(reopened([item.path])))
 
 
 def _most_telling(answer: SeriesPrediction, slices: Sequence[Prediction]) -> Prediction | None:
@@ -163,5 +166,5 @@ def _with_picture(shown: Prediction) -> Prediction:
     """Return the answer with its slice, read once more: to keep them all takes much memory."""
     number = shown.slice
     choice = SliceChoice(numbers=None if number is None else slice(number, number + 1))
-    image = next(iter(open_slices(os.fspath(shown.path), choice)))
+    image = next(open_slices(next(reopened([shown.path])), choice))
     return replace(shown, picture=image.grey)

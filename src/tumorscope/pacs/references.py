@@ -1,6 +1,5 @@
 """Reads from DICOM files what objects about them must repeat, and nothing else."""
 
-import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from pydicom.uid import (
 )
 
 from tumorscope.errors import DataError
+from tumorscope.images.reading import name_of, openable
+from tumorscope.images.slices import File
 
 MR_CLASSES: Final = (
     MRImageStorage,
@@ -91,20 +92,23 @@ class Source:
         return dataset
 
 
-def read_source(path: "str | os.PathLike[str]") -> Source:
+def read_source(file: File) -> Source:
     """Read what an object about this file must repeat.
 
     Args:
-        path: A DICOM file.
+        file: A DICOM file, on a disk or in memory.
 
     Raises:
         DataError: The file is damaged, or lacks an identifier without which nothing can refer to
             it.
     """
-    name = os.fspath(path)
+    name = name_of(file)
     try:
         header = dcmread(
-            name, stop_before_pixels=True, force=True, specific_tags=[*_IDENTITY, *_REFERENCE]
+            openable(file),
+            stop_before_pixels=True,
+            force=True,
+            specific_tags=[*_IDENTITY, *_REFERENCE],
         )
         uids = {
             keyword: str(header.get(keyword) or "")
