@@ -32,8 +32,8 @@ from tumorscope.export.fp16 import to_fp16
 from tumorscope.images import prepare, read_slice
 from tumorscope.inference import DEFAULT_MODEL, Classifier
 from tumorscope.inference.model_file import find_model
+from tumorscope.inference.onnx_messages import read_model
 from tumorscope.jetson import TARGETS, Bundle, estimate, write_bundle
-from tumorscope.jetson.messages import read_model
 
 PACKAGES: Final = ("numpy", "pillow", "onnxruntime")
 

@@ -21,15 +21,14 @@ from typing import Any, Final
 
 import numpy as np
 import onnxruntime
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from record import write_record
 from tumorscope.evaluation.corruptions import Kind, corrupt
-from tumorscope.export.complete_network import PreparationGraph
 from tumorscope.images import PREPARATION_VERSION, find_head, prepare, read_slice
 from tumorscope.inference import Classifier, Prediction
+from tumorscope.inference.complete_file import PixelSize, preparation
 from tumorscope.inference.model_file import DEFAULT_MODEL, find_model
 
 Grey = NDArray[np.uint8]
@@ -191,9 +190,13 @@ def agreement(pictures: list[Grey], size: int) -> dict[str, Any]:
     """Return how far NumPy's preparation and the graph are apart, in inputs and answers."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    model = find_model(DEFAULT_MODEL)
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    graph = PreparationGraph(size)
+    session, graph = (
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        for model in (
+            find_model(DEFAULT_MODEL),
+            preparation(size, PixelSize()).SerializeToString(),
+        )
+    )
 
     def ask(grey: NDArray[Any]) -> NDArray[np.float32]:
         (said,) = session.run(["probabilities"], {"grey": grey.astype(np.float32)})
@@ -201,12 +204,11 @@ def agreement(pictures: list[Grey], size: int) -> dict[str, Any]:
 
     levels, boxes, answers, labels = [], [], [], []
     for grey in pictures:
-        with torch.inference_mode():
-            made, box = graph(torch.from_numpy(grey.copy())[None])
+        made, box = graph.run(None, {"pixels": grey[None].astype(np.float32)})
         plain = prepare(grey, size)
-        levels.append(np.abs(made.numpy()[0, 0] - plain))
-        boxes.append(np.abs(box.numpy()[0] - find_head(grey)).max())
-        first, second = ask(plain[None, None]), ask(made.numpy())
+        levels.append(np.abs(made[0, 0] - plain))
+        boxes.append(np.abs(box[0] - find_head(grey)).max())
+        first, second = ask(plain[None, None]), ask(made)
         answers.append(np.abs(first - second).max())
         labels.append(first.argmax() == second.argmax())
     return {
@@ -275,7 +277,6 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="measure every so many-th slice")
     parser.add_argument("--size", type=int, default=160, help="side of the network's input")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     every_file = sorted(options.data.glob("*/*.jpg"))
     files = every_file[:: options.every]
     pictures = [read_slice(file) for file in files]

@@ -24,9 +24,9 @@ from tumorscope.cli.main import main
 from tumorscope.errors import ModelError
 from tumorscope.export import FORMATS, onnx_file
 from tumorscope.export.fp16 import convert_file, to_fp16
+from tumorscope.inference.onnx_messages import read_model
 from tumorscope.jetson import TARGETS, estimate, find_target, unsupported_operators, write_bundle
 from tumorscope.jetson.board_graph import board_graph
-from tumorscope.jetson.messages import read_model
 from tumorscope.jetson.operators import TENSORRT_8_2, TENSORRT_10, wide_integers
 
 NANO = TARGETS["jetson-nano"]
@@ -294,7 +294,10 @@ def test_the_command_bundles_a_run(
             ["tumorscope-edge", "--target", "jetson-nano", "--format", "onnx-int8"],
             "jetson-nano takes the format onnx, not onnx-int8",
         ),
-        (["tumorscope-edge"], "of a model file only a bundle is made, with --target"),
+        (
+            ["tumorscope-edge"],
+            "of a model file a bundle is made, with --target, or a",
+        ),
     ],
 )
 def test_what_cannot_be_bundled_gives_one_line(

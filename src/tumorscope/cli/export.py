@@ -12,7 +12,7 @@ from tumorscope.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     from tumorscope.export import Exported, Verification
-    from tumorscope.export.complete_network import PixelSize
+    from tumorscope.inference.complete_file import PixelSize
     from tumorscope.jetson import Bundle
 
 SUMMARIES: Final = {
@@ -29,6 +29,9 @@ SUMMARIES: Final = {
 TARGETS: Final = ("jetson-nano", "orin-jp6", "orin-jp7", "thor")
 _FORMATS: Final = {"fp32": "onnx", "fp16": "onnx-fp16", "int8": "onnx-int8-signed"}
 """The format of a board's file by its precision."""
+
+_APART: Final = 1e-2
+"""How far a probability may move when the preparation is in the file: its roundings may differ."""
 
 OPSET: Final = 13
 """The newest operator set that TensorRT 8.2, the last one for a Jetson Nano, reads."""
@@ -106,6 +109,8 @@ def run(options: argparse.Namespace) -> int:
     made: Bundle | Exported
     if options.target:
         made = _make_bundle(options)
+    elif options.input == "pixels" and not Path(options.source).is_dir():
+        return _complete(options)
     else:
         made = _export(
             options, options.format or "onnx", options.out, opset=options.opset, batch=options.batch
@@ -122,7 +127,8 @@ def _export(
     folder = Path(options.source)
     if not options.target and not folder.is_dir():
         raise ModelError(
-            f"{folder}: not a run folder; of a model file only a bundle is made, with --target"
+            f"{folder}: not a run folder; of a model file a bundle is made, with --target, or a "
+            "file that takes pixels, with --input pixels"
         )
     try:
         from tumorscope.export import export_run, newest_opset  # noqa: PLC0415  (imports torch)
@@ -172,15 +178,74 @@ def _make_bundle(options: argparse.Namespace) -> "Bundle":
     return bundle
 
 
+def _complete(options: argparse.Namespace) -> int:
+    """Write a model file anew, with the preparation in front."""
+    from tumorscope.files import write_bytes  # noqa: PLC0415
+    from tumorscope.inference.complete_file import PixelSize, complete_file  # noqa: PLC0415
+    from tumorscope.inference.model_file import find_model, open_model  # noqa: PLC0415
+
+    source, pixels = find_model(options.source), _pixels(options) or PixelSize()
+    facts = open_model(source, providers=["cpu"]).facts
+    out = options.out or Path(f"{source.stem}-complete.onnx")
+    with tempfile.TemporaryDirectory() as folder:
+        model, made = Path(folder) / "model.onnx", Path(folder) / "complete.onnx"
+        model = _convert(source, options.format, model) if options.format else source
+        complete_file(model, made, pixels)
+        apart = None if options.no_verify else _apart(made, model, pixels)
+        write_bytes(out, made.read_bytes())
+    if options.json:
+        write_json(options.json, {"path": str(out), "largest_difference": apart})
+    if options.json != "-":
+        found = ", not verified" if apart is None else f": within {apart:.1g} of {source.name}"
+        console().print(f"written{found}: {out}, {facts.title} for pixels")
+        console().print(DISCLAIMER)
+    return 0
+
+
+def _apart(complete: Path, prepared: Path, pixels: "PixelSize") -> float:
+    """Return the largest difference of a probability between two files' answers to phantoms.
+
+    Raises:
+        ModelError: It is larger than a file that takes pixels may have it.
+    """
+    import numpy as np  # noqa: PLC0415  (all of these: keeps --help fast)
+    from PIL import Image  # noqa: PLC0415
+
+    from tumorscope.classes import CLASSES  # noqa: PLC0415
+    from tumorscope.images import prepare  # noqa: PLC0415
+    from tumorscope.inference.runtimes import open_runtime  # noqa: PLC0415
+    from tumorscope.phantoms.drawing import draw_phantom  # noqa: PLC0415
+    from tumorscope.phantoms.outlines import PLANES  # noqa: PLC0415
+
+    height, width = pixels.fixed or (192, 176)
+    first, second = (open_runtime(path, providers=["cpu"]) for path in (complete, prepared))
+    differences = []
+    for label in CLASSES:
+        for plane in PLANES:
+            drawn = draw_phantom(label, plane=plane, patient_seed=7, slice_number=2).image
+            grey = np.array(Image.fromarray(drawn).resize((width, height)))
+            inputs = prepare(grey, second.inputs[0].shape[-1] or 0)[None]
+            said = first.ask(grey[None].astype(np.float32)), second.run(inputs)
+            given, expected = (answer["probabilities"] for answer in said)
+            differences.append(np.abs(given - expected).max())
+    apart = float(np.max(differences))  # (NaN, too)
+    if not apart <= _APART:
+        raise ModelError(
+            f"{prepared.name}: with the preparation in front, a probability differs by "
+            f"{apart:.2g}, and {_APART:g} is allowed"
+        )
+    return apart
+
+
 def _convert(model: Path, kind: str, out: Path) -> Path:
     """Return a model file in the format that a board takes; `out` where it had to be written."""
-    from tumorscope.jetson.messages import read_model  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.inference.onnx_messages import read_model  # noqa: PLC0415  (keeps --help fast)
     from tumorscope.jetson.operators import precision_of  # noqa: PLC0415
 
     if _FORMATS[precision_of(read_model(model.read_bytes()))] == kind:
         return model
     if kind != _FORMATS["fp16"]:
-        raise ModelError(f"{model}: {kind} is calibrated on slices: give the run folder")
+        raise ModelError(f"{model}: {kind} is made of a run: give its folder")
     try:
         from tumorscope.export.fp16 import convert_file  # noqa: PLC0415  (needs onnx)
     except ModuleNotFoundError as error:
@@ -205,7 +270,7 @@ def _describe(bundle: "Bundle") -> None:
 
 def _pixels(options: argparse.Namespace) -> "PixelSize | None":
     """Return which slices the file prepares itself."""
-    from tumorscope.export.complete_network import PixelSize  # noqa: PLC0415  (imports torch)
+    from tumorscope.inference.complete_file import PixelSize  # noqa: PLC0415  (keeps --help fast)
 
     if options.input_size is None:
         return PixelSize() if options.input == "pixels" else None

@@ -11,9 +11,8 @@ import onnx
 
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.errors import DataError, ModelError
-from tumorscope.export.complete_network import PixelSize
 from tumorscope.export.fp16 import to_fp16
-from tumorscope.export.metadata import metadata_of, to_text
+from tumorscope.export.metadata import metadata_of
 from tumorscope.export.onnx_file import EDGE_OPSET, build_onnx, save_onnx
 from tumorscope.export.openvino_folder import write_openvino
 from tumorscope.export.quantization import CALIBRATION_IMAGES, quantize
@@ -21,6 +20,7 @@ from tumorscope.export.samples import Sample, draw_sample, find_slices, read_sam
 from tumorscope.export.tensorrt_engine import write_engine
 from tumorscope.export.torchscript_file import export_torchscript
 from tumorscope.export.verification import Tolerance, Verification, verify
+from tumorscope.inference.complete_file import PixelSize, complete_file
 from tumorscope.jetson.operators import unsupported_operators
 from tumorscope.progress import Progress, silent
 from tumorscope.training.run_folder import RunFolder
@@ -54,17 +54,23 @@ class Order:
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """What the file says about itself."""
-        return metadata_of(self.run, self.trained, name=self.name, pixels=self.pixels is not None)
+        return metadata_of(self.run, self.trained, name=self.name)
 
     @cached_property
     def model(self) -> onnx.ModelProto:
         """The network as ONNX, in float32."""
-        return build_onnx(self.trained, opset=self.opset, batch=self.batch, pixels=self.pixels)
+        return build_onnx(self.trained, opset=self.opset, batch=self.batch)
 
     @cached_property
     def slices(self) -> Mapping[str, list[Slice]]:
         """The run's slices by part, as far as they are at hand."""
         return find_slices(self.run, self.data, progress=self.progress)
+
+    def save(self, model: onnx.ModelProto, path: Path) -> None:
+        """Write a model as an ONNX file, with the preparation in front where pixels go in."""
+        save_onnx(model, self.metadata, path)
+        if self.pixels:
+            complete_file(path, path, self.pixels)
 
     def sample(self, part: str, limit: int | None = None) -> Sample:
         """Read slices of a part of the run's data."""
@@ -174,6 +180,8 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
     if tolerance is None:
         able = ", ".join(item.name for item in FORMATS.values() if item.complete)
         raise ModelError(f"a file of format {format} takes prepared inputs; pixels take: {able}")
+    if pixels and batch not in (None, 1):
+        raise ModelError(f"a file that takes pixels answers one slice a call, not {batch}")
     target = out or run.path / (kind.file.replace("model", "complete") if pixels else kind.file)
     if target.suffix != Path(kind.file).suffix:
         wanted = Path(kind.file).suffix or "no ending, it is a folder"
@@ -225,12 +233,12 @@ def _put(made: Path, target: Path, folder: Path) -> None:
 
 
 def _write_onnx(order: Order, path: Path) -> None:
-    save_onnx(order.model, order.metadata, path)
+    order.save(order.model, path)
 
 
 def _write_half(order: Order, path: Path) -> None:
     keep = order.trained.network.keep_fp32.get(16, ())
-    save_onnx(to_fp16(order.model, keep_fp32=keep), order.metadata, path)
+    order.save(to_fp16(order.model, keep_fp32=keep), path)
 
 
 def _write_int8(order: Order, path: Path, *, signed: bool = False) -> None:
@@ -238,7 +246,7 @@ def _write_int8(order: Order, path: Path, *, signed: bool = False) -> None:
     model = build_onnx(order.trained, opset=order.opset)
     keep = order.trained.network.keep_fp32.get(8, ())
     quantized = quantize(model, images.grey, signed=signed, batch=order.batch, keep_fp32=keep)
-    save_onnx(quantized, order.metadata, path)
+    order.save(quantized, path)
 
 
 def _write_torchscript(order: Order, path: Path) -> None:
@@ -246,7 +254,10 @@ def _write_torchscript(order: Order, path: Path) -> None:
 
 
 def _write_openvino(order: Order, path: Path) -> None:
-    write_openvino(order.model, to_text(order.metadata), path)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        order.save(order.model, file)
+        write_openvino(onnx.load(file), path)
 
 
 def _write_tensorrt(order: Order, path: Path) -> None:
@@ -268,18 +279,21 @@ FORMATS: Final = {
             file="model-fp16.onnx",
             tolerance=Tolerance(probability=1e-2),
             write=_write_half,
+            complete=Tolerance(probability=1e-2),
         ),
         Format(
             name="onnx-int8",
             file="model-int8.onnx",
             tolerance=Tolerance(accuracy=0.003),
             write=_write_int8,
+            complete=Tolerance(accuracy=0.003),
         ),
         Format(
             name="onnx-int8-signed",
             file="model-int8-signed.onnx",
             tolerance=Tolerance(accuracy=0.003),
             write=partial(_write_int8, signed=True),
+            complete=Tolerance(accuracy=0.003),
         ),
         Format(
             name="torchscript",

@@ -14,7 +14,7 @@ INTENDED_USE: Final = "Research use only: not a medical device, not for diagnosi
 
 
 def metadata_of(
-    run: RunFolder, trained: TrainedNetwork, *, name: str | None = None, pixels: bool = False
+    run: RunFolder, trained: TrainedNetwork, *, name: str | None = None
 ) -> dict[str, Any]:
     """Return what a model file says about itself; JSON holds all of it.
 
@@ -22,7 +22,6 @@ def metadata_of(
         run: The finished run that the network comes from.
         trained: Its network.
         name: What the model is called; `tumorscope-` and the recipe's name when left out.
-        pixels: Whether the file prepares its input itself.
 
     Raises:
         ModelError: The run's files cannot be read.
@@ -33,7 +32,7 @@ def metadata_of(
         "name": name or f"tumorscope-{recipe.name}",
         "version": data.get("version", __version__),
         "classes": list(description.classes),
-        "input": "pixels" if pixels else "prepared",
+        "input": "prepared",
         "input_size": description.input_size,
         "preparation": description.preparation,
         "temperature": description.temperature,

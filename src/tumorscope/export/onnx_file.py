@@ -12,7 +12,6 @@ import torch
 from onnx import helper, version_converter
 
 from tumorscope.errors import ModelError
-from tumorscope.export.complete_network import PIXELS_NAME, CompleteNetwork, PixelSize
 from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.served_network import INPUT_NAME, ServedNetwork
 from tumorscope.files import whole_file
@@ -47,11 +46,7 @@ def export_onnx(
 
 
 def build_onnx(
-    trained: TrainedNetwork,
-    *,
-    opset: int = EDGE_OPSET,
-    batch: int | None = None,
-    pixels: PixelSize | None = None,
+    trained: TrainedNetwork, *, opset: int = EDGE_OPSET, batch: int | None = None
 ) -> onnx.ModelProto:
     """Return a network as an ONNX model without metadata; see `export_onnx`.
 
@@ -59,24 +54,14 @@ def build_onnx(
         trained: The network.
         opset: Operator set.
         batch: Fixed number of images a call, or None for any.
-        pixels: What pictures the model prepares itself, one a call; None where its input is
-            prepared.
     """
     newest = newest_opset()
     if not EDGE_OPSET <= opset <= newest:
         raise ModelError(f"operator set {opset} is not on offer: take {EDGE_OPSET} to {newest}")
     if batch is not None and batch < 1:
         raise ModelError(f"a batch of {batch} is not on offer: take 1 or more, or dynamic")
-    if pixels and batch not in (None, 1):
-        raise ModelError(f"a file that takes pixels answers one slice a call, not {batch}")
-    served: ServedNetwork | CompleteNetwork
     served = ServedNetwork(trained)
-    source, example = INPUT_NAME, served.example(batch or 2)
-    dynamic = None if batch else {name: {0: "N"} for name in (source, *served.output_names)}
-    if pixels:
-        served = CompleteNetwork(served)
-        source, example = PIXELS_NAME, pixels.example()
-        dynamic = None if pixels.fixed else {source: {1: "H", 2: "W"}}
+    free = {name: {0: "N"} for name in (INPUT_NAME, *served.output_names)}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         file = Path(folder) / "model.onnx"
         # This exporter is deprecated, and its successor starts at operator set 18: too new for
@@ -88,11 +73,11 @@ def build_onnx(
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         torch.onnx.export(
             served,
-            (example,),
+            (served.example(batch or 2),),
             file,
-            input_names=[source],
+            input_names=[INPUT_NAME],
             output_names=list(served.output_names),
-            dynamic_axes=dynamic,
+            dynamic_axes=None if batch else free,
             opset_version=EDGE_OPSET,
             dynamo=False,
         )

@@ -8,12 +8,11 @@ from tumorscope.errors import MissingExtraError, ModelError
 from tumorscope.inference.runtimes import METADATA_KEY
 
 
-def write_openvino(model: onnx.ModelProto, metadata: str, folder: Path) -> None:
+def write_openvino(model: onnx.ModelProto, folder: Path) -> None:
     """Write a model in float32 with its metadata as runtime information.
 
     Args:
-        model: As ONNX.
-        metadata: JSON.
+        model: As ONNX, with its metadata.
         folder: Where the two files go; made when missing.
 
     Raises:
@@ -26,7 +25,8 @@ def write_openvino(model: onnx.ModelProto, metadata: str, folder: Path) -> None:
         raise MissingExtraError("openvino", "openvino") from None
     # Not by convert_model: that one reports its use to OpenVINO's makers.
     converted = openvino.Core().read_model(model.SerializeToString())
-    converted.set_rt_info(metadata, METADATA_KEY)
+    metadata = {item.key: item.value for item in model.metadata_props}
+    converted.set_rt_info(metadata[METADATA_KEY], METADATA_KEY)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         openvino.save_model(converted, folder / "model.xml", compress_to_fp16=False)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import onnxruntime
 
 from tumorscope.errors import ModelError
-from tumorscope.jetson.messages import Model, read_model
+from tumorscope.inference.onnx_messages import Model, fix_batch, read_model, set_side
 from tumorscope.jetson.operators import precision_of, unsupported_operators, wide_integers
 from tumorscope.jetson.targets import Target
 
@@ -29,15 +29,7 @@ def board_graph(path: Path, target: Target) -> Model:
         ModelError: The model's batch is fixed to more, or the board's TensorRT cannot read it.
     """
     model = read_model(path.read_bytes())
-    for port in (*model.graph.input, *model.graph.output):
-        batch = port.type.tensor_type.shape.dim[0]
-        if batch.dim_value > 1:
-            raise ModelError(
-                f"{path}: takes {batch.dim_value} slices a call, a board takes one: "
-                "export it with --batch 1 or --batch dynamic"
-            )
-        _set_side(batch, 1)
-    del model.graph.value_info[:]  # Shapes inside the network may name the old batch.
+    fix_batch(model, path)
     model.ir_version = min(model.ir_version, NEWEST_FILE_FORMAT)
     _check(model, path, target)
     try:
@@ -49,7 +41,7 @@ def board_graph(path: Path, target: Target) -> Model:
         for side, length in zip(port.type.tensor_type.shape.dim, shapes[port.name], strict=True):
             if not isinstance(length, int):
                 raise ModelError(f"{path}: not for {target.name}: the shape of {port.name} is open")
-            _set_side(side, length)
+            set_side(side, length)
     precision = precision_of(model)
     if precision not in target.precisions:
         raise ModelError(
@@ -82,11 +74,6 @@ def find_shapes(model: Model, names: Sequence[str]) -> dict[str, list[Any]]:
         told.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     return {port.name: list(port.shape) for port in session.get_outputs()}
-
-
-def _set_side(side: Any, length: int) -> None:
-    side.ClearField("dim_param")
-    side.dim_value = length
 
 
 def _check(model: Model, path: Path, target: Target) -> None:

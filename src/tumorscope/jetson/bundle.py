@@ -13,12 +13,12 @@ from tumorscope import __version__
 from tumorscope.errors import ModelError
 from tumorscope.files import whole_file, write_bytes, write_text
 from tumorscope.inference.model_file import ModelFacts, open_model
+from tumorscope.inference.onnx_messages import Model
 from tumorscope.inference.runtimes import METADATA_KEY
 from tumorscope.jetson.board.folder import CHECKSUMS, FACTS, FORMAT, MODEL, file_sha256
 from tumorscope.jetson.board_graph import board_graph
 from tumorscope.jetson.cost import Estimate, estimate
 from tumorscope.jetson.golden_cases import write_golden
-from tumorscope.jetson.messages import Model
 from tumorscope.jetson.operators import precision_of
 from tumorscope.jetson.targets import Target
 

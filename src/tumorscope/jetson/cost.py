@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tumorscope.inference.onnx_messages import Model
 from tumorscope.jetson.board_graph import find_shapes
-from tumorscope.jetson.messages import Model
 from tumorscope.jetson.targets import Target
 
 _BYTES: Final = 2

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.jetson.messages import Model
+from tumorscope.inference.onnx_messages import Model
 
 TENSORRT_8_2_OPSET: Final = 13
 

@@ -1,14 +1,17 @@
 """Reads, changes and writes the messages of ONNX files.
 
-ONNX's own package would make a plain install a tenth larger for the few fields that a bundle looks
-at. They are declared here with their names and numbers in onnx.proto
+ONNX's own package would make a plain install a tenth larger for the few fields that are looked
+at here. They are declared here with their names and numbers in onnx.proto
 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto); Protocol Buffers, which ONNX Runtime
 brings along, keeps all others as they are.
 """
 
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from tumorscope.errors import ModelError
 
 Model: TypeAlias = Any
 """A `ModelProto`: this module's, or that of ONNX's own package."""
@@ -46,6 +49,34 @@ def read_model(content: bytes) -> Model:
     return model
 
 
+def fix_batch(model: Model, name: object) -> None:
+    """Fix a model's batch to one slice.
+
+    Args:
+        model: It is changed.
+        name: Where it is from, for the message.
+
+    Raises:
+        ModelError: Its batch is fixed to more.
+    """
+    for port in (*model.graph.input, *model.graph.output):
+        batch = port.type.tensor_type.shape.dim[0]
+        if batch.dim_value > 1:
+            raise ModelError(
+                f"{name}: takes {batch.dim_value} slices a call, and one is wanted: "
+                "export it with --batch 1 or --batch dynamic"
+            )
+        set_side(batch, 1)
+    del model.graph.value_info[:]  # Shapes inside the network may name the old batch.
+
+
+def set_side(side: Any, length: int) -> None:
+    """Set one side of a shape to a number."""
+    side.ClearField("dim_param")
+    side.dim_value = length
+
+
+@cache
 def _model_class() -> Any:
     file = descriptor_pb2.FileDescriptorProto(name="onnx.proto", package=_PACKAGE, syntax="proto2")
     kinds = descriptor_pb2.FieldDescriptorProto

@@ -1,18 +1,24 @@
-"""Puts the preparation in front of an exported network: raw pixels in, answer out.
+"""The preparation as a graph of plain operators, which stands in front of complete model files.
 
 `PreparationGraph` takes the steps of `tumorscope.images.preparation`, one by one, with operators
 that ONNX's set 13 has and TensorRT 8.2 reads: no data decides about shapes, so runs and boxes are
 masks and numbers, and the reduced copy always has `GRID` x `GRID` cells, of which the first ones
-count.
+count. `build_preparation` turns it into the ONNX model that is stored with
+`tumorscope.inference.complete_file`.
 """
 
-from dataclasses import dataclass
-from typing import Final
+import tempfile
+import warnings
+from collections import OrderedDict
+from pathlib import Path
 
+import onnx
 import torch
+from onnx import helper
 from torch import Tensor, nn
 
-from tumorscope.export.served_network import ServedNetwork
+from tumorscope.export.onnx_file import EDGE_OPSET
+from tumorscope.export.served_network import INPUT_NAME
 from tumorscope.images.preparation import (
     CELL_PARTS,
     CONTRAST_PARTS,
@@ -35,12 +41,7 @@ from tumorscope.images.preparation import (
     SIDE_PARTS,
     UNEVEN,
 )
-
-PIXELS_NAME: Final = "pixels"
-"""The complete file's input."""
-
-BOX_NAME: Final = "box"
-"""The output that says where the head lies."""
+from tumorscope.inference.complete_file import BOX_NAME, PIXELS_NAME
 
 _FAR = 1e6
 """Moves a number out of the way of a minimum or maximum."""
@@ -49,46 +50,38 @@ Range = tuple[Tensor, Tensor]
 """The first one, and the one after the last, of some rows or columns."""
 
 
-@dataclass(frozen=True)
-class PixelSize:
-    """Which pictures a complete file takes.
+def build_preparation() -> onnx.ModelProto:
+    """Return the preparation as an ONNX model, for a network's input of any side.
 
-    Attributes:
-        fixed: Their height and width; None for any, each picture another.
+    The side stands in two constants, `preparation.size` and `preparation.outputs`.
     """
-
-    fixed: tuple[int, int] | None = None
-
-    def example(self) -> Tensor:
-        """Return pixels of the right shape, for tracing."""
-        height, width = self.fixed or (96, 80)
-        return (torch.arange(height * width, dtype=torch.float32) % 251).reshape(1, height, width)
-
-
-class CompleteNetwork(nn.Module):
-    """Pixels `[1, H, W]` (0 to 255, float32) come in; `ServedNetwork`'s tuple and a box go out.
-
-    The box, `[1, 4]`, holds the head's top, bottom, left and right in pixels, as `find_head`
-    returns it: what the heatmap covers.
-
-    Args:
-        served: The network.
-    """
-
-    def __init__(self, served: ServedNetwork) -> None:
-        super().__init__()
-        self.preparation = PreparationGraph(served.input_size)
-        self.served = served
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """Names of what `forward` returns."""
-        return (*self.served.output_names, BOX_NAME)
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Return the network's answers and the box."""
-        grey, box = self.preparation(pixels)
-        return (*self.served(grey), box)
+    # In a module of that name, so that names in the file begin with it.
+    graph = nn.Sequential(OrderedDict(preparation=PreparationGraph(160)))
+    pixels = (torch.arange(96 * 80, dtype=torch.float32) % 251).reshape(1, 96, 80)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        file = Path(folder) / "preparation.onnx"
+        # As in `build_onnx`: the exporter that writes operator set 13 is deprecated.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # Fractions that are the same for every picture.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        torch.onnx.export(
+            graph,
+            (pixels,),
+            file,
+            input_names=[PIXELS_NAME],
+            output_names=[INPUT_NAME, BOX_NAME],
+            dynamic_axes={PIXELS_NAME: {1: "H", 2: "W"}},
+            opset_version=EDGE_OPSET,
+            do_constant_folding=False,  # Else no constant would keep its name.
+            dynamo=False,
+        )
+        model = onnx.load(file)
+    for node in model.graph.node:
+        # What the exporter numbers, it would number alike in a network.
+        for names in (node.input, node.output):
+            names[:] = [name.replace("onnx::", "/preparation/") for name in names]
+    model.ir_version = helper.find_min_ir_version_for(list(model.opset_import))
+    return model
 
 
 class PreparationGraph(nn.Module):
@@ -98,6 +91,7 @@ class PreparationGraph(nn.Module):
         size: Side of the network's input.
     """
 
+    size: Tensor
     places: Tensor
     outputs: Tensor
     up_to: Tensor
@@ -106,11 +100,11 @@ class PreparationGraph(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.size = size
         places = torch.arange(GRID, dtype=torch.float32)
         apart = places[:, None] - places
-        # As buffers, each stands in a file once; as expressions, once for every use.
+        # As buffers, each stands in a file once, by its name; as expressions, once for every use.
         for name, values in {
+            "size": torch.tensor(float(size)),
             "places": places,
             "outputs": torch.arange(size, dtype=torch.float32),
             "up_to": (apart >= 0).float(),
@@ -362,7 +356,7 @@ def _sums(rows: Tensor, weights: Tensor) -> Tensor:
     The weights are a column, not a vector: in ONNX Runtime 1.32 the product of a transposed
     matrix and a vector comes out as if nothing were transposed, once it is optimised.
     """
-    return (rows @ weights[:, None])[:, 0]
+    return (rows @ weights[:, None]).squeeze(1)
 
 
 def _equal(first: Tensor, second: Tensor) -> Tensor:

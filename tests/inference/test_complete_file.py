@@ -1,6 +1,9 @@
-"""The preparation in the graph is the preparation, and the complete file answers as the network."""
+"""The preparation in the graph is the preparation, and stands in front of any model file."""
 
 import json
+import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,33 +11,37 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from small_model import SIDE, write_model
 from tumorscope.cli.main import main
 from tumorscope.errors import ModelError
-from tumorscope.export import export_run
-from tumorscope.export.complete_network import PixelSize, PreparationGraph
 from tumorscope.images import find_head, prepare, read_slice
+from tumorscope.inference import Classifier
+from tumorscope.inference.complete_file import PixelSize, complete_file, preparation
 from tumorscope.inference.model_file import open_model
 from tumorscope.jetson.operators import unsupported_operators
 from tumorscope.phantoms.drawing import draw_phantom
-from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.trained_network import load_weights
 
 Grey = NDArray[np.uint8]
 
 PHANTOM = draw_phantom("meningioma", plane="axial", patient_seed=5, slice_number=2).image
-GRAPH = PreparationGraph(96)
+GRAPH = preparation(96, PixelSize()).SerializeToString()
+
+
+def _open(model: bytes | Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
+SESSION = _open(GRAPH)
 
 
 def _in_graph(grey: Grey) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    with torch.inference_mode():
-        made, box = GRAPH(torch.from_numpy(grey.copy())[None])
-    return made.numpy()[0, 0], box.numpy()[0]
+    made, box = SESSION.run(None, {"pixels": grey[None].astype(np.float32)})
+    return made[0, 0], box[0]
 
 
 def _check_same(grey: Grey) -> None:
@@ -103,35 +110,32 @@ def test_real_slices_are_prepared_the_same(real_data: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def complete(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("complete") / "complete.onnx"
-    export_run(RunFolder(trained), "onnx", path, pixels=PixelSize())
-    return path
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete file; the file that it was made of lies beside it."""
+    folder = tmp_path_factory.mktemp("complete")
+    model = write_model(folder / "model.onnx", sharpness=40.0)
+    complete_file(model, folder / "complete.onnx", PixelSize())
+    return folder / "complete.onnx"
 
 
 @pytest.mark.parametrize(("height", "width"), [(72, 72), (33, 500), (300, 211)])
-def test_one_file_answers_pictures_of_every_size(
-    complete: Path, trained: Path, height: int, width: int
-) -> None:
-    network = load_weights(RunFolder(trained).weights_file)
+def test_one_file_answers_pictures_of_every_size(complete: Path, height: int, width: int) -> None:
     picture = Image.fromarray(PHANTOM).resize((width, height), Image.Resampling.BICUBIC)
     grey = np.asarray(picture)
-    session = onnxruntime.InferenceSession(complete, providers=["CPUExecutionProvider"])
+    session = _open(complete)
+    names = [port.name for port in session.get_outputs()]
     said = dict(
-        zip(
-            (port.name for port in session.get_outputs()),
-            session.run(None, {"pixels": grey[None].astype(np.float32)}),
-            strict=True,
-        )
+        zip(names, session.run(None, {"pixels": grey[None].astype(np.float32)}), strict=True)
     )
-    inputs = prepare(grey, network.description.input_size)[None]
-    np.testing.assert_allclose(said["probabilities"], network.probabilities(inputs), atol=1e-3)
+    expected = Classifier.load(complete.with_name("model.onnx")).outputs(prepare(grey, SIDE)[None])
+    assert said.keys() == expected.keys() | {"box"}
+    np.testing.assert_allclose(said["probabilities"], expected["probabilities"], atol=1e-3)
     np.testing.assert_allclose(said["box"], [find_head(grey)], atol=1e-3)
-    assert {"logits", "heatmap"} <= said.keys()
 
 
-def test_the_complete_file_is_plain_and_says_what_it_is(complete: Path) -> None:
+def test_it_is_plain_and_says_what_it_is(complete: Path) -> None:
     model = onnx.load(complete)
+    onnx.checker.check_model(model, full_check=True)
     assert [item.version for item in model.opset_import] == [13]
     assert unsupported_operators(model) == []
     facts = json.loads({item.key: item.value for item in model.metadata_props}["tumorscope"])
@@ -140,44 +144,55 @@ def test_the_complete_file_is_plain_and_says_what_it_is(complete: Path) -> None:
         open_model(complete)
 
 
-def test_openvino_takes_pixels_too(trained: Path, tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
-    made = export_run(RunFolder(trained), "openvino", tmp_path / "complete", pixels=PixelSize())
-    assert made.verification is not None
-    assert made.verification.label_agreement == 1
-    assert made.verification.largest_difference < 1e-3
+@pytest.mark.parametrize(
+    ("changes", "reason"), [({"batch": 4}, "takes 4 slices a call"), ({"opset": 17}, "--opset 13")]
+)
+def test_what_the_preparation_does_not_fit_is_refused(
+    tmp_path: Path, changes: dict[str, int], reason: str
+) -> None:
+    model = write_model(tmp_path / "model.onnx", batch=changes.get("batch", "N"))
+    changed = onnx.load(model)
+    changed.opset_import[0].version = changes.get("opset", 13)
+    onnx.save(changed, model)
+    with pytest.raises(ModelError, match=reason):
+        complete_file(model, tmp_path / "complete.onnx", PixelSize())
+    assert not (tmp_path / "complete.onnx").exists()
 
 
-def test_a_fixed_size_stands_in_the_file(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("precision", ["onnx", "onnx-fp16"])
+def test_the_bundled_model_takes_pixels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
 ) -> None:
     path = tmp_path / "camera.onnx"
-    words = ["export", str(trained), "--input", "pixels", "--input-size", "90x120", "--no-verify"]
-    assert main([*words, "--out", str(path)]) == 0
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    assert session.get_inputs()[0].shape == [1, 90, 120]
-    grey = np.asarray(Image.fromarray(PHANTOM).resize((120, 90)))
-    (box,) = session.run(["box"], {"pixels": grey[None].astype(np.float32)})
+    words = ["export", "tumorscope-edge", "--input", "pixels", "--input-size", "240x200"]
+    assert main([*words, "--format", precision, "--out", str(path)]) == 0
+    assert "of tumorscope-edge.onnx: " in " ".join(capsys.readouterr().out.split())
+    session = _open(path)
+    assert session.get_inputs()[0].shape == [1, 240, 200]
+    grey = np.asarray(Image.fromarray(PHANTOM).resize((200, 240)))
+    said, box = session.run(["probabilities", "box"], {"pixels": grey[None].astype(np.float32)})
+    (expected,) = Classifier.load().probabilities(
+        prepare(grey, Classifier.load().facts.input_size)[None]
+    )
+    np.testing.assert_allclose(said[0], expected, atol=1e-3 if precision == "onnx" else 1e-2)
     np.testing.assert_allclose(box, [find_head(grey)], atol=1e-3)
-    capsys.readouterr()
 
 
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (["--input-size", "90x120"], "goes with --input pixels"),
-        (["--input", "pixels", "--input-size", "90"], "height and width, as 480x640, not 90"),
-        (["--input", "pixels", "--batch", "4"], "one slice a call, not 4"),
-        (["--input", "pixels", "--format", "onnx-fp16"], "takes prepared inputs"),
-        (["--input", "pixels", "--target", "jetson-nano"], "leave out --input"),
-    ],
-)
-def test_what_does_not_go_together_is_one_line(
-    trained: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    reason: str,
+def test_a_plain_install_makes_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['torch'] = sys.modules['onnx'] = None; "
+        "from tumorscope.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["export", "tumorscope-edge", "--input", "pixels", "--out", str(tmp_path / "c.onnx")]
+    subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True)
+    assert _open(tmp_path / "c.onnx").get_inputs()[0].shape == [1, "H", "W"]
+
+
+def test_what_does_not_verify_is_not_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["export", str(trained), *words, "--out", str(tmp_path / "x.onnx")]) == 2
-    assert reason in " ".join(capsys.readouterr().err.split())
+    model = write_model(tmp_path / "model.onnx", sharpness=math.nan)
+    words = ["export", str(model), "--input", "pixels", "--out", str(tmp_path / "c.onnx")]
+    assert main(words) == 2
+    assert "a probability differs by" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "c.onnx").exists()

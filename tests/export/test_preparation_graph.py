@@ -1,0 +1,72 @@
+"""The stored preparation is up to date, and a run's file of every precision takes pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from PIL import Image
+
+from tumorscope.cli.main import main
+from tumorscope.export import export_run
+from tumorscope.export.preparation_graph import build_preparation
+from tumorscope.images import find_head
+from tumorscope.inference.complete_file import GRAPH, PixelSize
+from tumorscope.phantoms.drawing import draw_phantom
+from tumorscope.training.run_folder import RunFolder
+
+PHANTOM = draw_phantom("meningioma", plane="axial", patient_seed=5, slice_number=2).image
+
+
+def test_the_stored_graph_is_up_to_date() -> None:
+    """If not: python benchmarks/make_preparation_graph.py."""
+    stored, built = onnx.load(GRAPH), build_preparation()
+    assert stored.graph == built.graph
+
+
+@pytest.mark.parametrize("kind", ["onnx", "onnx-fp16", "onnx-int8", "onnx-int8-signed", "openvino"])
+def test_a_run_is_exported_for_pixels(trained: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "openvino":
+        pytest.importorskip("openvino")
+    path = tmp_path / ("complete" if kind == "openvino" else "complete.onnx")
+    made = export_run(RunFolder(trained), kind, path, pixels=PixelSize())
+    assert made.verification is not None
+    assert made.verification.label_agreement == 1
+    if "int8" not in kind:
+        assert made.verification.largest_difference < 1e-3
+
+
+def test_a_fixed_size_stands_in_the_file(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "camera.onnx"
+    words = ["export", str(trained), "--input", "pixels", "--input-size", "90x120", "--no-verify"]
+    assert main([*words, "--out", str(path)]) == 0
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == [1, 90, 120]
+    grey = np.asarray(Image.fromarray(PHANTOM).resize((120, 90)))
+    (box,) = session.run(["box"], {"pixels": grey[None].astype(np.float32)})
+    np.testing.assert_allclose(box, [find_head(grey)], atol=1e-3)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--input-size", "90x120"], "goes with --input pixels"),
+        (["--input", "pixels", "--input-size", "90"], "height and width, as 480x640, not 90"),
+        (["--input", "pixels", "--batch", "4"], "one slice a call, not 4"),
+        (["--input", "pixels", "--format", "torchscript"], "takes prepared inputs"),
+        (["--input", "pixels", "--target", "jetson-nano"], "leave out --input"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    reason: str,
+) -> None:
+    assert main(["export", str(trained), *words, "--out", str(tmp_path / "x.onnx")]) == 2
+    assert reason in " ".join(capsys.readouterr().err.split())
