@@ -38,6 +38,13 @@ HEADS = [
     draw_phantom("glioma", plane="axial", patient_seed=seed, slice_number=2, size=72).image
     for seed in (0, 2, 4, 5, 3, 1)  # (The most suspicious stands in the middle.)
 ]
+OBJECTS = [
+    "1.2.840.10008.5.1.4.1.1.88.33",  # Comprehensive SR
+    "1.2.840.10008.5.1.4.1.1.11.1",  # Grayscale Softcopy Presentation State
+    "1.2.840.10008.5.1.4.1.1.88.59",  # Key Object Selection
+    "1.2.840.10008.5.1.4.1.1.66",  # Raw Data
+    "1.3.12.2.1107.5.9.1",  # CSA Non-Image (Siemens)
+]
 AXIAL, CORONAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1]
 
 
@@ -123,6 +130,18 @@ def over_folders_with_copies(folder: Path) -> Path:
     return folder
 
 
+def report_objects_beside(folder: Path) -> Path:
+    for number, kind in enumerate(OBJECTS):
+        path = write(
+            folder / f"{number}.dcm", number, SOPClassUID=kind, SeriesInstanceUID=f"1.2.9{number}"
+        )
+        dataset = dcmread(path)
+        del dataset.PixelData, dataset.Rows, dataset.Columns, dataset.ImagePositionPatient
+        dataset.save_as(path)
+    stack(folder / "images")
+    return folder
+
+
 def enhanced(
     order: list[int], times: int = 1, missing: int | None = None
 ) -> Callable[[Path], Path]:
@@ -154,6 +173,7 @@ CASES = {
     "position missing on one": position_missing_on_one,
     "without UIDs": without_uids,
     "over folders, with copies": over_folders_with_copies,
+    "report objects beside": report_objects_beside,
     "enhanced, shuffled": enhanced([3, 0, 5, 1, 4, 2]),
     "enhanced, time points": enhanced(list(range(PLACES)), times=3),
     "enhanced, position missing": enhanced(list(range(PLACES)), missing=3),
@@ -201,7 +221,11 @@ def test_command_and_service_answer_as_for_the_plain_series(
 
 
 @pytest.mark.parametrize(
-    "case", ["names in no order", "time points", "position missing on one", "enhanced, shuffled"]
+    "case",
+    [
+        *("names in no order", "time points", "position missing on one", "enhanced, shuffled"),
+        "report objects beside",
+    ],
 )
 def test_listener_answers_as_for_the_plain_series(
     case: str,
@@ -263,6 +287,28 @@ def test_volumes_and_copies_are_said(
     assert answer["path"] == str(tmp_path / "b")
     assert main(["predict", str(tmp_path / "b"), *words, "--series"]) == 0
     assert "1.2.3.4: 6 copies of slices left out" in capsys.readouterr().out
+
+
+def test_report_objects_are_said_with_the_series_of_their_study(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", str(model)]
+    (answer,) = ask(capsys, str(report_objects_beside(tmp_path / "a")), *words)
+    assert answer["note"].startswith("5 DICOM objects without an image left out (")
+    assert "Comprehensive SR" in answer["note"]
+    stack(tmp_path / "b", StudyInstanceUID="1.2.4", SeriesInstanceUID="1.2.4.4")
+    both = [str(tmp_path / name) for name in "ba"]
+    other, same_again = ask(capsys, *both, *words)
+    assert other["note"] == ""
+    assert same_again["note"] == answer["note"]
+    only = ask(capsys, *map(str, (tmp_path / "a").glob("*.dcm")), *words)
+    assert len(only) == len(OBJECTS)  # (Where there is no image, each is told what it is.)
+    assert all(item["reason"].startswith("no image: a DICOM object") for item in only)
+    series = Classifier.load(model, threads=1).predict_series(tmp_path / "a")
+    assert (series.slices, series.note) == (PLACES, answer["note"])
+    assert main(["predict", str(tmp_path / "a"), *words, "--json"]) == 0
+    slices = json.loads(capsys.readouterr().out)
+    assert sum(item["verdict"] == "unsupported" for item in slices) == len(OBJECTS)
 
 
 def test_series_of_a_folder_are_told_apart_in_every_output(

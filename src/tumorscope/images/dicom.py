@@ -159,7 +159,8 @@ def read_dicom(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
     dataset = _open(path)
     try:
         header = read_header(dataset, name, upload=upload_of(path))
-        reason = _why_unsupported(dataset)
+        header = replace(header, imageless=_kind_without_image(dataset))
+        reason = _why_unsupported(dataset, header.imageless)
         if reason:
             yield SliceImage(name, None, None, unsupported=reason, header=header)
             return
@@ -230,11 +231,10 @@ def _open(path: File) -> "FileDataset":
     return dataset
 
 
-def _why_unsupported(dataset: "Dataset") -> str:
+def _why_unsupported(dataset: "Dataset", imageless: str) -> str:
     """Return why this kind of DICOM file is not classified; empty when it is."""
-    if not _has_pixels(dataset) and _is_no_image(dataset):
-        kind = dataset.SOPClassUID.name
-        return f"no image: a DICOM object of another kind ({kind.removesuffix(' Storage')})"
+    if imageless:
+        return f"no image: a DICOM object of another kind ({imageless})"
     modality = str(dataset.get("Modality") or "MR").strip().upper()
     if modality != "MR" and _has_pixels(dataset):
         kind = _MODALITIES.get(modality, "a picture of another kind")
@@ -245,13 +245,14 @@ def _why_unsupported(dataset: "Dataset") -> str:
     return ""
 
 
-def _is_no_image(dataset: "Dataset") -> bool:
-    """Tell whether a file is meant to hold no image: a report, a reference, raw data."""
+def _kind_without_image(dataset: "Dataset") -> str:
+    """Return what a file is that is meant to hold no image: a report, a reference, raw data."""
     kind = dataset.get("SOPClassUID")
-    if not kind:
-        return False
+    if not kind or _has_pixels(dataset):
+        return ""
     known = kind.name != kind
-    return not re.search(r"(?<!Non-)Image Storage", kind.name) if known else kind.is_private
+    is_image = re.search(r"(?<!Non-)Image Storage", kind.name) if known else not kind.is_private
+    return "" if is_image else str(kind.name).removesuffix(" Storage")
 
 
 def _has_pixels(dataset: "Dataset") -> bool:

@@ -26,6 +26,7 @@ class SliceHeader:
         attributes: Name and value of what may tell images at one place apart, the weightiest
             first; the value is empty where the file does not say.
         digest: A hash of the grey values; empty when there are none.
+        imageless: What kind of DICOM object a file is that is meant to hold no image; else empty.
     """
 
     file: str = ""
@@ -40,6 +41,7 @@ class SliceHeader:
     instance: int | None = None
     attributes: tuple[tuple[str, str], ...] = ()
     digest: str = ""
+    imageless: str = ""
 
 
 def digest_of(grey: NDArray[np.uint8] | None) -> str:

@@ -31,7 +31,8 @@ class SeriesPrediction:
         milliseconds: What the network took for all slices.
         slices: How many slices were judged.
         decided_by: Path and number of the slices that decided.
-        note: What a reader must know of the series: several volumes or planes, copies left out.
+        note: What a reader must know of the series: several volumes or planes, copies and objects
+            without an image left out.
         answers: The answers to all slices, volume by volume along the body, those that were not
             judged among them; copies are left out.
     """
@@ -82,6 +83,7 @@ def predict_series(
     """Give one answer for all slices that belong together.
 
     `group_series` says which these are and in what order, `answer_stacks` what they say together.
+    DICOM objects without an image are no series: the note of the series beside them names them.
 
     Args:
         answers: The answers to the slices, in any order.
@@ -95,15 +97,21 @@ def predict_series(
     """
     found = list(answers)
     slices = {at: item for at, item in enumerate(found) if isinstance(item, Prediction)}
-    positions, predictions = list(slices), list(slices.values())
+    images = {at: item for at, item in slices.items() if not item.header.imageless} or slices
+    positions, predictions = list(images), list(images.values())
     result: dict[int, SeriesPrediction | Failure] = {
         at: item for at, item in enumerate(found) if isinstance(item, Failure)
     }
-    for series in group_series([prediction.header for prediction in predictions]):
-        first = min((*series.slices, *series.copies))
-        result[positions[first]] = _predict(
-            series, predictions, confident, rule or SeriesRule(), volume
-        )
+    found_series = group_series([prediction.header for prediction in predictions])
+    firsts = [min((*series.slices, *series.copies)) for series in found_series]
+    others = _objects_beside(
+        [item for at, item in slices.items() if at not in images],
+        [predictions[first].header.study for first in firsts],
+    )
+    for series, first, beside in zip(found_series, firsts, others, strict=True):
+        answer = _predict(series, predictions, confident, rule or SeriesRule(), volume)
+        note = "; ".join(filter(None, (answer.note, beside)))
+        result[positions[first]] = replace(answer, note=note)
     return [result[at] for at in sorted(result)]
 
 
@@ -160,6 +168,27 @@ def _predict(
         decided_by=tuple((item.path, item.slice) for item in deciding),
         note=_note(series, members, f"{_title(series, asked[which])} {how}"),
     )
+
+
+def _objects_beside(objects: Sequence[Prediction], studies: Sequence[str]) -> list[str]:
+    """Say for each series which objects without an image its study holds.
+
+    Args:
+        objects: The answers to the objects; those of no study here go to the first series.
+        studies: The study of each series.
+    """
+    kinds: list[list[str]] = [[] for _ in studies]
+    for item in objects:
+        study = item.header.study
+        for number in [at for at, other in enumerate(studies) if other == study] or [0]:
+            kinds[number].append(item.header.imageless)
+    return [
+        f"{len(found)} DICOM object{'' if len(found) == 1 else 's'} without an image left out "
+        f"({', '.join(sorted(set(found)))})"
+        if found
+        else ""
+        for found in kinds
+    ]
 
 
 def _evidence(

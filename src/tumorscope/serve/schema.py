@@ -70,7 +70,7 @@ class VolumeAnswer(BaseModel):
     milliseconds: float
     decided_by: list[Place] = Field(description="The slices that decided.")
     note: str = Field(
-        description="What to know of the series: several volumes or planes, copies left out."
+        description="What to know of the series: several volumes or planes, what was left out."
     )
     answers: list[SliceAnswer] = Field(
         description="All slices, volume by volume along the body; copies are left out."
