@@ -118,7 +118,7 @@ def test_the_file_says_what_it_is(file: Path, trained: Path, network: TrainedNet
     )
     assert facts["name"] == f"tumorscope-{run.recipe().name}"
     assert facts["temperature"] == network.description.temperature
-    assert facts["thresholds"] == {"confident": 0.9}
+    assert facts["thresholds"] == {"confident": [0.9] * 4}
     assert facts["data"] == {
         name: run.data()[name] for name in ("fingerprint", "split", "fold", "counts")
     }

@@ -33,9 +33,9 @@ _ANY = st.floats(allow_nan=True, allow_infinity=True)
 
 @given(st.lists(_ANY, min_size=4, max_size=4), st.none() | _ANY, st.none() | st.floats(0, 10), _ANY)
 def test_whatever_comes_the_answer_is_whole(
-    values: list[float], score: float | None, limit: float | None, confident: float
+    values: list[float], score: float | None, limit: float | None, at: float
 ) -> None:
-    decision = decide(values, CLASSES, confident=confident, ood_score=score, ood_threshold=limit)
+    decision = decide(values, CLASSES, confident=[at] * 4, ood_score=score, ood_threshold=limit)
     json.dumps(decision.to_json(), allow_nan=False)
     assert (decision.verdict == "unsupported") == (decision.label is None)
     assert bool(decision.reason) == (decision.verdict != "confident")

@@ -17,7 +17,7 @@ def test_facts_of_the_file(tmp_path: Path) -> None:
     facts = Classifier.load(write_model(tmp_path / "m.onnx", unknown_key=1)).facts
     assert facts.title == "small 0.1"
     assert facts.classes == ("glioma", "meningioma", "notumor", "pituitary")
-    assert (facts.input_size, facts.confident, facts.temperature) == (32, 0.9, 1.5)
+    assert (facts.input_size, facts.confident, facts.temperature) == (32, (0.9,) * 4, 1.5)
     assert facts.data == {"fingerprint": "00"}
 
 

@@ -46,7 +46,7 @@ def refusal(path: str, number: int | None = None, reason: str = "blank") -> Pred
 def test_the_most_suspicious_slices_decide() -> None:
     shares = [0.1, 0.9, 0.1, 0.1, 0.8, 0.95, 0.98, 0.2]
     (patient,) = predict_series(
-        [answer("v.nii", p, n) for n, p in enumerate(shares)], confident=0.9
+        [answer("v.nii", p, n) for n, p in enumerate(shares)], confident=[0.9] * 4
     )
     assert not isinstance(patient, Failure)
     assert patient.label == "glioma"
@@ -58,7 +58,7 @@ def test_the_most_suspicious_slices_decide() -> None:
 def test_a_single_slice_that_stands_alone_does_not_decide() -> None:
     shares = [0.02, 0.01, 0.99, 0.01, 0.02]
     (patient,) = predict_series(
-        [answer("v.nii", p, n) for n, p in enumerate(shares)], confident=0.9
+        [answer("v.nii", p, n) for n, p in enumerate(shares)], confident=[0.9] * 4
     )
     assert not isinstance(patient, Failure)
     assert patient.label == "notumor"
@@ -69,7 +69,7 @@ def test_a_single_slice_that_stands_alone_does_not_decide() -> None:
 def test_the_rule_of_the_model_file_decides() -> None:
     answers = [answer("v.nii", 0.8, n) for n in range(8)]
     rule = SeriesRule(slope=2.0, offset=-4.0, confident=0.7)
-    (patient,) = predict_series(answers, confident=0.99, rule=rule)
+    (patient,) = predict_series(answers, confident=[0.99] * 4, rule=rule)
     assert not isinstance(patient, Failure)
     assert (patient.label, patient.verdict) == ("notumor", "confident")
 
@@ -84,7 +84,7 @@ def test_what_belongs_together() -> None:
         answer("b/v.nii", 0.7, 3),
         refusal("b/m.nii", None),
     ]
-    summed = predict_series(answers, confident=0.9)
+    summed = predict_series(answers, confident=[0.9] * 4)
     found = [
         item.error if isinstance(item, Failure) else (item.path, item.series, item.slices)
         for item in summed
@@ -95,12 +95,12 @@ def test_what_belongs_together() -> None:
 
 def test_slices_that_cannot_be_judged_are_passed_over() -> None:
     answers = [answer("v.nii", 0.9, 0), refusal("v.nii", 1), answer("v.nii", 0.7, 2)]
-    (patient,) = predict_series(answers, confident=0.9)
+    (patient,) = predict_series(answers, confident=[0.9] * 4)
     assert not isinstance(patient, Failure)
     assert patient.slices == 2
     assert 0.7 < (patient.probability or 0) < 0.9
     (nothing,) = predict_series(
-        [refusal("v", 0), refusal("v", 1, "colour"), refusal("v", 2)], confident=0.9
+        [refusal("v", 0), refusal("v", 1, "colour"), refusal("v", 2)], confident=[0.9] * 4
     )
     assert not isinstance(nothing, Failure)
     assert (nothing.verdict, nothing.label, nothing.reason) == ("unsupported", None, "blank")
@@ -112,7 +112,7 @@ def test_model_that_knows_no_healthy_brain() -> None:
         answer("v", 0, n, probabilities={"glioma": p, "pituitary": 1 - p})
         for n, p in enumerate([0.5, 0.5, 0.5, 0.1, 0.1, 0.1, 0.5])
     ]
-    (patient,) = predict_series(answers, confident=0.95)
+    (patient,) = predict_series(answers, confident=[0.95] * 4)
     assert not isinstance(patient, Failure)
     assert (patient.label, patient.verdict) == ("pituitary", "uncertain")
     assert patient.to_json()["decided_by"][0] == {"path": "v", "slice": 3}

@@ -96,8 +96,7 @@ def test_what_is_said_about_the_model_is_what_the_model_says(bundle: Path) -> No
     assert said["model_sha256"] == hashlib.sha256(content).hexdigest()
     assert (bundle / "model.txt").read_text().splitlines() == [
         "title small 0.1",
-        "confident 0.9",
-        *(f"class {name}" for name in metadata()["classes"]),
+        *(line for name in metadata()["classes"] for line in (f"class {name}", "confident 0.9")),
     ]
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.splits import Partition
-from tumorscope.evaluation.predictor import Answers
+from tumorscope.evaluation.predictor import Answers, thresholds_in_words
 from tumorscope.evaluation.scoring import Fact
 from tumorscope.images import prepare
 from tumorscope.inference import Classifier
@@ -62,7 +62,7 @@ class ModelPredictor:
             "model": facts.title,
             "model made": facts.created,
             "temperature": round(facts.temperature, 4),
-            "confident from a probability of": round(self._classifier.confident, 4),
+            "confident from a probability of": thresholds_in_words(self._classifier.confident),
             "trained on": str(facts.data.get("split", "not known")),
         }
 

@@ -77,7 +77,8 @@ class Classifier:
     ) -> None:
         self._model = model
         self._threads = threads or usable_cores()
-        self._confident = model.facts.confident if confident is None else confident
+        chosen = (confident,) * len(model.facts.classes) if confident is not None else None
+        self._confident = chosen or model.facts.confident
         self._tta = tta
         # What answers so is told apart wherever the model is named: in JSON and in reports.
         version = f"{model.facts.version} (tta)" if tta else model.facts.version
@@ -120,8 +121,8 @@ class Classifier:
         return cls(opened, threads=threads, confident=confident, tta=tta)
 
     @property
-    def confident(self) -> float:
-        """The probability from which an answer is confident."""
+    def confident(self) -> tuple[float, ...]:
+        """The probability from which an answer is confident, class by class."""
         return self._confident
 
     @property

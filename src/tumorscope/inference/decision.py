@@ -23,6 +23,10 @@ NOT_FINITE = "the network's outputs are not numbers (NaN or infinity)"
 """Why a slice is unsupported for which the network computed nothing of use."""
 
 
+_RIVAL = 0.1
+"""From this probability on the second class is named beside the first."""
+
+
 class Decision(NamedTuple):
     """What is made of a network's outputs.
 
@@ -73,7 +77,7 @@ def decide(
     probabilities: "Iterable[float]",
     classes: "Sequence[str]",
     *,
-    confident: float,
+    confident: "Sequence[float]",
     ood_score: "Optional[float]" = None,
     ood_threshold: "Optional[float]" = None,
 ) -> Decision:
@@ -82,16 +86,20 @@ def decide(
     Args:
         probabilities: The probability of each class, two or more.
         classes: The classes' names, in the same order.
-        confident: What the largest probability must reach.
+        confident: From which probability an answer is confident, class by class.
         ood_score: How unlike the training pictures the slice is; None where there is no score.
         ood_threshold: A slice with a larger score is unsupported; None where there is no limit.
 
     Returns:
         The decision. Of several classes with one probability the first is the label.
 
-    >>> decide([0.52, 0.41, 0.07], ["glioma", "meningioma", "notumor"], confident=0.9).reason
+    >>> decide([0.52, 0.41, 0.07], ["glioma", "meningioma", "notumor"], confident=[0.9] * 3).reason
     'between glioma (52 %) and meningioma (41 %)'
-    >>> decide([0.99, 0.01], ["glioma", "notumor"], confident=0.9, ood_score=float("nan")).verdict
+    >>> decide([0.89, 0.11], ["glioma", "notumor"], confident=[0.95, 0.9]).reason
+    'between glioma (89 %) and no tumour (11 %)'
+    >>> decide([0.93, 0.07], ["glioma", "notumor"], confident=[0.95, 0.9]).reason
+    'glioma is confident from 95.0 %'
+    >>> decide([0.99, 0.01], "ab", confident=[0.9, 0.9], ood_score=float("nan")).verdict
     'unsupported'
     """
     values = [float(value) for value in probabilities]
@@ -101,15 +109,23 @@ def decide(
     if ood_threshold is not None and any(score > ood_threshold for score in scores):
         return unsupported(OUT_OF_DISTRIBUTION)
     first, second = sorted(range(len(values)), key=lambda index: -values[index])[:2]
-    between = " and ".join(
-        "{} ({:.0f} %)".format(plain_name(classes[index]), 100 * values[index])
-        for index in (first, second)
-    )
-    sure = values[first] >= confident
+    sure = values[first] >= confident[first]
     return Decision(
         label=classes[first],
         probability=values[first],
         probabilities=dict(zip(classes, values)),
         verdict="confident" if sure else "uncertain",
-        reason="" if sure else "between " + between,
+        reason="" if sure else _why_uncertain(values, classes, confident[first], first, second),
+    )
+
+
+def _why_uncertain(
+    values: "Sequence[float]", classes: "Sequence[str]", limit: float, first: int, second: int
+) -> str:
+    """Return between which classes the answer is, or what the only one lacks."""
+    if values[second] < _RIVAL:
+        return "{} is confident from {:.1f} %".format(plain_name(classes[first]), 100 * limit)
+    return "between " + " and ".join(
+        "{} ({:.0f} %)".format(plain_name(classes[index]), 100 * values[index])
+        for index in (first, second)
     )

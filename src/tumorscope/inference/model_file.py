@@ -30,7 +30,7 @@ class ModelFacts:
         version: The model's version.
         classes: The classes in the order of the probabilities.
         input_size: Side of the input in pixels.
-        confident: The probability from which an answer is called confident.
+        confident: The probability from which an answer is confident, class by class.
         ood_threshold: A slice with a larger OOD score is unsupported; None where there is no score.
         series: How answers to whole series are calibrated.
         temperature: What the logits were divided by.
@@ -45,7 +45,7 @@ class ModelFacts:
     version: str
     classes: tuple[str, ...]
     input_size: int
-    confident: float
+    confident: tuple[float, ...]
     ood_threshold: float | None
     series: SeriesRule
     temperature: float
@@ -163,7 +163,7 @@ def read_facts(text: str, path: Path) -> ModelFacts:
             version=str(facts["version"]),
             classes=tuple(str(name) for name in facts["classes"]),
             input_size=int(facts["input_size"]),
-            confident=float(facts["thresholds"]["confident"]),
+            confident=tuple(float(value) for value in facts["thresholds"]["confident"]),
             ood_threshold=_number(facts["thresholds"].get("ood_threshold")),
             series=SeriesRule.from_json(facts["thresholds"].get("series")),
             temperature=float(facts["temperature"]),

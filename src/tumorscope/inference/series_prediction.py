@@ -76,7 +76,7 @@ class SeriesPrediction:
 def predict_series(
     answers: Iterable[Prediction | Failure],
     *,
-    confident: float,
+    confident: Sequence[float],
     rule: SeriesRule | None = None,
     volume: int | None = None,
 ) -> list[SeriesPrediction | Failure]:
@@ -87,7 +87,8 @@ def predict_series(
 
     Args:
         answers: The answers to the slices, in any order.
-        confident: The probability from which an answer is confident, if `rule` has none.
+        confident: From which probability an answer is confident, class by class, if `rule` has
+            no such number.
         rule: The model's calibration for series; None: it has none.
         volume: Which volume of series that hold several, from 0; None lets the most suspicious
             one decide.
@@ -118,7 +119,7 @@ def predict_series(
 def _predict(
     series: Series,
     predictions: Sequence[Prediction],
-    confident: float,
+    confident: Sequence[float],
     rule: SeriesRule,
     volume: int | None,
 ) -> SeriesPrediction:
@@ -157,12 +158,13 @@ def _predict(
         classes.index(NO_TUMOUR) if NO_TUMOUR in classes else None,
         rule,
     )
+    limits = [rule.confident] * len(classes) if rule.confident else confident
     how = "decided" if volume is None else "was chosen"
     deciding = [judged[asked[which]][index] for index in answer.deciding]
     used = [item for stack in asked for item in judged[stack]]
     return replace(
         nothing,
-        **decide(answer.probabilities, classes, confident=rule.confident or confident)._asdict(),
+        **decide(answer.probabilities, classes, confident=limits)._asdict(),
         milliseconds=sum(item.milliseconds for item in used),
         slices=len(used),
         decided_by=tuple((item.path, item.slice) for item in deciding),

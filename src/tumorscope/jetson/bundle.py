@@ -145,9 +145,10 @@ def _fill(folder: Path, graph: Model, facts: ModelFacts, target: Target) -> None
         _copy(_PACKAGE / name, folder / "tumorscope" / name)
     write_bytes(folder / MODEL, graph.SerializeToString())
     write_text(folder / FACTS, json.dumps(_facts(graph, folder, target), indent=2) + "\n")
-    lines = [f"title {facts.title}", f"confident {facts.confident}"]
+    lines = [f"title {facts.title}"]
     lines += [] if facts.ood_threshold is None else [f"ood_threshold {facts.ood_threshold}"]
-    lines += [f"class {name}" for name in facts.classes]
+    for name, confident in zip(facts.classes, facts.confident, strict=True):
+        lines += [f"class {name}", f"confident {confident}"]
     write_text(folder / "model.txt", "".join(f"{json.dumps(line)[1:-1]}\n" for line in lines))
     write_golden(folder, facts)
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())

@@ -87,7 +87,9 @@ class ModelCard(BaseModel):
     version: str
     classes: list[str]
     input_size: int
-    confident: float = Field(description="The probability from which an answer is confident.")
+    confident: list[float] = Field(
+        description="The probability from which an answer is confident, class by class."
+    )
     license: str
     intended_use: str
 

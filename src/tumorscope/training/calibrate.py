@@ -48,5 +48,9 @@ def calibrate(
     description = replace(trained.description, temperature=temperature, ood_threshold=ood_threshold)
     scaled = replace(trained, description=description)
     confident, holds = confident_threshold(scaled.probabilities(inputs), targets, patients)
-    description = replace(description, confident=round(confident, 6), risk=RISK if holds else None)
+    description = replace(
+        description,
+        confident=(round(confident, 6),) * len(description.classes),
+        risk=RISK if holds else None,
+    )
     return replace(trained, description=description)

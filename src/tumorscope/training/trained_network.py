@@ -47,7 +47,8 @@ class Description:
         false_negative_cost: Then the odds of "no tumour" are divided by this; see `DecisionRecipe`.
         ood_threshold: An image whose OOD score is above this is out of distribution; None where
             the network has no such score.
-        confident: The top probability from which an answer is called confident.
+        confident: The probability from which an answer is confident, class by class; `CONFIDENT`
+            each when left out.
         risk: The largest expected share of a new patient's slices that are confident and wrong;
             None where nothing can be promised.
         series: The calibration of answers to whole series, see `SeriesRule`; None: none was fitted.
@@ -60,9 +61,15 @@ class Description:
     temperature: float = 1.0
     false_negative_cost: float = 1.0
     ood_threshold: float | None = None
-    confident: float = CONFIDENT
+    confident: tuple[float, ...] = ()
     risk: float | None = None
     series: dict[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        # (JSON has lists, and the number of classes is known only here.)
+        values = tuple(self.confident) or (CONFIDENT,) * len(self.classes)
+        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "confident", values)
 
     @property
     def offsets(self) -> tuple[float, ...]:
@@ -238,7 +245,7 @@ def load_weights(path: Path, device: str = "cpu") -> TrainedNetwork:
         if metadata.get("format") != _FORMAT:
             raise ModelError(f"{path}: not weights that tumorscope wrote")
         values = json.loads(metadata["description"])
-        description = Description(**{**values, "classes": tuple(values["classes"])})
+        description = Description(**values)
         network = build_network(NetworkRecipe(**description.network), description.classes)
         network.load_state_dict(tensors)
     except FileNotFoundError:

@@ -308,9 +308,10 @@ def test_the_cpp_program_decides_as_python_does(program: Path, tmp_path: Path) -
         score, limit = case["ood_score"], case["ood_threshold"]
         row = [*case["probabilities"], *([] if score is None else [score])]
         frame = _engine(tmp_path / "model.engine", [row])
-        lines = ["title small 0.1", f"confident {case['confident']}"]
+        lines = ["title small 0.1"]
         lines += [] if limit is None else [f"ood_threshold {limit}"]
-        lines += [f"class {name}" for name in CLASSES]
+        for name, confident in zip(CLASSES, case["confident"], strict=True):
+            lines += [f"class {name}", f"confident {confident}"]
         (tmp_path / "model.txt").write_text("\n".join(lines) + "\n")
         words = (tmp_path / "model.engine", tmp_path / "model.txt")
         (answer,) = answers(_pipe(program, frame, *words).stdout.decode())
@@ -321,7 +322,7 @@ def test_what_the_cpp_program_refuses(program: Path, whole: Path, tmp_path: Path
     path, model = tmp_path / "model.engine", whole / "model.txt"
     _engine(path, [[0.25] * 4])
     other = tmp_path / "model.txt"
-    other.write_text("title x\nclass a\nclass b\n")
+    other.write_text("title x\nclass a\nconfident 1\nclass b\nconfident 1\n")
     (tmp_path / "damaged.engine").write_text("none")
     cases = [
         ((tmp_path / "gone.engine", model), b"", b"run ./build_engine.sh on this board"),

@@ -42,10 +42,10 @@ void check(cudaError_t status, char const* what) {
 
 struct Model {
     std::string title;
-    double confident = 1;
     bool has_ood_threshold = false;
     double ood_threshold = 0;
     std::vector<std::string> classes;
+    std::vector<double> confident;  // from which probability, class by class
 };
 
 Model read_model(std::string const& path) {
@@ -54,14 +54,14 @@ Model read_model(std::string const& path) {
     std::string key, value;
     while (file >> key && std::getline(file >> std::ws, value)) {
         if (key == "title") model.title = value;
-        if (key == "confident") model.confident = std::stod(value);
+        if (key == "class") model.classes.push_back(value);
+        if (key == "confident") model.confident.push_back(std::stod(value));
         if (key == "ood_threshold") {
             model.has_ood_threshold = true;
             model.ood_threshold = std::stod(value);
         }
-        if (key == "class") model.classes.push_back(value);
     }
-    if (model.title.empty() || model.classes.size() < 2)
+    if (model.title.empty() || model.classes.size() < 2 || model.confident.size() != model.classes.size())
         throw std::runtime_error(path + ": missing or damaged: copy the bundle again");
     return model;
 }
@@ -194,14 +194,19 @@ Decision decide(Model const& model, std::vector<float> const& probabilities, flo
     for (std::size_t index = 0; index < order.size(); ++index) order[index] = index;
     std::stable_sort(order.begin(), order.end(),
                      [&](std::size_t a, std::size_t b) { return probabilities[a] > probabilities[b]; });
-    auto const between = [&](std::size_t index) {
+    auto const rival = [&](std::size_t index) {
         return plain_name(model.classes[index]) + " (" + number("%.0f", 100.0 * probabilities[index]) + " %)";
     };
-    bool const confident = probabilities[order[0]] >= model.confident;
+    double const limit = model.confident[order[0]];
+    bool const confident = probabilities[order[0]] >= limit;
     decision.supported = true;
     decision.label = order[0];
     decision.verdict = confident ? "confident" : "uncertain";
-    if (!confident) decision.reason = "between " + between(order[0]) + " and " + between(order[1]);
+    if (confident) return decision;
+    if (probabilities[order[1]] < 0.1)
+        decision.reason = plain_name(model.classes[order[0]]) + " is confident from " + number("%.1f", 100 * limit) + " %";
+    else
+        decision.reason = "between " + rival(order[0]) + " and " + rival(order[1]);
     return decision;
 }
 

@@ -38,7 +38,7 @@ class Facts(NamedTuple):
         title: Name and version of the model.
         classes: The classes in the order of the probabilities.
         side: Side of the model's input in pixels.
-        confident: The probability from which an answer is confident.
+        confident: The probability from which an answer is confident, class by class.
         ood_threshold: A slice stranger than this is unsupported; None where the model cannot tell.
         outputs: Shapes of the model's outputs by name, for one slice.
         model_sha256: Checksum of `model.onnx`.
@@ -50,7 +50,7 @@ class Facts(NamedTuple):
     title: str
     classes: "List[str]"
     side: int
-    confident: float
+    confident: "List[float]"
     ood_threshold: "Optional[float]"
     outputs: "Dict[str, List[int]]"
     model_sha256: str

@@ -56,7 +56,7 @@ export async function saveReport(scans, models, facts) {
   const when = new Date().toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short" });
   body.append(make("p", {}, `${when}. ${scans.length} scan${scans.length === 1 ? "" : "s"}, classified by ${models.map(({ title }) => title).join(" and ")}.`));
   for (const scan of scans) body.append(await article(scan, models));
-  const cards = facts.models.map((model) => `${model.id}: made ${model.created}, licence ${model.license}, confident from ${percent(model.confident)}.`);
+  const cards = facts.models.map((model) => `${model.id}: made ${model.created}, licence ${model.license}, confident from ${model.confident.map(percent).join(", ")} (${model.classes.join(", ")}).`);
   body.append(make("footer", {}, make("p", {}, facts.notice), ...cards.map((line) => make("p", {}, line)), make("p", {}, `Written by tumorscope ${facts.tumorscope}. The coloured overlay shows where the network saw the class it names.`)));
   const head = `<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Tumorscope report</title><style>${STYLE}</style>`;
   const text = `<!doctype html>\n<html lang="en"><head>${head}</head>${body.outerHTML}</html>\n`;
