@@ -11,6 +11,7 @@ import random
 import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,19 @@ def deciding(answer: dict[str, Any], folder: Path) -> list[NDArray[Any]]:
     ]
 
 
+def zipped_with_litter(paths: list[Path]) -> list[tuple[str, tuple[str, bytes]]]:
+    """Files as people send them: packed by a Mac, beside what it and Windows leave in folders."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, path in enumerate(paths):
+            archive.writestr(f"exam/{number % 3}/{path.parent.name} {path.name}", path.read_bytes())
+            archive.writestr(f"__MACOSX/exam/{number % 3}/._{path.name}", b"\0\5\26\7")
+        archive.writestr("exam/.DS_Store", b"Bud1")
+        archive.writestr("exam/DICOMDIR", b"")
+    litter = [("files", (name, b"\xd0\xcf")) for name in ("Thumbs.db", ".DS_Store", "desktop.ini")]
+    return [*litter, ("files", ("exam.zip", buffer.getvalue()))]
+
+
 def same(answer: dict[str, Any], reference: dict[str, Any]) -> None:
     assert answer["label"] == reference["label"]
     assert answer["verdict"] == reference["verdict"]
@@ -218,6 +232,9 @@ def test_command_and_service_answer_as_for_the_plain_series(
     same(served, reference)
     assert served["slices"] == answer["slices"] == len(served["answers"])
     assert served["note"] == answer["note"]
+    (archived,) = client.post("/v1/classify/volume", files=zipped_with_litter(paths)).json()
+    same(archived, reference)
+    assert archived["slices"] == answer["slices"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import csv
 import io
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,38 @@ def test_series_over_several_folders_is_one_scan(page: Any, scans: Path) -> None
     page.wait_for_selector("#save-csv:enabled")
     expect(page.locator("#list .name")).to_have_text(["disc/a", "disc/a, series 2"])
     expect(page.locator(".now h3")).to_contain_text("of 4")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_BZIP2])
+def test_archive_is_taken_as_the_folder_in_it(
+    page: Any, scans: Path, tmp_path: Path, method: int
+) -> None:
+    archive = tmp_path / "exam.zip"
+    with zipfile.ZipFile(archive, "w", method) as packed:
+        packed.mkdir("exam")
+        for path in sorted((scans / "series").iterdir()):
+            packed.write(path, f"exam/{path.name}")
+            packed.writestr(f"__MACOSX/exam/._{path.name}", b"\0\5\26\7")
+        packed.writestr("exam/Thumbs.db", b"\xd0\xcf")
+        packed.writestr("exam/DICOMDIR", b"")
+        packed.comment = b"packed by hand"
+    drop(page, archive, scans / "scan1.png")
+    # (What the browser cannot unpack goes to the service as it is.)
+    name = "exam.zip" if method == zipfile.ZIP_BZIP2 else "exam.zip/exam"
+    expect(page.locator("#list .name")).to_have_text(["scan1.png", name])
+    page.get_by_role("option", name=name).click()
+    expect(page.get_by_role("slider", name="Slices").locator("i")).to_have_count(6)
+    shown = page.locator(".answer .label").first.text_content()
+    page.set_input_files("#choose-folder", str(scans / "series"))
+    page.wait_for_selector("#save-csv:enabled")
+    page.get_by_role("option", name="series").click()
+    expect(page.locator(".answer .label").first).to_have_text(shown)
+
+
+def test_damaged_archive_says_so(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4 nothing")
+    give(page, tmp_path / "a.zip")
+    expect(page.locator(".answer")).to_contain_text("A damaged ZIP archive")
 
 
 def test_series_without_places_is_shown_as_pictures(page: Any, scans: Path) -> None:

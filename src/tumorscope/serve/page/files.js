@@ -1,7 +1,9 @@
 // Sorts what was dropped or chosen into jobs for the service: pictures, volumes, series.
 
+import { unpacked } from "./zip.js";
+
 // Files that may hold many slices; of TIFF and GIF files each page is one.
-const VOLUME = /\.(nii(\.gz)?|mg[hz]|nrrd|mha|tiff?|gif)$/i;
+const VOLUME = /\.(nii(\.gz)?|mg[hz]|nrrd|mha|tiff?|gif|zip)$/i;
 const DICOM = /\.(dcm|dicom|ima)$/i;
 const PICTURE = /\.(jpe?g|png|bmp|webp)$/i;
 const LITTER = /(^|\/)(\._[^/]*|\.DS_Store|Thumbs\.db|ehthumbs\.db|desktop\.ini|__MACOSX\/.*)$/i;
@@ -41,17 +43,18 @@ async function walk(entry) {
 /**
  * Sorts files into jobs, each a request.
  *
- * Volumes go alone, the DICOM files of a series together (or of a folder, where they name none),
- * pictures a few at a time; the first
- * picture goes alone, so that its answer is there at once. What a folder holds beside scans is
- * left out; what was chosen by itself is sent whatever it is.
+ * The files in ZIP archives take the archives' place. Volumes go alone, the DICOM files of a series
+ * together (or of a folder, where they name none), pictures a few at a time; the first picture goes
+ * alone, so that its answer is there at once. What a folder holds beside scans is left out; what was
+ * chosen by itself is sent whatever it is.
  */
 export async function toJobs(found) {
   const jobs = [];
   const series = new Map();
   const pictures = [];
   const byName = new Intl.Collator("en", { numeric: true });
-  for (const one of found.sort((a, b) => byName.compare(a.path, b.path))) {
+  const files = (await Promise.all(found.map(unpacked))).flat();
+  for (const one of files.sort((a, b) => byName.compare(a.path, b.path))) {
     if (LITTER.test(one.path)) continue;
     const folder = folderOf(one.path);
     if (VOLUME.test(one.path)) jobs.push({ kind: "volume", files: [one] });
