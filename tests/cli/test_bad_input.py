@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from png_files import png_chunk
 from tumorscope.classes import CLASSES
 from tumorscope.cli.main import main
 
@@ -26,11 +27,6 @@ BROKEN = {
 """Files that are no pictures, or none that can be judged, and what is said of them."""
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-
 def write_broken(folder: Path, whole: bytes) -> None:
     """Write the files of `BROKEN`; the damaged ones are made of a whole JPEG file."""
     half = len(whole) // 2
@@ -40,9 +36,11 @@ def write_broken(folder: Path, whole: bytes) -> None:
     (folder / "text.jpg").write_text("no picture")
     (folder / "empty.jpg").touch()
     Image.new("L", (1, 1), 90).save(folder / "dot.png")
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 8, 0, 0, 0, 0))
-    pixels = chunk(b"IDAT", zlib.compress(bytes(100_000)))
-    (folder / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 8, 0, 0, 0, 0))
+    pixels = png_chunk(b"IDAT", zlib.compress(bytes(100_000)))
+    (folder / "huge.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + header + pixels + png_chunk(b"IEND", b"")
+    )
 
 
 @pytest.fixture

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence
 
 from dicom_files import write_dicom, write_series
+from png_files import deep_png
 from small_model import write_model
 from tumorscope.cli.main import main
 from tumorscope.images.listing import list_files
-from tumorscope.inference import Classifier
+from tumorscope.inference import DEFAULT_MODEL, Classifier
 from tumorscope.phantoms.drawing import draw_phantom
 
 GREY = draw_phantom("glioma", plane="axial", patient_seed=3, slice_number=2, size=72).image
@@ -89,6 +91,52 @@ def test_f17_a_slope_that_says_nothing(
     dataset.save_as(path)
     (found,) = answers(capsys, path, model)
     assert found["probabilities"] == plain["probabilities"]
+
+
+@pytest.mark.parametrize("kind", ["grey and alpha", "colour", "colour and alpha"])
+def test_f19_twelve_bits_in_pngs_of_sixteen(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    grey = [GREY.astype(np.uint16) * 16]  # (12 bits in 16)
+    channels = grey * (3 if "colour" in kind else 1)
+    if "alpha" in kind:
+        channels.append(np.full_like(grey[0], 65535))
+    (tmp_path / "grey.png").write_bytes(deep_png(np.dstack(grey)))
+    (tmp_path / "other.png").write_bytes(deep_png(np.dstack(channels)))
+    plain, found = answers(capsys, tmp_path, model)
+    assert found["label"] == plain["label"]
+    assert found["probabilities"] == pytest.approx(plain["probabilities"], abs=0.01)
+
+
+def framed(kind: str) -> NDArray[np.uint8]:
+    """A picture as a screenshot or a viewer leaves it."""
+    picture = Image.fromarray(GREY).resize((216, 216))
+    if kind == "grey bar at the right":
+        whole = Image.new("L", (266, 216), 128)
+    elif kind == "grey bar above":
+        whole = Image.new("L", (216, 270), 90)
+        whole.paste(picture, (0, 54))
+        return np.asarray(whole)
+    elif kind == "window":
+        whole = Image.new("L", (300, 300), 240)
+        whole.paste(picture, (40, 60))
+        return np.asarray(whole)
+    else:
+        whole = Image.new("L", (216, 246), 0)
+        ImageDraw.Draw(whole).text((6, 226), "T1 AX  2019-03-04  1.5 T", fill=255)
+    whole.paste(picture, (0, 0))
+    return np.asarray(whole)
+
+
+@pytest.mark.parametrize("kind", ["grey bar at the right", "grey bar above", "window", "caption"])
+def test_f23_what_stands_round_a_slice_changes_no_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    Image.fromarray(GREY).resize((216, 216)).save(tmp_path / "a.png")
+    Image.fromarray(framed(kind)).save(tmp_path / "b.png")
+    plain, found = answers(capsys, tmp_path, DEFAULT_MODEL)
+    assert plain["label"] == found["label"]
+    assert found["probabilities"] == pytest.approx(plain["probabilities"], abs=0.02)
 
 
 def test_f21_litter_is_passed_over(

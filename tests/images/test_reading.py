@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from png_files import deep_png, png_chunk
 from tumorscope.images import UnreadableImageError, read_slice
 from tumorscope.images.reading import read_pages
 
@@ -227,26 +228,6 @@ def test_a_file_of_several_pages_is_no_single_slice(tmp_path: Path, form: str) -
     assert [int(page.mean().round(-1)) for page in read_pages(path)] == [50, 120, 200]
 
 
-def _deep_png(channels: NDArray[np.uint16]) -> bytes:
-    """A PNG file of 16 bits and 1 to 4 channels, each row filtered in another way."""
-    height, width, count = channels.shape
-    rows = channels.astype(">u2").view(np.uint8).reshape(height, -1).astype(int)
-    before = np.zeros_like(rows[0])
-    lines = []
-    for number, row in enumerate(rows):
-        left = np.concatenate([np.zeros(2 * count, int), row[: -2 * count]])
-        filtered = (row, row - left, row - before)[number % 3] % 256
-        lines.append(bytes([number % 3]) + filtered.astype(np.uint8).tobytes())
-        before = row
-    kind = {1: 0, 2: 4, 3: 2, 4: 6}[count]
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
-        + _chunk(b"IDAT", zlib.compress(b"".join(lines)))
-        + _chunk(b"IEND", b"")
-    )
-
-
 def _deep_tiff(channels: NDArray[np.uint16], order: str) -> bytes:
     """An uncompressed TIFF file of 16 bits and 3 or 4 channels."""
     height, width, count = channels.shape
@@ -276,7 +257,7 @@ def test_twelve_bits_in_sixteen_of_several_channels(tmp_path: Path, form: str, c
     if count % 2 == 0:
         channels = np.dstack([channels, opaque])
     order = ">" if form.startswith("big") else "<"
-    content = _deep_png(channels) if form == "png" else _deep_tiff(channels, order)
+    content = deep_png(channels) if form == "png" else _deep_tiff(channels, order)
     (tmp_path / "a.img").write_bytes(content)
     grey = read_slice(tmp_path / "a.img")
     assert np.abs(grey - values * (255 / 4095)).max() <= 0.51
@@ -289,7 +270,7 @@ def test_deep_colours_become_luminance_and_transparent_ones_black(tmp_path: Path
     channels[..., 3] = 65535
     channels[:10, :, 0], channels[10:20, :, 1], channels[20:30, :, 2] = 4095, 4095, 4095
     channels[30:, :, :3], channels[35:, :, 3] = 4095, 0
-    (tmp_path / "a.png").write_bytes(_deep_png(channels))
+    (tmp_path / "a.png").write_bytes(deep_png(channels))
     grey = read_slice(tmp_path / "a.png")
     assert grey[[0, 10, 20, 30, 35], 0].tolist() == [76, 150, 29, 255, 0]
 
@@ -309,11 +290,6 @@ def test_a_picture_with_too_few_pixels_is_refused(tmp_path: Path, width: int, he
     assert _refusal(path) == f"{width}x{height} pixels are too few (at least 32 a side)"
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-
 @pytest.mark.parametrize("side", [7_100, 10_000, 40_000])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
@@ -322,9 +298,9 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path, side: in
     path = tmp_path / "huge.png"
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n"
-        + _chunk(b"IHDR", header)
-        + _chunk(b"IDAT", zeros)
-        + _chunk(b"IEND", b"")
+        + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", zeros)
+        + png_chunk(b"IEND", b"")
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert _refusal(path) == "more than 50 million pixels, refused"
@@ -336,7 +312,7 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path, side: in
 def test_a_huge_picture_is_refused_alike_where_warnings_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     header = struct.pack(">IIBBBBB", 10_000, 10_000, 8, 0, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b""))
     assert _refusal(path) == "more than 50 million pixels, refused"
 
 
