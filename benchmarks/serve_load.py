@@ -1,11 +1,12 @@
-"""Many clients at a local service come in, its throughput, latency and memory go out as a record.
+"""Measures throughput, latency and memory of a local service under load, and records them.
 
     python benchmarks/serve_load.py [--model M] [--seconds 60]
 
-writes `results/serve.json`. The same pictures are judged by `Classifier.predict` in one process
+writes `results/serve.json`. The same pictures are classified by `Classifier.predict` in one process
 before and after, so that the share stands for the same machine in the same state; the load
-generator takes its part of the same cores. Then headless Chromium, where there is one, is handed a
-picture, and the time from the drop to the answer on the page is taken.
+generator takes its part of the same cores. Then come unfriendly clients: one in ten requests is
+left before its answer, and half-open connections stand beside them. Last, headless Chromium, where
+there is one, is handed a picture, and the time from the drop to the answer on the page is taken.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import asyncio
 import hashlib
 import json
 import os
+import random
 import signal
 import statistics
 import subprocess
@@ -23,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -36,6 +39,12 @@ from tumorscope.serve.app import PAGE
 CLIENTS = 32
 PICTURES = 64
 SIDE = 512
+ABORTING = 0.1
+"""So many of the requests of unfriendly clients are left before their answer."""
+
+HALF_OPEN = 50
+"""Connections that never finish a request, in the unfriendly part."""
+
 PREDICT_SECONDS = 15.0
 SETTLED = 10.0
 """Seconds after which the memory should be level."""
@@ -57,6 +66,7 @@ def main() -> None:
         rates = [predict_rate(classifier, paths)]
         with service(options.model) as (port, process):
             load = asyncio.run(loaded(port, process, contents, options.seconds))
+            unfriendly = asyncio.run(besieged(port, process, contents, options.seconds))
             first = first_answers(port, paths)
         rates.append(predict_rate(classifier, paths))
     predict = statistics.mean(rate for rate, _ in rates)
@@ -68,6 +78,12 @@ def main() -> None:
         "serve_images_per_second": round(load["rate"], 1),
         "share_of_predict": round(load["rate"] / predict, 3),
         **{name: value for name, value in load.items() if name != "rate"},
+        "unfriendly": {
+            "aborting": ABORTING,
+            "half_open": HALF_OPEN,
+            "images_per_second": round(unfriendly["rate"], 1),
+            **{name: value for name, value in unfriendly.items() if name != "rate"},
+        },
         "page_bytes_without_niivue": page_bytes(),
         "first_answer_ms": first,
     }
@@ -127,19 +143,41 @@ def service(
 
 
 async def loaded(
-    port: int, process: "subprocess.Popen[str]", contents: list[bytes], seconds: float
-) -> dict[str, float | dict[str, int]]:
-    """Send pictures from many clients at once, each its next when the last is answered."""
+    port: int,
+    process: "subprocess.Popen[str]",
+    contents: list[bytes],
+    seconds: float,
+    *,
+    aborting: float = 0.0,
+) -> dict[str, Any]:
+    """Send pictures from many clients at once, each its next when the last is answered.
+
+    Args:
+        port: Where the service is.
+        process: The service.
+        contents: The pictures.
+        seconds: How long.
+        aborting: Which share of the requests is left before the answer.
+    """
     requests = [request(content) for content in contents]
     end = time.perf_counter() + seconds
     times: list[float] = []
     statuses: Counter[str] = Counter()
 
     async def client(number: int) -> None:
+        chance = random.Random(number)  # noqa: S311  (no secret)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while (start := time.perf_counter()) < end:
-            writer.write(requests[number % len(requests)])
+            content = requests[number % len(requests)]
             number += CLIENTS + 1
+            if chance.random() < aborting:  # Somewhere in the request, or once it is sent.
+                writer.write(content[: chance.choice((100, len(content) // 2, len(content)))])
+                await writer.drain()
+                writer.close()
+                statuses["left"] += 1
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                continue
+            writer.write(content)
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
             await reader.readexactly(length)
@@ -170,6 +208,32 @@ async def loaded(
         "memory_mib_after_10_s": round(settled, 1),
         "memory_mib_at_the_end": round(memory[-1], 1),
     }
+
+
+async def besieged(
+    port: int, process: "subprocess.Popen[str]", contents: list[bytes], seconds: float
+) -> dict[str, Any]:
+    """Load the service while some clients leave and others never finish a request."""
+    begun = request(contents[0])
+    parts = (b"POST /v1/cl", begun[:120], begun[: len(begun) // 2])
+    done = asyncio.Event()
+
+    async def half_open(number: int) -> None:
+        while not done.is_set():  # (The service closes such connections; then comes another.)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(parts[number % len(parts)])
+            closed = asyncio.create_task(reader.read())
+            ended = asyncio.create_task(done.wait())
+            await asyncio.wait((closed, ended), return_when=asyncio.FIRST_COMPLETED)
+            for task in (closed, ended):
+                task.cancel()
+            writer.close()
+
+    standing = [asyncio.create_task(half_open(number)) for number in range(HALF_OPEN)]
+    figures = await loaded(port, process, contents, seconds, aborting=ABORTING)
+    done.set()
+    await asyncio.gather(*standing)
+    return figures
 
 
 def request(content: bytes) -> bytes:

@@ -3,27 +3,35 @@
 import asyncio
 import contextlib
 import gzip
+import json
 import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 import nibabel
 import numpy as np
 import pytest
 import trustme
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
+from pydantic import ValidationError
 
 from serving import Service, running
 from small_model import write_model
 from tumorscope.cli.main import main
-from tumorscope.inference import Classifier
+from tumorscope.images.slices import SliceChoice
+from tumorscope.inference import Classifier, Failure
+from tumorscope.inference.classifier import Input, Prepared
 from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.serve import Limits, create_app, protocol
+from tumorscope.serve.schema import SliceAnswer
 
 START = (
     b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\n"
@@ -218,3 +226,132 @@ def test_https(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "belong together" in capsys.readouterr().err
     assert main(["serve", *words[:4], "--tls-key", str(certificate)]) == 2
     assert "no certificate with its key" in capsys.readouterr().err
+
+
+LINES = {"Accept": "application/x-ndjson"}
+
+
+class Endless(Classifier):
+    """A model whose every file is a volume without an end, until nobody wants more."""
+
+    given_up: threading.Event
+
+    def read(
+        self, item: Input, choice: SliceChoice | None = None, *, number: int = 0
+    ) -> Iterator[Prepared | Failure]:
+        try:
+            while True:
+                yield from super().read(item, choice, number=number)
+        finally:
+            self.given_up.set()
+
+
+@pytest.fixture
+def endless(model: Path) -> Endless:
+    classifier = Endless(Classifier.load(model, threads=1)._model, threads=1)
+    classifier.given_up = threading.Event()
+    return classifier
+
+
+async def ask(app: FastAPI, picture: Path, lines: int, *, stays: bool = False) -> list[Any]:
+    """Send a picture, take so many lines of the answer, and leave."""
+    content = b'--mark\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    content += picture.read_bytes() + b"\r\n--mark--\r\n"
+    headers = {"content-type": "multipart/form-data; boundary=mark", "accept": LINES["Accept"]}
+    left = asyncio.Event()
+    read: list[Any] = []
+    asked = [{"type": "http.request", "body": content}]
+
+    async def receive() -> Any:
+        if asked:
+            return asked.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        read.extend(json.loads(line) for line in message.get("body", b"").splitlines())
+        if len(read) >= lines:
+            if not stays:
+                left.set()
+            await asyncio.sleep(60)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/classify",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    await app(scope, receive, send)
+    return read
+
+
+def test_reading_stops_between_slices_once_the_client_has_gone(
+    endless: Endless, picture: Path
+) -> None:
+    app = create_app({"small": endless}, hosts=None)
+    read = asyncio.run(asyncio.wait_for(ask(app, picture, 3), 20))
+    assert [answer["path"] for answer in read] == ["a.png"] * 3
+    assert endless.given_up.wait(20)
+    assert "requests_inside 0.0" in TestClient(app).get("/metrics").text
+
+
+def test_a_line_that_is_late_ends_the_stream(endless: Endless, picture: Path) -> None:
+    late = create_app({"small": endless}, hosts=None, limits=Limits(seconds=0.3))
+    with TestClient(late) as client:
+        files = {"files": ("a.png", picture.read_bytes())}
+        response = client.post("/v1/classify/volume?volume=0", files=files, headers=LINES)
+    *_, last = map(json.loads, response.text.splitlines())
+    assert list(last) == ["error"]
+    assert "more than 0.3 s" in last["error"]
+    assert endless.given_up.wait(20)
+
+
+def test_a_client_that_takes_nothing_is_given_up(endless: Endless, picture: Path) -> None:
+    app = create_app({"small": endless}, hosts=None, limits=Limits(stall=0.2))
+    read = asyncio.run(asyncio.wait_for(ask(app, picture, 2, stays=True), 20))
+    assert len(read) == 2
+    assert endless.given_up.wait(20)
+
+
+def test_answers_as_lines_are_the_answers_of_the_array(client: TestClient, picture: Path) -> None:
+    files = [("files", ("a.png", picture.read_bytes())), ("files", ("b.txt", b"no image"))]
+    for path in ("/v1/classify?picture=png", "/v1/classify/volume"):
+        array = client.post(path, files=files)
+        lines = client.post(path, files=files, headers=LINES)
+        assert lines.headers["Content-Type"].startswith(LINES["Accept"])
+        texts = [re.sub(r'"milliseconds":[\d.]+', "", text) for text in (array.text, lines.text)]
+        assert texts[0] == "[" + ",".join(texts[1].splitlines()) + "]"
+    assert client.post("/v1/classify?model=x", files=files, headers=LINES).status_code == 422
+
+
+def test_lines_tell_how_far_the_work_on_volumes_is(
+    client: TestClient, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tumorscope.serve.service.PROGRESS_SECONDS", 0.0)
+    files = [("files", (f"a/{number}.png", picture.read_bytes())) for number in range(3)]
+    response = client.post("/v1/classify/volume", files=files, headers=LINES)
+    *progress, answer = map(json.loads, response.text.splitlines())
+    assert [item["slices_done"] for item in progress] == [1, 2, 3]
+    assert {item["files"] for item in progress} == {3}
+    assert answer["slices"] == 1  # (The others are copies.)
+
+
+def test_the_answers_fit_their_description(client: TestClient, picture: Path) -> None:
+    """Nothing is sent that the description lacks: what is described is what sends."""
+    spec = client.get("/openapi.json").json()["components"]["schemas"]
+    files = [("files", ("a.png", picture.read_bytes())), ("files", ("b.txt", b"no image"))]
+    answer, failure = client.post("/v1/classify?picture=png&heatmap=png", files=files).json()
+    (whole, _) = client.post("/v1/classify/volume", files=files).json()
+    card = client.get("/v1/model").json()
+    for item, name in (
+        (answer, "SliceAnswer"),
+        (failure, "FileError"),
+        (whole, "VolumeAnswer"),
+        (card, "Card"),
+        (card["models"][0], "ModelCard"),
+        (client.get("/nothing").json(), "Problem"),
+    ):
+        assert set(spec[name]["required"]) <= set(item) <= set(spec[name]["properties"])
+    with pytest.raises(ValidationError):
+        SliceAnswer(**answer, unheard_of=1)

@@ -272,7 +272,7 @@ class Classifier:
         """
 
         def read(item: tuple[int, Input]) -> list[Prepared | Failure]:
-            return self.read(item[1], choice, number=item[0])
+            return list(self.read(item[1], choice, number=item[0]))
 
         waiting: list[Prepared | Failure] = []
         to_classify = 0
@@ -334,15 +334,15 @@ class Classifier:
 
     def read(
         self, item: Input, choice: SliceChoice | None = None, *, number: int = 0
-    ) -> list[Prepared | Failure]:
-        """Read one input and prepare its slices: what `stream` does in its threads.
+    ) -> Iterator[Prepared | Failure]:
+        """Read one input and prepare its slices one by one: what `stream` does in its threads.
 
         Args:
             item: A file, or a grey slice, uint8 `[height, width]`.
             choice: Which slices of a volume; by default those with enough head.
             number: Which of several inputs it is, for messages about arrays.
 
-        Returns:
+        Yields:
             The slices, prepared; a `Failure` where the file could not be read.
 
         Raises:
@@ -354,16 +354,16 @@ class Classifier:
             image = SliceImage(
                 f"array {number}", None, item, unsupported=why_unsuitable(item), header=header
             )
-            return [self._prepare(image)]
+            yield self._prepare(image)
+            return
         path = name_of(item)
-        ready: list[Prepared | Failure] = []
         try:
-            ready.extend(self._prepare(image) for image in open_slices(item, choice))
+            for image in open_slices(item, choice):
+                yield self._prepare(image)
         except UnreadableImageError as error:
-            ready.append(Failure(path, str(error).removeprefix(f"{path}: ")))
+            yield Failure(path, str(error).removeprefix(f"{path}: "))
         except OSError as error:
-            ready.append(Failure(path, error.strerror or str(error)))
-        return ready
+            yield Failure(path, error.strerror or str(error))
 
     def _prepare(self, image: SliceImage) -> Prepared:
         if image.unsupported or image.grey is None:

@@ -2,12 +2,11 @@
 
 import asyncio
 import hmac
-import json
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -15,7 +14,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from tumorscope import RESEARCH_USE_ONLY, __version__
 from tumorscope.errors import DataError
@@ -23,7 +21,8 @@ from tumorscope.images.slices import SliceChoice
 from tumorscope.inference import Classifier
 from tumorscope.serve import schema
 from tumorscope.serve.api_docs import docs_routes
-from tumorscope.serve.limits import AdmissionControl, Limits, RefusedRequestError
+from tumorscope.serve.limits import AdmissionControl, Limits, RefusedRequestError, too_slow
+from tumorscope.serve.line_response import LineResponse, unless_gone
 from tumorscope.serve.middleware import RequestMiddleware
 from tumorscope.serve.page_files import page_routes
 from tumorscope.serve.service import BATCH_SIZE, Service
@@ -38,9 +37,7 @@ LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 
 _RETRY_AFTER: Final = "1"
 
-R = TypeVar("R")
-
-_Classify: TypeAlias = Callable[..., Coroutine[Any, Any, list[dict[str, Any]]]]
+_Classify: TypeAlias = Callable[..., AsyncGenerator[schema.Answer]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,13 +146,16 @@ def _operations(service: Service, admission_control: AdmissionControl) -> APIRou
     limits = admission_control.limits
 
     async def answer(request: Request, what: Asked, classify: _Classify) -> Response:
-        with admission_control.enter() as admission:
+        with ExitStack() as held:
+            admission = held.enter_context(admission_control.enter())
             with admission_control.arrive():
                 files = await read_files(request, admission, limits)
-            with admission_control.work():
-                async with _in_time(limits.seconds):
-                    work = classify(files, model=what.model, choice=what.choice, wanted=what.wanted)
-                    return await _json(await _unless_gone(request, work))
+            held.enter_context(admission_control.work())
+            answers = classify(files, model=what.model, choice=what.choice, wanted=what.wanted)
+            if schema.LINES in request.headers.get("accept", ""):
+                return LineResponse(answers, limits=limits, held=held.pop_all())
+            async with _in_time(limits):
+                return await unless_gone(request.receive, _array(answers))
 
     @router.post(
         "",
@@ -185,21 +185,24 @@ def _facts(
 ) -> APIRouter:
     """Return what tells of the models and of the work done."""
     router = APIRouter()
-    card = {
-        "tumorscope": __version__,
-        "notice": RESEARCH_USE_ONLY,
-        "limits": asdict(limits),
-        "models": [
-            {"id": name, "title": classifier.facts.title, **asdict(classifier.facts)}
-            | {"confident": classifier.confident}
+    card = schema.Card(
+        tumorscope=__version__,
+        notice=RESEARCH_USE_ONLY,
+        limits=limits,
+        models=[
+            schema.ModelCard(
+                id=name,
+                title=classifier.facts.title,
+                **asdict(classifier.facts) | {"confident": classifier.confident},
+            )
             for name, classifier in classifiers.items()
         ],
-    }
+    )
 
-    @router.get("/v1/model", response_model=schema.Card, tags=["model"])
-    async def model() -> Response:
+    @router.get("/v1/model", tags=["model"])
+    async def model() -> schema.Card:
         """Tell what the models' files say about themselves."""
-        return JSONResponse(card)
+        return card
 
     @router.get("/metrics", response_class=PlainTextResponse, tags=["operation"])
     async def scrape() -> Response:
@@ -247,42 +250,23 @@ def _bearer(token: str) -> Any:
 
 
 @asynccontextmanager
-async def _in_time(seconds: float) -> AsyncIterator[None]:
+async def _in_time(limits: Limits) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(limits.seconds):
             yield
     except TimeoutError:
-        reason = f"the answer took more than {seconds:g} s: send fewer slices at a time"
-        raise RefusedRequestError(503, reason) from None
+        raise RefusedRequestError(503, too_slow(limits)) from None
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, R]) -> R:
-    """Await work for a client that waits; give it up when the client leaves.
-
-    Raises:
-        ClientDisconnect: It left.
-    """
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_leave(request))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-
-
-async def _leave(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _json(value: list[dict[str, Any]]) -> Response:
-    """Return JSON; what holds pictures is long, and others should not wait for it."""
-    text = await asyncio.to_thread(json.dumps, value) if len(value) > 1 else json.dumps(value)
-    return Response(text, media_type="application/json")
+async def _array(answers: AsyncGenerator[schema.Answer]) -> Response:
+    """Return all answers as an array."""
+    async with aclosing(answers):
+        lines = [
+            answer.json_line()
+            async for answer in answers
+            if not isinstance(answer, schema.Progress)
+        ]
+    return Response(b"[%s]" % b",".join(lines), media_type="application/json")
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -290,16 +274,20 @@ async def _refused(_: Request, error: Exception) -> Response:
     headers = {"Retry-After": _RETRY_AFTER} if error.status in (429, 503) else {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse({"error": error.reason}, error.status, headers)
+    return _problem(error.reason, error.status, headers)
 
 
 async def _wrong_parameter(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = first["loc"][-1] if first["loc"] else "request"
-    return JSONResponse({"error": f"parameter '{where}': {first['msg']}"}, 422)
+    return _problem(f"parameter '{where}': {first['msg']}", 422)
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+    return _problem(str(error.detail), error.status_code, error.headers)
+
+
+def _problem(reason: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(schema.Problem(error=reason).model_dump(), status, headers)

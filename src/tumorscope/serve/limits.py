@@ -144,3 +144,8 @@ class AdmissionControl:
 def too_large(limits: Limits) -> str:
     """Return the words for a request that is too large."""
     return f"more than {limits.body / MEGABYTE:g} MB in one request: send fewer files at a time"
+
+
+def too_slow(limits: Limits) -> str:
+    """Return the words for an answer that takes too long."""
+    return f"the answer took more than {limits.seconds:g} s: send fewer slices at a time"

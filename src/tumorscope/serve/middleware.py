@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tumorscope.serve.line_response import WENT_WRONG
 from tumorscope.serve.service_metrics import ServiceMetrics
 
 _HEADERS: Final = {
@@ -79,8 +80,7 @@ class RequestMiddleware:
         except Exception as error:  # noqa: BLE001  (the last stop; the service lives on)
             _log.error("%s at %s", type(error).__name__, _where(error))
             if not status:
-                words = {"error": "something went wrong here; the log says where"}
-                await JSONResponse(words, 500)(scope, receive, send_guarded)
+                await JSONResponse({"error": WENT_WRONG}, 500)(scope, receive, send_guarded)
         seconds = time.perf_counter() - start
         route = _route(scope)
         method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST") else "other"

@@ -1,14 +1,30 @@
-"""What the API's answers look like, for its OpenAPI description; nothing here runs on a request."""
+"""The API's answers as models: they are sent as these, and its OpenAPI description is made of them.
+
+What `tumorscope predict --json` prints goes into them whole: a key that they lack is an error.
+"""
 
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tumorscope import RESEARCH_USE_ONLY
+from tumorscope.inference.results import Verdict
+from tumorscope.series.rule import SeriesRule
+from tumorscope.serve.limits import Limits
 from tumorscope.serve.uploads import FIELD
 
 
-class SliceAnswer(BaseModel):
+class Answer(BaseModel):
+    """What the API sends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def json_line(self) -> bytes:
+        """Return it as JSON, without the keys that were not set."""
+        return self.model_dump_json(exclude_unset=True).encode()
+
+
+class SliceAnswer(Answer):
     """A model's answer to a slice, as `tumorscope predict --json` prints it."""
 
     path: str = Field(description="The file's name, as it was sent.")
@@ -16,7 +32,7 @@ class SliceAnswer(BaseModel):
     label: str | None = Field(description="The most probable class; null when not classified.")
     probability: float | None
     probabilities: dict[str, float] | None
-    verdict: str = Field(description="confident, uncertain or unsupported")
+    verdict: Verdict
     reason: str = Field(description="Why the verdict is not confident; else empty.")
     model: str
     milliseconds: float
@@ -38,21 +54,21 @@ class SliceAnswer(BaseModel):
     )
 
 
-class FileError(BaseModel):
+class FileError(Answer):
     """Stands in the place of a file that cannot be read."""
 
     path: str
     error: str
 
 
-class Place(BaseModel):
+class Place(Answer):
     """A slice of a file."""
 
     path: str
     slice: int | None
 
 
-class VolumeAnswer(BaseModel):
+class VolumeAnswer(Answer):
     """A model's answer to a volume or series, as `tumorscope predict --series --json` prints it.
 
     Its slices' answers follow.
@@ -64,7 +80,7 @@ class VolumeAnswer(BaseModel):
     label: str | None
     probability: float | None
     probabilities: dict[str, float] | None
-    verdict: str
+    verdict: Verdict
     reason: str
     model: str
     milliseconds: float
@@ -77,12 +93,19 @@ class VolumeAnswer(BaseModel):
     )
 
 
-class ModelCard(BaseModel):
+class Progress(Answer):
+    """How far the work on volumes is: a line now and then in a stream."""
+
+    files: int = Field(description="How many files there are, archives unpacked.")
+    files_done: int
+    slices_done: int
+
+
+class ModelCard(Answer):
     """What a model's file says about itself."""
 
-    model_config = ConfigDict(extra="allow")
-
     id: str = Field(description="What ?model= takes.")
+    title: str = Field(description="Name and version.")
     name: str
     version: str
     classes: list[str]
@@ -90,20 +113,28 @@ class ModelCard(BaseModel):
     confident: list[float] = Field(
         description="The probability from which an answer is confident, class by class."
     )
+    ood_threshold: float | None = Field(
+        description="A slice with a larger OOD score is unsupported; null: there is no score."
+    )
+    series: SeriesRule = Field(description="How answers to whole series are calibrated.")
+    temperature: float
+    data: dict[str, Any] = Field(description="What the model learned from.")
+    recipe: dict[str, Any] = Field(description="How it was trained.")
+    created: str
     license: str
     intended_use: str
 
 
-class Card(BaseModel):
+class Card(Answer):
     """What this service is; the first model answers where none is named."""
 
     tumorscope: str = Field(description="The package's version.")
     notice: str
-    limits: dict[str, float]
+    limits: Limits
     models: list[ModelCard]
 
 
-class Problem(BaseModel):
+class Problem(Answer):
     """Why a request was not answered."""
 
     error: str
@@ -172,11 +203,23 @@ _PROBLEMS: Final = {
 }
 
 
-def responses(example: object) -> dict[int | str, dict[str, Any]]:
-    """Return what an operation may answer."""
+LINES: Final = "application/x-ndjson"
+"""The kind of answers that come as lines of JSON."""
+
+
+def responses(example: object, lines: str) -> dict[int | str, dict[str, Any]]:
+    """Return what an operation may answer.
+
+    Args:
+        example: An answer.
+        lines: What comes where lines are accepted.
+    """
     good: dict[str, Any] = {
         "description": f"An answer for each, in order. {RESEARCH_USE_ONLY}",
-        "content": {"application/json": {"example": example}},
+        "content": {
+            "application/json": {"example": example},
+            LINES: {"schema": {"type": "string", "description": f"With Accept: {LINES}: {lines}"}},
+        },
     }
     problems: dict[int | str, dict[str, Any]] = {
         status: {
@@ -189,5 +232,13 @@ def responses(example: object) -> dict[int | str, dict[str, Any]]:
     return {200: good, **problems}
 
 
-SLICES: Final = responses([_SLICE, _ERROR])
-VOLUMES: Final = responses([_VOLUME])
+_LAST_LINE: Final = "A last line that holds only `error` says that the rest is missing."
+
+SLICES: Final = responses(
+    [_SLICE, _ERROR], f"each answer is a line of its own, sent once it is there. {_LAST_LINE}"
+)
+VOLUMES: Final = responses(
+    [_VOLUME],
+    "lines with `files`, `files_done` and `slices_done` about once a second, then each answer as "
+    f"a line. {_LAST_LINE}",
+)

@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from tumorscope.images.dicom import is_dicom
 from tumorscope.images.listing import is_litter
@@ -20,6 +22,7 @@ from tumorscope.parallel import usable_cores
 from tumorscope.series.grouping import is_grouped_by_folder
 from tumorscope.serve.batching import Batcher
 from tumorscope.serve.limits import RefusedRequestError
+from tumorscope.serve.schema import FileError, Progress, SliceAnswer, VolumeAnswer
 from tumorscope.serve.service_metrics import ServiceMetrics
 from tumorscope.serve.views import View, Wanted, describe, take_view
 
@@ -39,8 +42,19 @@ _NUMBER_OF_FRAMES: Final = b"\x28\x00\x08\x00"
 _HEAD: Final = 65_536
 """Bytes in which a DICOM file's elements before its pixels are looked for."""
 
-_Read: TypeAlias = "list[tuple[Prepared | Failure, View | None]]"
-_Answered: TypeAlias = "tuple[Prediction | Failure, dict[str, Any]]"
+PROGRESS_SECONDS: Final = 1.0
+"""So often a stream tells how far the work on volumes is."""
+
+
+class _Answered(NamedTuple):
+    """The answer to a slice, as a value and as it is sent."""
+
+    answer: Prediction | Failure
+    item: SliceAnswer | FileError
+
+
+_Coming: TypeAlias = "asyncio.Future[_Answered] | asyncio.Future[None]"
+"""An answer that will come; None after a file's last one."""
 
 
 class Service:
@@ -79,14 +93,14 @@ class Service:
         for batcher in self._batchers.values():
             batcher.close()
 
-    async def slices(
+    def slices(
         self,
         files: Sequence[FileInMemory],
         *,
         model: str | None = None,
         choice: SliceChoice | None = None,
         wanted: Wanted | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> AsyncGenerator[SliceAnswer | FileError]:
         """Classify files slice by slice.
 
         Args:
@@ -96,23 +110,22 @@ class Service:
             wanted: What the answers shall hold beside what `tumorscope predict --json` prints.
 
         Returns:
-            An object a slice, in order; files that cannot be read have one with their error.
+            An answer a slice, in order, each once it is there; files that cannot be read have one
+            with their error.
 
         Raises:
             RefusedRequestError: There is no such model.
         """
-        name = self._name(model)
-        answered = await self._classify(files, name, choice, wanted or Wanted())
-        return [item for _, item in answered]
+        return self._slices(files, _Request(self._name(model), choice, wanted or Wanted()))
 
-    async def volumes(
+    def volumes(
         self,
         files: Sequence[FileInMemory],
         *,
         model: str | None = None,
         choice: SliceChoice | None = None,
         wanted: Wanted | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> AsyncGenerator[VolumeAnswer | FileError | Progress]:
         """Classify volumes and series as wholes, and all their slices.
 
         Args:
@@ -122,27 +135,13 @@ class Service:
             wanted: What the slices' answers shall hold.
 
         Returns:
-            What `tumorscope predict --series --json` prints, an object a volume or series, each
-            with its slices' answers along the body under `answers`.
+            Now and then how far the work is; at last what `tumorscope predict --series --json`
+            prints, an answer a volume or series, each with its slices' answers along the body.
 
         Raises:
             RefusedRequestError: There is no such model.
         """
-        name = self._name(model)
-        answered = await self._classify(files, name, choice, wanted or Wanted())
-        items = {id(answer): item for answer, item in answered}
-        result = []
-        for whole in predict_series(
-            _told_apart([answer for answer, _ in answered]),
-            confident=self._classifiers[name].confident,
-            rule=self._classifiers[name].series_rule,
-            volume=choice.volume if choice else None,
-        ):
-            item = whole.to_json()
-            if isinstance(whole, SeriesPrediction):
-                item["answers"] = [items[id(answer)] for answer in whole.answers]
-            result.append(item)
-        return result
+        return self._volumes(files, _Request(self._name(model), choice, wanted or Wanted()))
 
     def _name(self, model: str | None) -> str:
         if model is None:
@@ -152,65 +151,99 @@ class Service:
             raise RefusedRequestError(422, f"no such model here: choose from {known}")
         return model
 
-    async def _classify(
-        self,
-        files: Sequence[FileInMemory],
-        model: str,
-        choice: SliceChoice | None,
-        wanted: Wanted,
-    ) -> list[_Answered]:
-        """Return the answers to all slices, as values and as JSON, in order."""
-        request = object()
-        files = await self._run(_to_be_read, files)
-        async with _first_error(), asyncio.TaskGroup() as group:
-            parts = [
-                group.create_task(self._classify_file(file, model, choice, wanted, request))
-                for file in files
-            ]
-        return [answered for part in parts for answered in part.result()]
+    async def _slices(
+        self, files: Sequence[FileInMemory], request: "_Request"
+    ) -> AsyncGenerator[SliceAnswer | FileError]:
+        async with aclosing(self._answered(files, request)) as answered:
+            async for _, one in answered:
+                yield one.item
 
-    async def _classify_file(
-        self,
-        file: FileInMemory,
-        model: str,
-        choice: SliceChoice | None,
-        wanted: Wanted,
-        request: object,
-    ) -> list[_Answered]:
-        batcher = self._batchers[model]
-        batcher.being_read += 1
-        reader = self._volume_reader if _may_be_volume(file) else self._readers
-        given_up = threading.Event()
+    async def _volumes(
+        self, files: Sequence[FileInMemory], request: "_Request"
+    ) -> AsyncGenerator[VolumeAnswer | FileError | Progress]:
+        classifier = self._classifiers[request.model]
+        found: list[_Answered] = []
+        told = time.monotonic()
+        async with aclosing(self._answered(files, request)) as answered:
+            async for done, one in answered:
+                found.append(one)
+                if time.monotonic() - told > PROGRESS_SECONDS:
+                    told = time.monotonic()
+                    yield Progress(files=request.files, files_done=done, slices_done=len(found))
+        items = {id(one.answer): one.item for one in found if isinstance(one.item, SliceAnswer)}
+        for whole in predict_series(
+            _told_apart([one.answer for one in found]),
+            confident=classifier.confident,
+            rule=classifier.series_rule,
+            volume=request.choice.volume if request.choice else None,
+        ):
+            if isinstance(whole, SeriesPrediction):
+                slices = [items[id(answer)] for answer in whole.answers]
+                yield VolumeAnswer(**whole.to_json(), answers=slices)
+            else:
+                yield FileError(**whole.to_json())
+
+    async def _answered(
+        self, files: Sequence[FileInMemory], request: "_Request"
+    ) -> AsyncGenerator[tuple[int, _Answered]]:
+        """Yield the answers to all slices in order, and how many files were done before.
+
+        All files are begun at once; when nobody asks for more, what is left is given up.
+        """
+        files = await self._run(_to_be_read, files)
+        request.files = len(files)
         try:
-            read = await asyncio.get_running_loop().run_in_executor(
-                reader, _read, self._classifiers[model], file, choice, wanted, given_up
-            )
+            begun = [self._begin(file, request) for file in files]
+            for number, coming in enumerate(begun):
+                while (answered := await (future := await coming.get())) is not None:
+                    request.futures.discard(future)
+                    yield number, answered
         finally:
-            given_up.set()
+            await request.give_up()
+
+    def _begin(self, file: FileInMemory, request: "_Request") -> "asyncio.Queue[_Coming]":
+        """Begin to read a file; its slices' answers come through the queue, then None."""
+        loop = asyncio.get_running_loop()
+        coming: asyncio.Queue[_Coming] = asyncio.Queue()
+        batcher = self._batchers[request.model]
+
+        def expect(future: _Coming) -> None:
+            request.futures.add(future)
+            coming.put_nowait(future)
+
+        def take(slice_: Prepared | Failure, view: View | None) -> None:
+            if not request.given_up.is_set():
+                expect(loop.create_task(self._classify_slice(slice_, view, request)))
+
+        def end(reading: "asyncio.Future[None]") -> None:
             batcher.being_read -= 1
-        async with _first_error(), asyncio.TaskGroup() as group:
-            answers = [
-                group.create_task(self._classify_slice(*item, model, wanted, request))
-                for item in read
-            ]
-        return [answer.result() for answer in answers]
+            coming.put_nowait(reading)
+
+        batcher.being_read += 1
+        reading = loop.run_in_executor(
+            self._volume_reader if _may_be_volume(file) else self._readers,
+            _read,
+            self._classifiers[request.model],
+            file,
+            request,
+            lambda *slice_: loop.call_soon_threadsafe(take, *slice_),
+        )
+        request.futures.add(reading)
+        reading.add_done_callback(end)
+        return coming
 
     async def _classify_slice(
-        self,
-        slice_: Prepared | Failure,
-        view: View | None,
-        model: str,
-        wanted: Wanted,
-        request: object,
+        self, slice_: Prepared | Failure, view: View | None, request: "_Request"
     ) -> _Answered:
+        model, wanted = request.model, request.wanted
         if isinstance(slice_, Failure):
             self._metrics.verdict(model, "unreadable")
-            return slice_, slice_.to_json()
+            return _Answered(slice_, FileError(**slice_.to_json()))
         answer = await self._batchers[model].classify(slice_, request)
         self._metrics.verdict(model, answer.verdict)
         if view is None or not wanted.heatmap:
-            return answer, describe(answer, view, wanted)
-        return answer, await self._run(describe, answer, view, wanted)
+            return _Answered(answer, describe(answer, view, wanted))
+        return _Answered(answer, await self._run(describe, answer, view, wanted))
 
     async def _run(self, function: Callable[..., R], *arguments: object) -> R:
         """Run a function in one of the readers' threads."""
@@ -218,20 +251,45 @@ class Service:
         return await loop.run_in_executor(self._readers, function, *arguments)
 
 
+@dataclass(eq=False)
+class _Request:
+    """A request at work.
+
+    Attributes:
+        model: Which model answers.
+        choice: Which slices of volumes.
+        wanted: What the answers shall hold.
+        files: How many files it has, archives unpacked.
+        futures: What is being done for it.
+        given_up: Whether nobody waits for it any more.
+    """
+
+    model: str
+    choice: SliceChoice | None
+    wanted: Wanted
+    files: int = 0
+    futures: set[_Coming] = field(default_factory=set)
+    given_up: threading.Event = field(default_factory=threading.Event)
+
+    async def give_up(self) -> None:
+        """Stop all that is being done for it; a thread that reads stops at its next slice."""
+        self.given_up.set()
+        for future in self.futures:
+            future.cancel()
+        await asyncio.gather(*self.futures, return_exceptions=True)
+
+
 def _read(
     classifier: Classifier,
     file: FileInMemory,
-    choice: SliceChoice | None,
-    wanted: Wanted,
-    given_up: threading.Event,
-) -> _Read:
-    """Read a file and keep what the answers need; nothing more once the request is given up."""
-    read: _Read = []
-    for item in classifier.read(file, choice):
-        if given_up.is_set():
+    request: _Request,
+    take: Callable[[Prepared | Failure, View | None], object],
+) -> None:
+    """Read a file slice by slice and hand on what the answers need; stop when it is given up."""
+    for item in classifier.read(file, request.choice):
+        if request.given_up.is_set():
             break
-        read.append((item, None) if isinstance(item, Failure) else take_view(item, wanted))
-    return read
+        take(*((item, None) if isinstance(item, Failure) else take_view(item, request.wanted)))
 
 
 def _to_be_read(files: Sequence[FileInMemory]) -> list[FileInMemory]:
@@ -246,15 +304,6 @@ def _may_be_volume(file: FileInMemory) -> bool:
     if head.startswith(_PICTURES):
         return False
     return not is_dicom(file) or _NUMBER_OF_FRAMES in head
-
-
-@asynccontextmanager
-async def _first_error() -> AsyncIterator[None]:
-    """Raise the first of the errors of a group of tasks by itself."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        raise group.exceptions[0] from None
 
 
 def _told_apart(answers: list[Prediction | Failure]) -> list[Prediction | Failure]:

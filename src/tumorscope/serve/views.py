@@ -3,7 +3,6 @@
 import base64
 import io
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from tumorscope.images.slices import resampled
 from tumorscope.inference import Prediction
 from tumorscope.inference.classifier import Prepared
 from tumorscope.inference.heatmap import place_heat
+from tumorscope.serve.schema import SliceAnswer
 
 LONGEST_SIDE = 768
 """Larger slices are shown smaller."""
@@ -68,8 +68,8 @@ def take_view(prepared: Prepared, wanted: Wanted) -> tuple[Prepared, View | None
     return light, View(picture, affine, shape, size, box)
 
 
-def describe(answer: Prediction, view: View | None, wanted: Wanted) -> dict[str, Any]:
-    """Return an answer as JSON, with the pictures that were asked for.
+def describe(answer: Prediction, view: View | None, wanted: Wanted) -> SliceAnswer:
+    """Return an answer as the API gives it, with the pictures that were asked for.
 
     Args:
         answer: The model's answer.
@@ -78,14 +78,14 @@ def describe(answer: Prediction, view: View | None, wanted: Wanted) -> dict[str,
             the label most; `picture` the slice itself, and `affine`, which turns (column, row, 0,
             1) of the picture into mm towards the patient's right, front and top.
     """
-    item = answer.to_json()
+    item = SliceAnswer(**answer.to_json())
     if wanted.heatmap:
-        item["heatmap"] = None
+        item.heatmap = None
         if view is not None and answer.heatmap is not None:
-            item["heatmap"] = _png(place_heat(answer.heatmap, view.box, view.shape, view.size))
+            item.heatmap = _png(place_heat(answer.heatmap, view.box, view.shape, view.size))
     if wanted.picture:
-        item["picture"] = view.picture if view else None
-        item["affine"] = view.affine if view else None
+        item.picture = view.picture if view else None
+        item.affine = view.affine if view else None
     return item
 
 
