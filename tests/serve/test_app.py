@@ -258,7 +258,7 @@ def test_card_tells_of_models_and_limits(model: Path) -> None:
     with TestClient(create_app({"a": sure, "b": unsure}, hosts=None)) as client:
         card = client.get("/v1/model").json()
         assert [item["id"] for item in card["models"]] == ["a", "b"]
-        assert card["models"][0]["confident"] == 0.3
+        assert card["models"][0]["confident"] == [0.3] * 4
         assert card["models"][0]["classes"] == list(sure.facts.classes)
         assert card["notice"] == RESEARCH_USE_ONLY
         assert card["limits"]["files"] == Limits().files
