@@ -1,15 +1,19 @@
-"""Compares what is read with what SimpleITK reads, on the test files of pydicom and others.
+"""Compares what is read with what other decoders read, on the test files of pydicom and others.
 
-    pip install SimpleITK; python benchmarks/readers.py
+    pip install SimpleITK; apt install dcmtk; python benchmarks/readers.py
 
-writes `results/readers.json`. A slice is the same when its grey values lie on one line with those
-of the other decoder (a window may cut both ends), so all that may differ is the windowing. DICOM
-files of other modalities are called MR first, so that their pixels are compared, too.
+writes `results/readers.json`: a table for SimpleITK, one for DCMTK's dcm2pnm (of DICOM files). A
+slice is the same when its grey values lie on one line with those of the other decoder (a window may
+cut both ends), so all that may differ is the windowing. DICOM files of other modalities are called
+MR first, and small pictures are let in, so that their pixels are compared, too.
 """
 
 import hashlib
 import io
+import subprocess
+import tempfile
 from collections import Counter
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 
 from record import write_record
+from tumorscope.images import slices
 from tumorscope.images.dicom import is_dicom
 from tumorscope.images.opening import open_slices, quieten_libraries
 from tumorscope.images.reading import FileInMemory, UnreadableImageError
@@ -26,39 +31,47 @@ from tumorscope.images.slices import SliceChoice, SliceImage
 
 PACKAGES = ("pydicom", "highdicom", "nibabel")
 ENDINGS = (".nii", ".nii.gz", ".mgz", ".hdr")
-_DECODER = f"SimpleITK {sitk.Version_VersionString()}"
+DCMTK = ("dcm2pnm", "dcmj2pnm", "dcml2pnm")
+"""DCMTK's programs: for uncompressed pictures and RLE, for JPEG, for JPEG-LS."""
 
-SAME = 0.999
-"""Correlation from which two pictures of one slice are the same but for the window."""
+SAME = 1.0
+"""Grey levels that slices may differ by; where its steps are larger, one of the other decoder."""
 
 
 def main() -> None:
     """Compare all files, write the record."""
     quieten_libraries()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # noqa: FBT003  (its own interface)
-    counts: Counter[str] = Counter()
-    reasons: dict[str, str] = {}
+    slices.MINIMUM_SIDE = 1
+    counts: dict[str, Counter[str]] = {name: Counter() for name in DECODERS}
+    reasons: dict[str, dict[str, str]] = {}
     fingerprint = hashlib.sha256()
-    for path in test_files():
+    paths = test_files()
+    for path in paths:
         fingerprint.update(path.read_bytes())
-        what, why = compare(path)
-        counts[what] += 1
-        if what in ("differs", "refused here only"):
-            reasons[path.name] = f"{what}: {why}"
-    for name, why in sorted(reasons.items()):
-        print(name, why)
-    print(dict(counts))
+        ours, why = read_here(path)
+        for name, decoder in DECODERS.items():
+            if name == "dcm2pnm" and not is_dicom(path):
+                continue
+            what, how = compare(path, ours, why, decoder)
+            counts[name][what] += 1
+            if what in ("differs", "refused here only"):
+                reasons.setdefault(path.name, {})[name] = f"{what}: {how}"
+    for path_name, found in sorted(reasons.items()):
+        print(path_name, found)
+    for name, counted in counts.items():
+        print(name, dict(counted))
     print(
         write_record(
             "readers",
             command="python benchmarks/readers.py",
             figures={
-                "files": dict(counts),
+                "files": {name: dict(counted) for name, counted in counts.items()},
                 "named": reasons,
-                "decoder": sitk.Version_VersionString(),
+                "decoders": {"SimpleITK": sitk.Version_VersionString(), "dcm2pnm": dcmtk_version()},
             },
             seeds=[],
-            n=sum(counts.values()),
+            n=len(paths),
             data_fingerprint=fingerprint.hexdigest(),
         )
     )
@@ -76,18 +89,23 @@ def test_files() -> list[Path]:
     return found
 
 
-def compare(path: Path) -> tuple[str, str]:
-    """Return how a file compares, and why it is refused or where it differs."""
+def read_here(path: Path) -> tuple[list[SliceImage], str]:
+    """Return the slices of a file, and why there are none or why some have no picture."""
     try:
         ours = list(open_slices(as_mr(path), SliceChoice(numbers=slice(None))))
     except UnreadableImageError as error:
-        ours, why = [], str(error).partition(": ")[2]
-    else:
-        why = "; ".join(sorted({image.unsupported for image in ours if image.grey is None}))
+        return [], str(error).partition(": ")[2]
+    return ours, "; ".join(sorted({image.unsupported for image in ours if image.grey is None}))
+
+
+def compare(
+    path: Path, ours: list[SliceImage], why: str, decoder: Callable[[Path], NDArray[np.float64]]
+) -> tuple[str, str]:
+    """Return how a file compares, and why it is refused or where it differs."""
     shown = [image for image in ours if image.grey is not None]
     try:
-        theirs = stacked(path)
-    except RuntimeError:
+        theirs = decoder(path)
+    except (RuntimeError, OSError):
         return ("read here only", "") if shown else ("refused by both", why)
     if not shown:
         kind = "unsupported here" if ours else "refused here only"
@@ -111,7 +129,7 @@ def as_mr(path: Path) -> Path | FileInMemory:
     return FileInMemory(path.name, buffer.getvalue())
 
 
-def stacked(path: Path) -> NDArray[np.float64]:
+def by_simpleitk(path: Path) -> NDArray[np.float64]:
     """Return what SimpleITK reads, `[slices, rows, columns]`."""
     image = sitk.ReadImage(str(path))
     if image.GetNumberOfComponentsPerPixel() > 1:
@@ -127,18 +145,54 @@ def stacked(path: Path) -> NDArray[np.float64]:
     return values.reshape(-1, *values.shape[-2:])
 
 
+def by_dcmtk(path: Path) -> NDArray[np.float64]:
+    """Return what DCMTK reads, `[frames, rows, columns]`.
+
+    Raises:
+        OSError: None of its programs has a decoder for the file.
+    """
+    for program in DCMTK:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [
+                program,
+                "--quiet",
+                "--all-frames",
+                "--no-overlays",
+                "--write-16-bit-pnm",
+                str(path),
+            ]
+            subprocess.run([*command, f"{folder}/frame"], capture_output=True, check=False)
+            files = sorted(Path(folder).iterdir(), key=lambda file: int(file.suffixes[0][1:]))
+            if files:
+                return np.stack([read_pnm(file) for file in files])
+    raise OSError("no decoder")
+
+
+def read_pnm(path: Path) -> NDArray[np.float64]:
+    """Return a plain PGM or PPM file, the mean of its colours."""
+    _, width, height, _, *values = path.read_text().split()
+    pixels = np.array(values, dtype=float).reshape(int(height), int(width), -1)
+    return pixels.mean(axis=-1)
+
+
+def dcmtk_version() -> str:
+    """Return the version of dcm2pnm."""
+    said = subprocess.run([DCMTK[0], "--version"], capture_output=True, text=True, check=True)
+    return said.stdout.split()[2]
+
+
 def dicom_alike(shown: list[SliceImage], theirs: NDArray[np.float64]) -> tuple[str, str]:
     """Compare frame by frame; those that were made square are left out."""
-    worst, square = 1.0, 0
+    worst, square = 0.0, 0
     for image in shown:
         other = theirs[image.number or 0]
         if image.grey is None or image.grey.shape != other.shape:
             square += 1
             continue
-        worst = min(worst, alike(image.grey.astype(float), other))
+        worst = max(worst, difference(image.grey.astype(float), other))
     if square == len(shown):
         return "same but for the shape of its pixels, not compared", ""
-    return ("same", "") if worst >= SAME else ("differs", f"correlation {worst:.4f}")
+    return ("same", "") if worst <= SAME else ("differs", f"by {worst:.0f} grey levels")
 
 
 def volume_alike(shown: list[SliceImage], theirs: NDArray[np.float64]) -> bool:
@@ -151,7 +205,7 @@ def volume_alike(shown: list[SliceImage], theirs: NDArray[np.float64]) -> bool:
                 image.grey is not None
                 and (
                     image.grey.shape != other.shape
-                    or alike(image.grey.astype(float), other) >= SAME
+                    or difference(image.grey.astype(float), other) <= SAME
                 )
                 for image, other in zip(shown, stack, strict=True)
             ):
@@ -159,12 +213,24 @@ def volume_alike(shown: list[SliceImage], theirs: NDArray[np.float64]) -> bool:
     return False
 
 
-def alike(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-    """Return the correlation inside our window, up to the sign; 1 for flat slices."""
+def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+    """Return the largest distance from a line inside our window; 0 for flat slices.
+
+    It is in grey levels, or in steps of the other decoder where these are larger: dcm2pnm writes
+    16 bits of 32.
+    """
     inside = (ours > ours.min()) & (ours < ours.max())
     if inside.sum() < 20 or np.ptp(theirs[inside]) == 0 or np.ptp(ours[inside]) == 0:
-        return 1.0
-    return float(abs(np.corrcoef(ours[inside], theirs[inside])[0, 1]))
+        return 0.0
+    slope, offset = np.polyfit(theirs[inside], ours[inside], 1)
+    residuals = ours[inside] - slope * theirs[inside] - offset
+    return float(np.abs(residuals).max() / max(1.0, abs(slope)))
+
+
+DECODERS: dict[str, Callable[[Path], NDArray[np.float64]]] = {
+    "SimpleITK": by_simpleitk,
+    "dcm2pnm": by_dcmtk,
+}
 
 
 if __name__ == "__main__":
