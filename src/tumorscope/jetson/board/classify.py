@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING
 
 import tumorscope.jetson.board  # noqa: F401  (first: says in one line what this Python lacks)
 from tumorscope import RESEARCH_USE_ONLY
-from tumorscope.images.preparation import prepare
-from tumorscope.images.suitability import why_unsuitable
 from tumorscope.inference.decision import plain_name
-from tumorscope.jetson.board.answers import answer
+from tumorscope.jetson.board.answers import answer, read_ahead
 from tumorscope.jetson.board.board_overlay import write_overlay
 from tumorscope.jetson.board.engines import RUNTIMES, open_runtime
 from tumorscope.jetson.board.folder import BoardError, check_files, read_facts
@@ -98,8 +96,8 @@ def _classify(
 ) -> int:
     runtime = open_runtime(options.runtime, folder, facts)
     counts: "Counts[str]" = Counter()
-    for number, seen in enumerate(slices):
-        given = answer(seen, runtime, facts)
+    for number, ready in enumerate(read_ahead(slices, facts.side)):
+        seen, given = ready.seen, answer(ready, runtime, facts)
         if options.overlay and seen.grey is not None and given.json["label"]:
             name = f"{number + 1:05}_{Path(seen.path).stem}.png"
             write_overlay(seen.grey, given, options.overlay / name)
@@ -116,13 +114,12 @@ def _classify(
 def _write_raw(slices: "Iterator[Slice]", facts: "Facts", *_: object) -> int:
     """Write prepared slices, `side` by `side` bytes each; name those that are left out."""
     left_out = 0
-    for seen in slices:
-        reason = seen.error if seen.grey is None else why_unsuitable(seen.grey)
-        if reason or seen.grey is None:
+    for ready in read_ahead(slices, facts.side):
+        if ready.grey is None:
             left_out += 1
-            sys.stderr.write(f"left out: {seen.path}: {reason}\n")
+            sys.stderr.write(f"left out: {ready.seen.path}: {ready.reason}\n")
         else:
-            sys.stdout.buffer.write(prepare(seen.grey, facts.side).tobytes())
+            sys.stdout.buffer.write(ready.grey.tobytes())
     sys.stdout.buffer.flush()
     return 1 if left_out else 0
 
