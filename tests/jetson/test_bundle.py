@@ -73,6 +73,8 @@ def test_the_model_takes_one_slice_and_answers_as_before(bundle: Path) -> None:
     assert after.ir_version <= 8
     assert [item.version for item in after.opset_import] == [13]
     assert unsupported_operators(after) == wide_integers(after) == []
+    preparation = read_model((bundle / "preparation.onnx").read_bytes())
+    assert unsupported_operators(preparation) == wide_integers(preparation) == []
     grey = np.random.default_rng(0).uniform(0, 255, (1, 1, 32, 32)).astype(np.float32)
     for first, second in zip(_ask(before, grey), _ask(after, grey), strict=True):
         np.testing.assert_array_equal(first, second)

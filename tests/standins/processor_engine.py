@@ -28,6 +28,7 @@ class Engine:
     """The ports are listed outputs first, so that nobody relies on an order."""
 
     type_of_ports = DataType.FLOAT
+    profile = ((1, 32, 32), (1, 256, 256), (1, 2048, 2048))
 
     def __init__(self, blob):
         self.session = onnxruntime.InferenceSession(blob, providers=["CPUExecutionProvider"])
@@ -35,18 +36,38 @@ class Engine:
         self.ports = [*outputs, *inputs]
         self.inputs = {port.name for port in inputs}
 
-    def run(self, addresses):
-        """Run from and to the addresses, one a port."""
+    def shape(self, port):
+        """An open side is -1, as TensorRT has it."""
+        return tuple(side if isinstance(side, int) else -1 for side in port.shape)
+
+    def run(self, addresses, shapes):
+        """Run from and to the addresses, one a port, with the shapes of inputs by name."""
         assert len(addresses) == len(self.ports)
         views = {}
         for port, address in zip(self.ports, addresses, strict=True):
-            count = int(np.prod(port.shape))
-            floats = (ctypes.c_float * count).from_address(address)
-            views[port.name] = np.frombuffer(floats, np.float32).reshape(port.shape)
+            shape = shapes.get(port.name, port.shape)
+            floats = (ctypes.c_float * int(np.prod(shape))).from_address(address)
+            views[port.name] = np.frombuffer(floats, np.float32).reshape(shape)
         feeds = {name: views[name] for name in self.inputs}
         names = [port.name for port in self.ports if port.name not in self.inputs]
         for name, values in zip(names, self.session.run(names, feeds), strict=True):
             views[name][...] = values
+        return True
+
+
+class Context:
+    def __init__(self, engine):
+        self.engine = engine
+        self.addresses = {}
+        self.shapes = {}
+
+    def set_shape(self, port, shape):
+        assert port.name in self.engine.inputs
+        least, _, most = self.engine.profile
+        open_sides = [place for place, side in enumerate(self.engine.shape(port)) if side < 0]
+        if not all(least[place] <= shape[place] <= most[place] for place in open_sides):
+            return False
+        self.shapes[port.name] = shape
         return True
 
 

@@ -196,7 +196,7 @@ class _HeadFinder:
     def __init__(
         self, graph: PreparationGraph, cells: Tensor, rows: Tensor, columns: Tensor
     ) -> None:
-        zero = torch.zeros_like(rows)
+        zero = torch.zeros(())
         self.graph, self.cells, self.places = graph, cells, graph.places
         self.rows, self.columns = (zero, rows), (zero, columns)
 
@@ -226,9 +226,9 @@ class _HeadFinder:
         valid = valid_rows[:, None] * valid_columns
         span = (self.cells - _FAR * (1 - valid)).amax() - (self.cells + _FAR * (1 - valid)).amin()
         tolerance = torch.floor(span / FLAT_STEPS).clamp(min=1.0)
-        down = ((self.cells[1:] - self.cells[:-1]).abs() > tolerance).float() * valid[1:]
-        across = ((self.cells[:, 1:] - self.cells[:, :-1]).abs() > tolerance).float()
-        across = across * valid[:, 1:]
+        down = ((self.cells[1:GRID] - self.cells[:-1]).abs() > tolerance).float() * valid[1:GRID]
+        across = ((self.cells[:, 1:GRID] - self.cells[:, :-1]).abs() > tolerance).float()
+        across = across * valid[:, 1:GRID]
         columns = self.columns
         for _ in range(2):
             rows = self._scan_rows(down, across, columns, self.rows)
@@ -237,10 +237,10 @@ class _HeadFinder:
 
     def _scan_rows(self, down: Tensor, across: Tensor, columns: Range, rows: Range) -> Range:
         looked_at = _mask(self.places, columns)
-        changes = _sums(across, looked_at[1:] * looked_at[:-1])
+        changes = _sums(across, looked_at[1:GRID] * looked_at[:-1])
         # The last row that counts has no neighbour to be like.
-        differs = (_sums(down, looked_at) + (self.places[1:] >= rows[1]).float() > 0).float()
-        one = torch.ones_like(differs[:1])
+        differs = (_sums(down, looked_at) + (self.places[1:GRID] >= rows[1]).float() > 0).float()
+        one = torch.ones(1)
         inside = (changes > FLAT_SHARE * (columns[1] - columns[0])).float()
         inside = inside * torch.cat((one, differs)) * torch.cat((differs, one))
         return self._main_run(inside, changes, self.graph.just_before, SCAN_SHARE, rows)
@@ -304,7 +304,7 @@ class _HeadFinder:
 
 def _without_frames(grey: Tensor, rows: Tensor, columns: Tensor) -> tuple[Range, Range]:
     tolerance = torch.floor((grey.amax() - grey.amin()) / FRAME_STEPS)
-    zero = torch.zeros_like(rows[0])
+    zero = torch.zeros(())
     vertical, horizontal = (zero, rows[-1] + 1), (zero, columns[-1] + 1)
     for _ in range(FRAMES):
         of_rows, of_columns = _mask(rows, vertical), _mask(columns, horizontal)
@@ -338,7 +338,7 @@ def _stretch_contrast(grey: Tensor, cells: Tensor, box: Tensor) -> Tensor:
 def _quantiles(cells: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
     """Return the grey values up to which one in `CONTRAST_PARTS` cells lies, and all but one."""
     wanted = box.sum() * torch.tensor((1.0, CONTRAST_PARTS - 1.0))
-    values = torch.zeros_like(wanted)
+    values = torch.zeros(2)
     for bit in (128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.0):
         darker = (cells < (values + bit)[:, None, None]).float() * box
         values = values + bit * (darker.sum(dim=(1, 2)) * CONTRAST_PARTS < wanted).float()

@@ -12,10 +12,18 @@ import tumorscope
 from tumorscope import __version__
 from tumorscope.errors import ModelError
 from tumorscope.files import whole_file, write_bytes, write_text
+from tumorscope.inference.complete_file import PixelSize, preparation
 from tumorscope.inference.model_file import ModelFacts, open_model
 from tumorscope.inference.onnx_messages import Model
 from tumorscope.inference.runtimes import METADATA_KEY
-from tumorscope.jetson.board.folder import CHECKSUMS, FACTS, FORMAT, MODEL, file_sha256
+from tumorscope.jetson.board.folder import (
+    CHECKSUMS,
+    FACTS,
+    FORMAT,
+    MODEL,
+    PREPARATION,
+    file_sha256,
+)
 from tumorscope.jetson.board_graph import board_graph
 from tumorscope.jetson.cost import Estimate, estimate
 from tumorscope.jetson.golden_cases import write_golden
@@ -144,6 +152,8 @@ def _fill(folder: Path, graph: Model, facts: ModelFacts, target: Target) -> None
     for name in _MODULES:
         _copy(_PACKAGE / name, folder / "tumorscope" / name)
     write_bytes(folder / MODEL, graph.SerializeToString())
+    before = preparation(facts.input_size, PixelSize())
+    write_bytes(folder / PREPARATION, before.SerializeToString())
     write_text(folder / FACTS, json.dumps(_facts(graph, folder, target), indent=2) + "\n")
     lines = [f"title {facts.title}"]
     lines += [] if facts.ood_threshold is None else [f"ood_threshold {facts.ood_threshold}"]

@@ -20,9 +20,10 @@ _BYTES: Final = 2
 
 _FUSED: Final = frozenset(
     """
-    Add BatchNormalization Cast Clip Constant Div Dropout Flatten HardSigmoid HardSwish Identity
-    LeakyRelu Max Min Mul Pad PRelu Pow Relu Reshape Sigmoid Sqrt Squeeze Sub Tanh Unsqueeze
-    """.split()  # noqa: SIM905  (a list would be 26 lines long)
+    Abs Add BatchNormalization Cast Clip Constant Div Dropout Flatten Floor Greater GreaterOrEqual
+    HardSigmoid HardSwish Identity LeakyRelu Less Max Min Mul Neg Pad PRelu Pow Relu Reshape Sigmoid
+    Sqrt Squeeze Sub Tanh Unsqueeze
+    """.split()  # noqa: SIM905  (a list would be 33 lines long)
 )
 """What TensorRT does within the layer before, or without moving a number."""
 

@@ -13,6 +13,7 @@ from tumorscope.files import write_bytes
 from tumorscope.images import prepare, read_slice
 from tumorscope.inference.model_file import ModelFacts
 from tumorscope.jetson.board.engines import OnnxRuntime
+from tumorscope.jetson.board.folder import MODEL
 from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.phantoms.outlines import PLANES
 
@@ -41,8 +42,8 @@ def write_golden(folder: Path, facts: ModelFacts) -> None:
     grey = np.stack(
         [prepare(read_slice(folder / FOLDER / name), facts.input_size) for name in names]
     )
-    runtime = OnnxRuntime(folder)
-    answers = [runtime.ask(one) for one in grey]
+    runtime = OnnxRuntime(folder, MODEL)
+    answers = [runtime.ask(one[None, None]) for one in grey]
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {
         "pictures": np.array(names),

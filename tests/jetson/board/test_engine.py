@@ -1,27 +1,33 @@
 """The way over TensorRT, with stand-ins for it: there is no GPU here.
 
-The stand-ins in `tests/standins` have the names, signatures and options of TensorRT 8.2, 10 and
-11, and
-let ONNX Runtime compute. So what is tested is that the board's files keep to these interfaces: that
-ports are found, memory is copied, engines belong to their board. Nothing is said about arithmetic.
+The stand-ins in `tests/standins` have the names, signatures and options of TensorRT 8.2, 10 and 11,
+and let ONNX Runtime compute. So what is tested is that the board's files keep to these interfaces:
+that ports are found, memory is copied, engines belong to their board. Nothing is said about
+arithmetic.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from numpy.typing import NDArray
 
-from bundles import STANDINS, answers, make_bundle, run_in
+from bundles import STANDINS, answers, make_bundle, run_bytes_in, run_in
 from tumorscope.classes import CLASSES
+from tumorscope.images import find_head, prepare, read_slice
+from tumorscope.inference import Classifier
 from tumorscope.jetson.board import classify, cuda, engine, verify
 from tumorscope.jetson.board import golden as golden_answers
-from tumorscope.jetson.board.engines import INPUT, TensorRT
+from tumorscope.jetson.board.engines import open_preparation, open_runtime
 from tumorscope.jetson.board.folder import BoardError, read_facts
 
 NANO = "NVIDIA Jetson Nano Developer Kit\0"
@@ -75,7 +81,7 @@ def test_an_engine_is_built_verified_and_used(
         "model.engine",
         "model.engine.json",
     ]
-    log = (bundle / "build_engine.log").read_text()
+    log, preparation = (bundle / "build_engine.log").read_text().splitlines()
     precision = {"8": "--fp16", "10": "--stronglyTyped", "11": ""}[generation]
     assert [
         word for word in log.split() if word in ("--fp16", "--int8", "--stronglyTyped")
@@ -87,6 +93,9 @@ def test_an_engine_is_built_verified_and_used(
         "11": "--memPoolSize=workspace:4096",
     }
     assert memory[generation] in log
+    assert "--maxShapes=pixels:1x2048x2048 --noTF32" in preparation
+    assert not {"--fp16", "--int8", "--stronglyTyped"} & set(preparation.split())
+    assert (bundle / "preparation.engine.json").is_file()
     said = json.loads((bundle / "model.engine.json").read_text())
     assert said["tensorrt"] == GENERATIONS[generation]
     result = run_in(bundle, "verify.py", **board)
@@ -139,22 +148,37 @@ def board(
     sys.modules.pop("tensorrt", None)
     monkeypatch.chdir(bundle)
     assert engine.main(["check"], bundle) == 0
-    shutil.copyfile("model.onnx", "model.engine")
-    assert engine.main(["describe"], bundle) == 0
+    for name in ("model", "preparation"):
+        shutil.copyfile(f"{name}.onnx", f"{name}.engine")
+        assert engine.main(["describe", f"{name}.onnx"], bundle) == 0
     yield bundle
     sys.modules.pop("tensorrt", None)
 
 
 def test_the_engine_answers_by_either_interface(board: Path) -> None:
     facts = read_facts(board)
-    runtime = TensorRT(board, facts)
+    runtime = open_runtime("tensorrt", board, facts)
     golden = golden_answers.read_golden(board)
     assert golden_answers.check_answers(facts, golden, runtime, 1e-6) == []
-    first = runtime.ask(golden["inputs"][0])
+    first = runtime.ask(golden["inputs"][0][None, None])
     kept = first["logits"].copy()
-    runtime.ask(golden["inputs"][-1])
+    runtime.ask(golden["inputs"][-1][None, None])
     np.testing.assert_array_equal(first["logits"], kept)  # The memory is used again, not shared.
-    assert INPUT not in first
+    assert first.keys() == facts.outputs.keys()
+
+
+def test_the_preparations_engine_takes_slices_of_many_sizes(board: Path) -> None:
+    runtime = open_preparation("tensorrt", board, 32)
+    random = np.random.default_rng(0)
+    for shape in ((90, 60), (40, 200), (200, 40)):
+        grey = random.integers(0, 256, shape, np.uint8)
+        said = runtime.ask(grey[None])
+        assert np.abs(said["grey"][0] - prepare(grey, 32)).max() <= 1
+        np.testing.assert_allclose(said["box"], find_head(grey), atol=1e-3)
+    with pytest.raises(
+        BoardError, match=r"preparation\.engine takes no picture of 3000 x 40 pixels"
+    ):
+        runtime.ask(np.zeros((1, 40, 3000), np.uint8))
 
 
 def _edit(**changes: str) -> Callable[[Path], None]:
@@ -203,35 +227,35 @@ def test_engines_that_tensorrt_or_the_model_reject(
 ) -> None:
     facts = read_facts(board)
     (board / "model.engine").write_bytes(b"no engine")
-    engine.describe(board)
+    engine.describe(board, "model.onnx")
     with pytest.raises(BoardError, match=r"TensorRT cannot read model\.engine"):
-        TensorRT(board, facts)
+        open_runtime("tensorrt", board, facts)
     other = make_bundle(tmp_path / "other", heatmap=False)
     shutil.copyfile(other / "model.onnx", board / "model.engine")
-    engine.describe(board)
+    engine.describe(board, "model.onnx")
     with pytest.raises(BoardError, match="has other inputs and outputs"):
-        TensorRT(board, facts)
+        open_runtime("tensorrt", board, facts)
     shutil.copyfile(board / "model.onnx", board / "model.engine")
-    engine.describe(board)
-    runtime = TensorRT(board, facts)
+    engine.describe(board, "model.onnx")
+    runtime = open_runtime("tensorrt", board, facts)
     monkeypatch.setattr(runtime, "_execute", lambda: False)
     with pytest.raises(BoardError, match="could not run the engine"):
         runtime.ask(np.zeros((32, 32), np.uint8))
     tensorrt = sys.modules["tensorrt"]
     monkeypatch.setattr(tensorrt.Engine, "type_of_ports", tensorrt.DataType.HALF)
     with pytest.raises(BoardError, match="not of 32-bit floats"):
-        TensorRT(board, facts)
+        open_runtime("tensorrt", board, facts)
 
 
 def test_cuda_that_fails_or_is_missing(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = read_facts(board)
     monkeypatch.setenv("STANDIN_MEMORY_FULL", "1")
     with pytest.raises(BoardError, match="CUDA failed in cudaMalloc: out of memory"):
-        TensorRT(board, facts)
+        open_runtime("tensorrt", board, facts)
     monkeypatch.setattr(cuda, "_NAMES", ("libcudart-missing.so",))
     monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
     with pytest.raises(BoardError, match="no CUDA runtime"):
-        TensorRT(board, facts)
+        open_runtime("tensorrt", board, facts)
 
 
 def test_before_building_board_and_space_are_checked(
@@ -275,65 +299,173 @@ def program(
 
 
 def _pipe(program: Path, frames: bytes, *words: object) -> subprocess.CompletedProcess[bytes]:
+    standin = {"PYTHON": sys.executable, "STANDIN_ENGINE": str(STANDINS / "engine_process.py")}
     return subprocess.run(
-        [program, *map(str, words)], input=frames, capture_output=True, check=False
+        [program, *map(str, words)],
+        input=frames,
+        env=os.environ | standin,
+        capture_output=True,
+        check=False,
     )
 
 
-def _engine(path: Path, rows: list[list[float]], side: int = 32) -> bytes:
-    """Write the stand-in's engine, which answers with these rows; return a frame for each."""
-    lines = [" ".join(map(str, row)) for row in rows]
-    path.write_text("\n".join([str(side), *lines]) + "\n")
-    return b"".join(bytes([number]) * side**2 for number in range(len(rows)))
+def _pgm(grey: NDArray[np.uint8]) -> bytes:
+    height, width = grey.shape
+    return f"P5\n{width} {height}\n255\n".encode() + grey.tobytes()
 
 
-def test_the_cpp_program_answers_frames_from_a_pipe(
-    program: Path, whole: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "model.engine"
-    frames = _engine(path, [[0.2, 0.05, 0.05, 0.7], [0.7, 0.05, 0.05, 0.2]])
-    result = _pipe(program, frames, path, whole / "model.txt")
+def _save(
+    path: Path, entry: str, open_sides: list[Any], *nodes: onnx.NodeProto, **made: Any
+) -> Path:
+    ports = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in ({entry: open_sides} | made).items()
+    ]
+    graph = onnx.helper.make_graph(list(nodes), "g", ports[:1], ports[1:])
+    opset = onnx.helper.make_opsetid("", 13)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+    return path
+
+
+def _constant(name: str, values: Any) -> onnx.NodeProto:
+    tensor = onnx.numpy_helper.from_array(np.asarray(values))
+    return onnx.helper.make_node("Constant", [], [name], value=tensor)
+
+
+def _engines(folder: Path, rows: list[list[float]]) -> tuple[Path, Path]:
+    """Write engines that answer with the row that a frame's first pixel names.
+
+    Args:
+        folder: It holds `preparation.engine` and `model.engine` after that.
+        rows: Probabilities, and an OOD score where there are five numbers.
+    """
+    node = onnx.helper.make_node
+    before = _save(
+        folder / "preparation.engine",
+        "pixels",
+        [1, "H", "W"],
+        _constant("zero", [0, 0, 0]),
+        _constant("one", [1, 1, 1]),
+        _constant("square", [1, 1, 4, 4]),
+        _constant("box", np.zeros((1, 4), np.float32)),
+        node("Slice", ["pixels", "zero", "one"], ["first"]),
+        node("Expand", ["first", "square"], ["grey"]),
+        grey=[1, 1, 4, 4],
+        box=[1, 4],
+    )
+    table = np.array(rows, np.float32)
+    nodes = [
+        node("ReduceMax", ["grey"], ["number"], axes=[1, 2, 3], keepdims=0),
+        node("Cast", ["number"], ["row"], to=onnx.TensorProto.INT64),
+        _constant("table", table[:, :4]),
+        node("Gather", ["table", "row"], ["probabilities"]),
+    ]
+    outputs: dict[str, list[int]] = {"probabilities": [1, 4]}
+    if table.shape[1] > 4:
+        nodes += [
+            _constant("scores", table[:, 4]),
+            node("Gather", ["scores", "row"], ["ood_score"]),
+        ]
+        outputs["ood_score"] = [1]
+    return before, _save(folder / "model.engine", "grey", [1, 1, 4, 4], *nodes, **outputs)
+
+
+def _frame(number: int) -> bytes:
+    """A frame with enough grey values, whose first pixel is the number."""
+    grey = np.arange(1600, dtype=np.uint16).reshape(40, 40).astype(np.uint8)
+    grey[0, 0] = number
+    return _pgm(grey)
+
+
+def test_the_cpp_program_answers_as_predict_does(program: Path, whole: Path) -> None:
+    raw = run_bytes_in(whole, "classify.py", "golden", "--raw")
+    assert raw.returncode == 0
+    blank, mask = np.full((40, 60), 9, np.uint8), np.zeros((60, 40), np.uint8)
+    mask[10:20] = 200
+    words = (whole / "preparation.onnx", whole / "model.onnx", whole / "model.txt")
+    result = _pipe(program, raw.stdout + _pgm(blank) + _pgm(mask), *words)
     assert result.returncode == 0, result.stderr
     assert b"Research use only" in result.stderr
-    first, second = answers(result.stdout.decode())
-    assert [first["slice"], second["slice"]] == [0, 1]
-    assert first["label"] == "pituitary"
-    assert second["label"] == "glioma"
-    path_only = run_in(whole, "classify.py", "golden/noise-fine.png", "--runtime", "onnx")
-    assert list(first) == list(answers(path_only.stdout)[0])
+    given = answers(result.stdout.decode())
+    inputs = [*map(read_slice, sorted((whole / "golden").glob("*g"))), blank, mask]
+    classifier = Classifier.load(whole.parent / "model.onnx")
+    assert [answer["slice"] for answer in given] == list(range(len(inputs)))
+    for answer, prediction in zip(given, classifier.predict(inputs), strict=True):
+        expected = prediction.to_json()
+        assert list(answer) == list(expected)
+        same = ("label", "verdict", "model")
+        assert [answer[name] for name in same] == [expected[name] for name in same]
+        if answer["label"] is None:
+            assert answer["reason"] == expected["reason"]
+        else:
+            assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-3)
+    assert given[-1]["label"] is given[-2]["label"] is None
 
 
 def test_the_cpp_program_decides_as_python_does(program: Path, tmp_path: Path) -> None:
+    groups: dict[Any, list[Any]] = {}
     for case in json.loads(DECISIONS.read_text()):
-        score, limit = case["ood_score"], case["ood_threshold"]
-        row = [*case["probabilities"], *([] if score is None else [score])]
-        frame = _engine(tmp_path / "model.engine", [row])
+        kind = tuple(case["confident"]), case["ood_threshold"], case["ood_score"] is None
+        groups.setdefault(kind, []).append(case)
+    for (thresholds, limit, _), cases in groups.items():
+        rows = [
+            [
+                float(value)
+                for value in (*case["probabilities"], case["ood_score"])
+                if value is not None
+            ]
+            for case in cases
+        ]
+        engines = _engines(tmp_path, rows)
         lines = ["title small 0.1"]
         lines += [] if limit is None else [f"ood_threshold {limit}"]
-        for name, confident in zip(CLASSES, case["confident"], strict=True):
+        for name, confident in zip(CLASSES, thresholds, strict=True):
             lines += [f"class {name}", f"confident {confident}"]
         (tmp_path / "model.txt").write_text("\n".join(lines) + "\n")
-        words = (tmp_path / "model.engine", tmp_path / "model.txt")
-        (answer,) = answers(_pipe(program, frame, *words).stdout.decode())
-        assert {name: answer[name] for name in case["decision"]} == case["decision"], case["name"]
+        frames = b"".join(map(_frame, range(len(cases))))
+        given = answers(_pipe(program, frames, *engines, tmp_path / "model.txt").stdout.decode())
+        for answer, case in zip(given, cases, strict=True):
+            said = {name: answer[name] for name in case["decision"]}
+            assert said == case["decision"], case["name"]
 
 
 def test_what_the_cpp_program_refuses(program: Path, whole: Path, tmp_path: Path) -> None:
-    path, model = tmp_path / "model.engine", whole / "model.txt"
-    _engine(path, [[0.25] * 4])
+    model = whole / "model.txt"
+    before, path = _engines(tmp_path, [[0.25] * 4])
     other = tmp_path / "model.txt"
     other.write_text("title x\nclass a\nconfident 1\nclass b\nconfident 1\n")
-    (tmp_path / "damaged.engine").write_text("none")
+    damaged = tmp_path / "damaged.engine"
+    damaged.write_text("none")
+    gone = tmp_path / "gone.engine"
+    large = _pgm(np.zeros((40, 2050), np.uint8) + np.arange(2050, dtype=np.uint16).astype(np.uint8))
+    good = (before, path, model)
     cases = [
-        ((tmp_path / "gone.engine", model), b"", b"run ./build_engine.sh on this board"),
-        ((tmp_path / "damaged.engine", model), b"", b"TensorRT cannot read"),
-        ((path, tmp_path / "gone.txt"), b"", b"missing or damaged"),
-        ((path, other), b"", b"the engine is of another model"),
-        ((path, model), b"short", b"frame 0 ends too early: 1024 bytes are a frame"),
+        ((gone, path, model), b"", b"run ./build_engine.sh on this board"),
+        ((before, gone, model), b"", b"run ./build_engine.sh on this board"),
+        ((before, damaged, model), b"", b"TensorRT cannot read"),
+        ((before, path, tmp_path / "gone.txt"), b"", b"missing or damaged"),
+        ((before, path, other), b"", b"the engines are of another model"),
+        ((whole / "preparation.onnx", path, model), b"", b"is of another model"),
+        (good, _frame(0) + b"P5\n40 40\n255\nshort", b"frame 1 ends too early: 1600 bytes"),
+        (
+            good,
+            b"P6\n40 40\n255\n" + bytes(4800),
+            b"frame 0 is no binary PGM picture of 8 bits (P5)",
+        ),
+        (good, b"P5\n# a remark\n40 40\n65535\n" + bytes(3200), b"no binary PGM picture of 8 bits"),
+        (good, b"P5\n99999 99999\n255\n", b"frame 0 has too many pixels"),
+        (
+            good,
+            b"P5\n31 40\n255\n" + bytes(1240),
+            b"frame 0 has too few pixels (at least 32 a side)",
+        ),
+        (good, large, b"takes no picture of 2050 x 40 pixels: at most 2048 x 2048"),
     ]
     for words, frames, line in cases:
         result = _pipe(program, frames, *words)
         assert result.returncode == 2
         assert line in result.stderr
         assert result.stderr.count(b"\n") == 1
+    remark = _frame(0).replace(b"P5\n", b"P5\n# a remark\n# and one more\n")
+    assert _pipe(program, remark, *good).returncode == 0
     assert b"usage" in _pipe(program, b"").stderr

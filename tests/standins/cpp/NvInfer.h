@@ -1,24 +1,23 @@
-// A stand-in for TensorRT's header: what classify.cpp uses, declared as NvInferRuntime.h of 8.2 and
-// of 10 declare it (NV_TENSORRT_MAJOR and _MINOR say which), with an engine that is no network: a
-// text with the side of its frames and a row of outputs for each value of a frame's first pixel (four
-// probabilities, and an OOD score where there are five numbers). It shows that classify.cpp keeps to
-// these interfaces, reads frames and writes answers; compiling against the real header is left to the
-// board.
+// A stand-in for TensorRT's header: what classify.cpp uses, declared as NvInferRuntime.h of 8.2, 10
+// and 11 declare it (NV_TENSORRT_MAJOR and _MINOR say which). An engine is the ONNX file itself, and
+// ONNX Runtime computes, in a Python process at the other end of two pipes (engine_process.py; PYTHON
+// and STANDIN_ENGINE name both). It shows that classify.cpp keeps to these interfaces and answers as
+// Python does; compiling against the real header is left to the board.
 #pragma once
 #include <cuda_runtime_api.h>
+#include <unistd.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <map>
-#include <sstream>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace nvinfer1 {
 using AsciiChar = char;
 enum class DataType : int32_t { kFLOAT = 0, kHALF = 1 };
+enum class OptProfileSelector : int32_t { kMIN = 0, kOPT = 1, kMAX = 2 };
 
 #if NV_TENSORRT_MAJOR >= 10
 struct Dims { int32_t nbDims; int64_t d[8]; };
@@ -33,77 +32,156 @@ public:
     virtual ~ILogger() = default;
 };
 
-struct Table {
-    int side = 0;
-    std::vector<std::vector<float>> rows;
+struct Tensor {
+    std::string name;
+    bool is_input;
+    Dims shape;
+};
+
+// The process that computes: 64-bit and 32-bit integers and floats go to and fro.
+class Process {
+public:
+    Process() {
+        int there[2], back[2];
+        if (pipe(there) || pipe(back)) std::abort();
+        if (fork() == 0) {
+            dup2(there[0], 0);
+            dup2(back[1], 1);
+            for (int end : {there[0], there[1], back[0], back[1]}) close(end);
+            char const* python = std::getenv("PYTHON");
+            execl(python, python, std::getenv("STANDIN_ENGINE"), static_cast<char*>(nullptr));
+            std::abort();
+        }
+        close(there[0]);
+        close(back[1]);
+        to_ = there[1];
+        from_ = back[0];
+    }
+    ~Process() { close(to_), close(from_); }
+
+    void put(void const* data, std::size_t size) {
+        for (auto* at = static_cast<char const*>(data); size > 0;) {
+            auto const done = write(to_, at, size);
+            if (done <= 0) std::abort();
+            at += done, size -= static_cast<std::size_t>(done);
+        }
+    }
+    void get(void* data, std::size_t size) {
+        for (auto* at = static_cast<char*>(data); size > 0;) {
+            auto const done = read(from_, at, size);
+            if (done <= 0) std::abort();
+            at += done, size -= static_cast<std::size_t>(done);
+        }
+    }
+    int32_t number() {
+        int32_t value = 0;
+        get(&value, sizeof value);
+        return value;
+    }
+
+private:
+    int to_ = -1, from_ = -1;
+};
+
+struct File {
+    Process process;
+    std::vector<Tensor> tensors;
+
+    std::size_t find(std::string const& name) const {
+        std::size_t index = 0;
+        while (tensors[index].name != name) ++index;
+        return index;
+    }
 };
 
 class IExecutionContext {
 public:
-    explicit IExecutionContext(Table const& table) : table_(table) {}
+    explicit IExecutionContext(std::shared_ptr<File> file) : file_(file), tensors_(file->tensors) {}
     virtual ~IExecutionContext() noexcept = default;
 #if NV_TENSORRT_MAJOR >= 10
     bool setTensorAddress(char const* tensorName, void* data) noexcept { addresses_[tensorName] = data; return true; }
-    bool enqueueV3(cudaStream_t) noexcept { return run(addresses_["grey"], addresses_["probabilities"], addresses_["ood_score"]); }
+    bool setInputShape(char const* tensorName, Dims const& dims) noexcept { return set(file_->find(tensorName), dims); }
+    bool enqueueV3(cudaStream_t) noexcept { return run(); }
 #else
+    bool setBindingDimensions(int32_t bindingIndex, Dims dimensions) noexcept {
+        return set(static_cast<std::size_t>(bindingIndex), dimensions);
+    }
     bool enqueueV2(void* const* bindings, cudaStream_t, cudaEvent_t*) noexcept {
-        return run(bindings[1], bindings[0], table_.rows[0].size() > 4 ? bindings[2] : nullptr);
+        for (auto const& tensor : tensors_) addresses_[tensor.name] = *bindings++;
+        return run();
     }
 #endif
 private:
-    bool run(void* grey, void* probabilities, void* ood_score) {
-        auto const row = static_cast<std::size_t>(*static_cast<float const*>(grey));
-        if (row >= table_.rows.size()) return false;
-        std::copy_n(table_.rows[row].begin(), 4, static_cast<float*>(probabilities));
-        if (ood_score) *static_cast<float*>(ood_score) = table_.rows[row][4];
+    bool set(std::size_t index, Dims const& dims) {
+        for (int32_t side = 1; side < dims.nbDims; ++side)
+            if (dims.d[side] < 32 || dims.d[side] > 2048) return false;
+        tensors_[index].shape = dims;
         return true;
     }
-    Table table_;
+    static std::size_t count(Dims const& shape) {
+        std::size_t product = 1;
+        for (int32_t side = 0; side < shape.nbDims; ++side) product *= static_cast<std::size_t>(shape.d[side]);
+        return product;
+    }
+    bool run() {
+        for (auto const& tensor : tensors_) {
+            if (!tensor.is_input) continue;
+            for (int32_t side = 0; side < tensor.shape.nbDims; ++side) {
+                auto const length = static_cast<int32_t>(tensor.shape.d[side]);
+                file_->process.put(&length, sizeof length);
+            }
+            file_->process.put(addresses_[tensor.name], count(tensor.shape) * sizeof(float));
+        }
+        if (!file_->process.number()) return false;
+        for (auto const& tensor : tensors_)
+            if (!tensor.is_input) file_->process.get(addresses_[tensor.name], count(tensor.shape) * sizeof(float));
+        return true;
+    }
+    std::shared_ptr<File> file_;
+    std::vector<Tensor> tensors_;
     std::map<std::string, void*> addresses_;
 };
 
 class ICudaEngine {
 public:
-    explicit ICudaEngine(Table const& table) : table_(table), ports_(table.rows[0].size() > 4 ? 3 : 2) {}
+    explicit ICudaEngine(std::shared_ptr<File> file) : file_(file) {}
     virtual ~ICudaEngine() noexcept = default;
-    IExecutionContext* createExecutionContext() noexcept { return new IExecutionContext(table_); }
+    IExecutionContext* createExecutionContext() noexcept { return new IExecutionContext(file_); }
 #if NV_TENSORRT_MAJOR >= 10
-    int32_t getNbIOTensors() const noexcept { return ports_; }
-    char const* getIOTensorName(int32_t index) const noexcept { return names_[index]; }
-    Dims getTensorShape(char const* name) const noexcept {
-        return shape(std::strcmp(name, "probabilities") == 0 ? 0 : std::strcmp(name, "grey") == 0 ? 1 : 2);
-    }
+    int32_t getNbIOTensors() const noexcept { return static_cast<int32_t>(file_->tensors.size()); }
+    char const* getIOTensorName(int32_t index) const noexcept { return at(index).name.c_str(); }
+    Dims getTensorShape(char const* name) const noexcept { return file_->tensors[file_->find(name)].shape; }
     DataType getTensorDataType(char const*) const noexcept { return DataType::kFLOAT; }
+    Dims getProfileShape(char const*, int32_t, OptProfileSelector) const noexcept { return Dims{3, {1, 2048, 2048}}; }
 #else
-    int32_t getNbBindings() const noexcept { return ports_; }
-    char const* getBindingName(int32_t index) const noexcept { return names_[index]; }
-    Dims getBindingDimensions(int32_t index) const noexcept { return shape(index); }
+    int32_t getNbBindings() const noexcept { return static_cast<int32_t>(file_->tensors.size()); }
+    char const* getBindingName(int32_t index) const noexcept { return at(index).name.c_str(); }
+    Dims getBindingDimensions(int32_t index) const noexcept { return at(index).shape; }
     DataType getBindingDataType(int32_t) const noexcept { return DataType::kFLOAT; }
+    Dims getProfileDimensions(int32_t, int32_t, OptProfileSelector) const noexcept { return Dims{3, {1, 2048, 2048}}; }
 #endif
 private:
-    Dims shape(int32_t index) const {
-        if (index == 1) return Dims{4, {1, 1, table_.side, table_.side}};
-        return index == 0 ? Dims{2, {1, 4}} : Dims{1, {1}};
-    }
-    Table table_;
-    int32_t ports_;
-    char const* names_[3] = {"probabilities", "grey", "ood_score"};
+    Tensor const& at(int32_t index) const { return file_->tensors[static_cast<std::size_t>(index)]; }
+    std::shared_ptr<File> file_;
 };
 
 class IRuntime {
 public:
     virtual ~IRuntime() noexcept = default;
     ICudaEngine* deserializeCudaEngine(void const* blob, std::size_t size) noexcept {
-        std::istringstream text(std::string(static_cast<char const*>(blob), size));
-        Table table;
-        std::string line, word;
-        if (std::getline(text, line)) table.side = std::atoi(line.c_str());
-        while (std::getline(text, line)) {
-            std::istringstream words(line);
-            table.rows.emplace_back();
-            while (words >> word) table.rows.back().push_back(std::strtof(word.c_str(), nullptr));  // (nan, inf, too)
+        auto file = std::make_shared<File>();
+        auto const length = static_cast<int64_t>(size);
+        file->process.put(&length, sizeof length);
+        file->process.put(blob, size);
+        file->tensors.resize(static_cast<std::size_t>(file->process.number()));
+        for (auto& tensor : file->tensors) {
+            tensor.name.resize(static_cast<std::size_t>(file->process.number()));
+            file->process.get(&tensor.name[0], tensor.name.size());
+            tensor.is_input = file->process.number() != 0;
+            tensor.shape.nbDims = file->process.number();
+            for (int32_t side = 0; side < tensor.shape.nbDims; ++side) tensor.shape.d[side] = file->process.number();
         }
-        return table.side > 0 && !table.rows.empty() ? new ICudaEngine(table) : nullptr;
+        return file->tensors.empty() ? nullptr : new ICudaEngine(file);
     }
 };
 

@@ -16,7 +16,11 @@ class Engine(processor_engine.Engine):
         return self.ports[number].name
 
     def get_tensor_shape(self, name):
-        return tuple(next(port.shape for port in self.ports if port.name == name))
+        return self.shape(next(port for port in self.ports if port.name == name))
+
+    def get_tensor_profile_shape(self, name, profile_index):
+        assert (profile_index, -1) == (0, min(self.get_tensor_shape(name)))
+        return self.profile
 
     def get_tensor_dtype(self, name):
         assert name in {port.name for port in self.ports}
@@ -26,10 +30,9 @@ class Engine(processor_engine.Engine):
         return Context(self)
 
 
-class Context:
-    def __init__(self, engine):
-        self.engine = engine
-        self.addresses = {}
+class Context(processor_engine.Context):
+    def set_input_shape(self, name, shape):
+        return self.set_shape(next(port for port in self.engine.ports if port.name == name), shape)
 
     def set_tensor_address(self, name, memory):
         self.addresses[name] = memory
@@ -37,7 +40,8 @@ class Context:
 
     def execute_async_v3(self, stream_handle):
         assert stream_handle
-        return self.engine.run([self.addresses[port.name] for port in self.engine.ports])
+        addresses = [self.addresses[port.name] for port in self.engine.ports]
+        return self.engine.run(addresses, self.shapes)
 
 
 class Runtime(processor_engine.Runtime):

@@ -16,7 +16,11 @@ class Engine(processor_engine.Engine):
         return self.ports[number].name
 
     def get_binding_shape(self, number):
-        return tuple(self.ports[number].shape)
+        return self.shape(self.ports[number])
+
+    def get_profile_shape(self, profile_index, binding):
+        assert (profile_index, -1) == (0, min(self.get_binding_shape(binding)))
+        return self.profile
 
     def get_binding_dtype(self, number):
         assert 0 <= number < self.num_bindings
@@ -26,13 +30,13 @@ class Engine(processor_engine.Engine):
         return Context(self)
 
 
-class Context:
-    def __init__(self, engine):
-        self.engine = engine
+class Context(processor_engine.Context):
+    def set_binding_shape(self, binding, shape):
+        return self.set_shape(self.engine.ports[binding], shape)
 
     def execute_async_v2(self, bindings, stream_handle):
         assert stream_handle
-        return self.engine.run(bindings)
+        return self.engine.run(bindings, self.shapes)
 
 
 class Runtime(processor_engine.Runtime):

@@ -97,7 +97,7 @@ def answer(ready: Ready, runtime: "Union[OnnxRuntime, TensorRT]", facts: "Facts"
     if ready.grey is None:
         return Answer(_json(seen, unsupported(ready.reason), facts, 0.0))
     began = time.perf_counter()
-    outputs = runtime.ask(ready.grey)
+    outputs = runtime.ask(ready.grey[None, None])
     took = 1000 * (time.perf_counter() - began)
     decision = decide(
         outputs["probabilities"].tolist(),

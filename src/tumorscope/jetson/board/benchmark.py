@@ -5,8 +5,9 @@ python3 benchmark.py                     on the board; first: sudo nvpmodel -m 0
 python3 benchmark.py --runtime onnx      on any PC with ONNX Runtime
 
 Network is the model alone, copies to and from the GPU included; reading is what the processor does
-to a picture before, preparation included; whole is what classify.py does, both at a time. The
-pictures are the golden ones.
+to a picture before, preparation included; whole is what classify.py does, both at a time.
+Preparation_graph is what classify.cpp has the GPU do before the network. The pictures are the
+golden ones.
 """
 
 import argparse
@@ -21,9 +22,11 @@ from typing import TYPE_CHECKING
 
 import tumorscope.jetson.board  # noqa: F401  (first: says in one line what this Python lacks)
 from tumorscope import RESEARCH_USE_ONLY
+from tumorscope.images.preparation import prepare
+from tumorscope.images.reading import read_slice
 from tumorscope.jetson.board.answers import answer, make_ready, read_ahead
 from tumorscope.jetson.board.engine import board_name
-from tumorscope.jetson.board.engines import RUNTIMES, open_runtime
+from tumorscope.jetson.board.engines import RUNTIMES, open_preparation, open_runtime
 from tumorscope.jetson.board.folder import BoardError, check_files, read_facts
 from tumorscope.jetson.board.frames import find_pictures, read_pictures
 
@@ -86,17 +89,23 @@ def measure(folder: Path, runtime_name: str, calls: int) -> "Dict[str, Any]":
     check_files(folder)
     runtime = open_runtime(runtime_name, folder, facts)
     pictures = find_pictures([str(folder / "golden")])
-    inputs = [ready.grey for ready in read_ahead(read_pictures(pictures), facts.side)]
+    preparation = open_preparation(runtime_name, folder, facts.side)
+    slices = [read_slice(path) for path in pictures]
+    inputs = [prepare(grey, facts.side)[None, None] for grey in slices]
 
     def network(number: int) -> None:
         runtime.ask(inputs[number % len(inputs)])
+
+    def graph(number: int) -> None:
+        preparation.ask(slices[number % len(slices)][None])
 
     def reading(number: int) -> None:
         for seen in read_pictures([pictures[number % len(pictures)]]):
             make_ready(seen, facts.side)
 
     watch = _start_power_watch()
-    times = {"network": _milliseconds(network, calls), "reading": _milliseconds(reading, calls)}
+    parts = {"network": network, "reading": reading, "preparation_graph": graph}
+    times = {name: _milliseconds(call, calls) for name, call in parts.items()}
     began = time.perf_counter()
     paths = [pictures[number % len(pictures)] for number in range(calls)]
     for ready in read_ahead(read_pictures(paths), facts.side):

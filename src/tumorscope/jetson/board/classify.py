@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--raw",
         action="store_true",
-        help="write prepared frames, for classify.cpp, do not classify",
+        help="write the slices as PGM frames, for classify.cpp, do not classify",
     )
     return parser
 
@@ -111,15 +111,17 @@ def _classify(
     return 1 if counts["cannot be read"] else 0
 
 
-def _write_raw(slices: "Iterator[Slice]", facts: "Facts", *_: object) -> int:
-    """Write prepared slices, `side` by `side` bytes each; name those that are left out."""
+def _write_raw(slices: "Iterator[Slice]", *_: object) -> int:
+    """Write the slices as binary PGM, one after the other; name those that cannot be read."""
     left_out = 0
-    for ready in read_ahead(slices, facts.side):
-        if ready.grey is None:
+    for seen in slices:
+        if seen.grey is None:
             left_out += 1
-            sys.stderr.write(f"left out: {ready.seen.path}: {ready.reason}\n")
+            sys.stderr.write(f"left out: {seen.path}: {seen.error}\n")
         else:
-            sys.stdout.buffer.write(ready.grey.tobytes())
+            height, width = seen.grey.shape
+            sys.stdout.buffer.write(f"P5\n{width} {height}\n255\n".encode())
+            sys.stdout.buffer.write(seen.grey.tobytes())
     sys.stdout.buffer.flush()
     return 1 if left_out else 0
 

@@ -4,7 +4,7 @@ TensorRT's engines run only on the kind of board, and with the version of Tensor
 them. So `build_engine.sh` leaves a file beside the engine that says which these were:
 
     python3 -m tumorscope.jetson.board.engine check [--any-board]    before building
-    python3 -m tumorscope.jetson.board.engine describe               after building
+    python3 -m tumorscope.jetson.board.engine describe model.onnx    after building
 """
 
 import json
@@ -19,10 +19,6 @@ from tumorscope.jetson.board.folder import MODEL, BoardError, check_files, file_
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List
 
-    from tumorscope.jetson.board.folder import Facts
-
-ENGINE = "model.engine"
-ENGINE_FACTS = "model.engine.json"
 BUILD = "run ./build_engine.sh on this board"
 
 DEVICE_TREE = Path("/proc/device-tree/model")
@@ -56,41 +52,50 @@ def import_tensorrt() -> "Any":
     return tensorrt
 
 
-def read_engine(folder: Path, facts: "Facts", tensorrt: str) -> bytes:
-    """Read the engine, after making sure that it belongs to this model, board and TensorRT.
+def engine_of(model: str) -> str:
+    """Return the name of a model file's engine."""
+    return model.replace(".onnx", ".engine")
+
+
+def read_engine(folder: Path, model: str, tensorrt: str) -> bytes:
+    """Read an engine, after making sure that it belongs to this model, board and TensorRT.
 
     Args:
         folder: The bundle.
-        facts: What it says about its model.
+        model: The file that the engine was built from.
         tensorrt: This board's version of TensorRT.
 
     Raises:
         BoardError: There is no engine, or it does not belong here.
     """
-    path = folder / ENGINE
+    path = folder / engine_of(model)
     if not path.is_file():
-        raise BoardError(f"no {ENGINE} here: {BUILD}")
+        raise BoardError(f"no {path.name} here: {BUILD}")
     try:
-        said = json.loads((folder / ENGINE_FACTS).read_text(encoding="utf-8"))
+        said = json.loads((folder / f"{path.name}.json").read_text(encoding="utf-8"))
         built_on, built_with = said["board"], said["tensorrt"]
-        model, checksum = said["model_sha256"], said["engine_sha256"]
+        built_from, checksum = said["model_sha256"], said["engine_sha256"]
     except (OSError, KeyError, TypeError, ValueError):
-        raise BoardError(f"{ENGINE_FACTS} is missing or damaged: {BUILD}") from None
-    if model != facts.model_sha256:
-        raise BoardError(f"{ENGINE} was built from another {MODEL}: {BUILD}")
+        raise BoardError(f"{path.name}.json is missing or damaged: {BUILD}") from None
+    if built_from != file_sha256(folder / model):
+        raise BoardError(f"{path.name} was built from another {model}: {BUILD}")
     if (built_on, built_with) != (board_name(), tensorrt):
         raise BoardError(
-            f"{ENGINE} was built on '{built_on}' with TensorRT {built_with}, this is "
+            f"{path.name} was built on '{built_on}' with TensorRT {built_with}, this is "
             f"'{board_name()}' with {tensorrt}: {BUILD}"
         )
     blob = path.read_bytes()
     if file_sha256(path) != checksum:
-        raise BoardError(f"{ENGINE} is damaged: {BUILD}")
+        raise BoardError(f"{path.name} is damaged: {BUILD}")
     return blob
 
 
-def describe(folder: Path) -> None:
+def describe(folder: Path, model: str) -> None:
     """Write beside a new engine what it was built from, on and with.
+
+    Args:
+        folder: The bundle.
+        model: The file that the engine was built from.
 
     Raises:
         BoardError: TensorRT is missing.
@@ -98,11 +103,11 @@ def describe(folder: Path) -> None:
     said = {
         "board": board_name(),
         "tensorrt": import_tensorrt().__version__,
-        "model_sha256": read_facts(folder).model_sha256,
-        "engine_sha256": file_sha256(folder / ENGINE),
+        "model_sha256": file_sha256(folder / model),
+        "engine_sha256": file_sha256(folder / engine_of(model)),
     }
     text = json.dumps(said, indent=2) + "\n"
-    (folder / ENGINE_FACTS).write_text(text, encoding="utf-8")
+    (folder / f"{engine_of(model)}.json").write_text(text, encoding="utf-8")
 
 
 def check(folder: Path, any_board: bool) -> None:  # noqa: FBT001  (one command's one switch)
@@ -140,7 +145,7 @@ def main(arguments: "List[str]", folder: Path) -> int:
     """
     work: "Dict[str, Callable[[], None]]" = {
         "check": lambda: check(folder, "--any-board" in arguments[1:]),
-        "describe": lambda: describe(folder),
+        "describe": lambda: describe(folder, arguments[1]),
     }
     try:
         work[arguments[0]]()

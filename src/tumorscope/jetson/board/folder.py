@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 CHECKSUMS = "SHA256SUMS"
 FACTS = "model.json"
 MODEL = "model.onnx"
+PREPARATION = "preparation.onnx"
+"""The preparation as a graph, which `classify.cpp` runs before the model."""
 
 FORMAT = 1
 """The version of `model.json` that these files read."""
@@ -41,7 +43,6 @@ class Facts(NamedTuple):
         confident: The probability from which an answer is confident, class by class.
         ood_threshold: A slice stranger than this is unsupported; None where the model cannot tell.
         outputs: Shapes of the model's outputs by name, for one slice.
-        model_sha256: Checksum of `model.onnx`.
         metadata: What the model file says about itself.
     """
 
@@ -53,7 +54,6 @@ class Facts(NamedTuple):
     confident: "List[float]"
     ood_threshold: "Optional[float]"
     outputs: "Dict[str, List[int]]"
-    model_sha256: str
     metadata: "Dict[str, Any]"
 
 
@@ -78,7 +78,6 @@ def read_facts(folder: Path) -> Facts:
             confident=model["thresholds"]["confident"],
             ood_threshold=model["thresholds"].get("ood_threshold"),
             outputs=said["outputs"],
-            model_sha256=said["model_sha256"],
             metadata=model,
         )
     except FileNotFoundError:

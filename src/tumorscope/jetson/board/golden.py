@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tumorscope.images.preparation import prepare
 from tumorscope.images.reading import UnreadableImageError, read_slice
 from tumorscope.jetson.board.engines import OnnxRuntime
 from tumorscope.jetson.board.folder import BoardError
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Union
+    from typing import Any, Callable, Dict, List, Union
 
     from numpy.typing import NDArray
 
@@ -66,13 +65,21 @@ def check_facts(
 
 
 def check_preparation(
-    folder: Path, facts: "Facts", golden: "Dict[str, NDArray[Any]]"
+    folder: Path,
+    golden: "Dict[str, NDArray[Any]]",
+    prepare: "Callable[[NDArray[np.uint8]], NDArray[Any]]",
 ) -> "List[str]":
-    """Read and prepare the golden pictures; return a line for each that comes out differently."""
+    """Read and prepare the golden pictures; return a line for each that comes out differently.
+
+    Args:
+        folder: The bundle.
+        golden: What `read_golden` returns.
+        prepare: From a slice to the model's input.
+    """
     found = []
     for name, expected in zip(golden["pictures"], golden["inputs"]):
         try:
-            grey = prepare(read_slice(folder / "golden" / str(name)), facts.side)
+            grey = prepare(read_slice(folder / "golden" / str(name)))
         except UnreadableImageError as error:
             found.append(str(error))
             continue
@@ -95,7 +102,7 @@ def check_answers(
     allowed: float,
 ) -> "List[str]":
     """Ask the model about the golden inputs; return a line for each output that differs."""
-    answers = [runtime.ask(grey) for grey in golden["inputs"]]
+    answers = [runtime.ask(grey[None, None]) for grey in golden["inputs"]]
     found = []
     for name in facts.outputs:
         expected = golden["output_" + name]

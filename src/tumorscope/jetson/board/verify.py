@@ -4,8 +4,9 @@
 python3 verify.py                     on the board, with the engine built there
 python3 verify.py --runtime onnx      on any PC with ONNX Runtime
 
-Files are compared with their checksums, pictures read and prepared here with the inputs that the
-export made of them, and the model's answers to these inputs with the answers then.
+Files are compared with their checksums, pictures read and prepared here (by Python and by the graph
+that classify.cpp uses) with the inputs that the export made of them, and the model's answers to
+these inputs with the answers then.
 """
 
 import argparse
@@ -13,8 +14,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tumorscope.jetson.board  # noqa: F401  (first: says in one line what this Python lacks)
 from tumorscope import RESEARCH_USE_ONLY
-from tumorscope.jetson.board.engines import RUNTIMES, open_runtime
+from tumorscope.images.preparation import prepare
+from tumorscope.jetson.board.engines import RUNTIMES, open_preparation, open_runtime
 from tumorscope.jetson.board.folder import BoardError, changed_files, read_facts
 from tumorscope.jetson.board.golden import (
     ALLOWED,
@@ -51,10 +54,16 @@ def main(arguments: "Optional[List[str]]" = None, folder: Path = HERE) -> int:
         facts = read_facts(folder)
         golden = read_golden(folder)
         runtime = open_runtime(options.runtime, folder, facts)
+        graph = open_preparation(options.runtime, folder, facts.side)
         found = {
             "files": changed_files(folder),
             "facts": check_facts(facts, golden, runtime),
-            "preparation": check_preparation(folder, facts, golden),
+            "preparation": check_preparation(
+                folder, golden, lambda grey: prepare(grey, facts.side)
+            ),
+            "its graph": check_preparation(
+                folder, golden, lambda grey: graph.ask(grey[None])["grey"][0]
+            ),
             "answers": check_answers(facts, golden, runtime, ALLOWED[options.runtime]),
         }
     except BoardError as error:
