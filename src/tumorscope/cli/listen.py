@@ -1,4 +1,4 @@
-"""`tumorscope listen`: MR images come in over the network, reports and overlays go out."""
+"""`tumorscope listen`: receives MR images over the network and answers with DICOM objects."""
 
 import argparse
 import ipaddress
@@ -51,7 +51,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=20.0,
         metavar="S",
-        help="a series is whole after so many seconds without a new image (default: 20)",
+        help="a series is answered after so many seconds without a new image (default: 20)",
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=300.0,
+        metavar="S",
+        help="the same for one of which images are missing (default: 300)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=float,
+        default=24.0,
+        metavar="H",
+        help="hours that an answered series is kept, as more of it may come (default: 24)",
     )
     parser.add_argument(
         "--deidentify", action="store_true", help="leave the patient out of what is written"
@@ -68,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
     from tumorscope.pacs.deidentification import Pseudonyms  # noqa: PLC0415
     from tumorscope.pacs.listener import Listener  # noqa: PLC0415
     from tumorscope.pacs.sending import Peer  # noqa: PLC0415
+    from tumorscope.pacs.series_gaps import missing_images  # noqa: PLC0415
     from tumorscope.pacs.spool import Spool  # noqa: PLC0415
 
     _check(options)
@@ -81,13 +96,15 @@ def run(options: argparse.Namespace) -> int:
         threads=options.threads,
         providers=[options.provider] if options.provider else None,
     )
-    spool = Spool(options.spool)
+    spool = Spool(options.spool, missing_images)
     listener = Listener(spool, title=options.aet, allowed=options.allow)
     answering = Answering(
         spool,
         classifier,
         Delivery(folder=options.out, peer=peer, title=options.aet),
         quiet=options.quiet,
+        patience=options.patience,
+        keep=3600 * options.keep,
         pseudonyms=Pseudonyms(spool.key()) if options.deidentify else None,
     )
     port = listener.start(options.host, options.port)
@@ -117,8 +134,9 @@ def _check(options: argparse.Namespace) -> None:
             raise DataError(f"'{title}' is no AE title: 1 to 16 letters, digits and signs")
     if not 0 <= options.port < 65536:
         raise DataError(f"{options.port} is no port: choose one from 1 to 65535")
-    if not options.quiet >= 0:
-        raise DataError("--quiet is a number of seconds, 0 or more")
+    for name in ("quiet", "patience", "keep"):
+        if not getattr(options, name) >= 0:
+            raise DataError(f"--{name} is a number, 0 or more")
     if not _is_loopback(options.host) and not options.allow:
         print(
             "tumorscope: warning: anybody who reaches this port can send images: name the senders "

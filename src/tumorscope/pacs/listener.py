@@ -5,9 +5,11 @@ import logging
 import time
 from collections import Counter
 from typing import Final, cast
+from weakref import WeakKeyDictionary
 
 from pydicom import dcmread
 from pynetdicom import AE, DEFAULT_TRANSFER_SYNTAXES, evt
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -40,7 +42,7 @@ class Listener:
 
     def __init__(self, spool: Spool, *, title: str, allowed: list[str]) -> None:
         self._spool = spool
-        self._received: Counter[str] = Counter()
+        self._sent: WeakKeyDictionary[Association, Counter[str]] = WeakKeyDictionary()
         self._entity = AE(ae_title=title)
         self._entity.require_called_aet = True
         self._entity.require_calling_aet = allowed
@@ -67,6 +69,7 @@ class Listener:
             evt_handlers=[
                 (evt.EVT_C_STORE, self._keep),
                 (evt.EVT_REJECTED, _say_refused),
+                (evt.EVT_RELEASED, self._note_end),
                 (evt.EVT_CONN_CLOSE, self._say_received),
             ],
         )
@@ -98,16 +101,25 @@ class Listener:
         if (kind, instance) != promised or not study or not series:
             _LOG.warning("an object that is not what its sender says, refused")
             return _DOES_NOT_MATCH
+        name = f"{study}|{series}"
+        sent = self._sent.setdefault(event.assoc, Counter())
+        sent[name] += 0  # (Its end counts even for a series of which nothing could be kept.)
         try:
-            self._spool.keep(content, series=f"{study}|{series}", instance=instance)
+            self._spool.keep(content, series=name, instance=instance, sender=id(event.assoc))
         except OSError as error:
             _LOG.warning("an object could not be kept (%s), refused", error.strerror)
             return _OUT_OF_RESOURCES
-        self._received[event.assoc.name] += 1
+        sent[name] += 1
         return _SUCCESS
 
+    def _note_end(self, event: Event) -> None:
+        self._spool.end(id(event.assoc), list(self._sent.get(event.assoc, ())), well=True)
+
     def _say_received(self, event: Event) -> None:
-        count = self._received.pop(event.assoc.name, 0)
+        """Say what came over a connection that is closed, after its release or without one."""
+        sent = self._sent.get(event.assoc, Counter())
+        self._spool.end(id(event.assoc), list(sent), well=False)
+        count = sent.total()
         if count:
             title = event.assoc.requestor.ae_title
             _LOG.info("kept %d object%s from %s", count, "" if count == 1 else "s", repr(title))

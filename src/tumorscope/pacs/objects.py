@@ -1,5 +1,6 @@
 """Builds DICOM objects about series from their predictions, and writes them to files."""
 
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,14 +8,14 @@ from pathlib import Path
 from pydicom import Dataset
 
 from tumorscope.errors import DataError
-from tumorscope.files import whole_file
+from tumorscope.files import write_bytes
 from tumorscope.images.dicom import is_dicom
 from tumorscope.images.opening import open_slices
 from tumorscope.images.reading import name_of
 from tumorscope.images.slices import SliceChoice
 from tumorscope.images.zip_archives import reopened
 from tumorscope.inference.classifier import Classifier
-from tumorscope.inference.results import Failure, Prediction
+from tumorscope.inference.results import Failure, Prediction, Verdict
 from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
 from tumorscope.pacs.deidentification import Pseudonyms, mark_deidentified
 from tumorscope.pacs.references import MR_CLASSES, derived_uid, read_source
@@ -36,13 +37,19 @@ class SeriesObjects:
     overlay: Dataset | None
 
     @property
-    def all(self) -> tuple[Dataset, ...]:
-        """The objects that there are."""
-        return (self.report,) if self.overlay is None else (self.report, self.overlay)
+    def by_kind(self) -> dict[str, Dataset]:
+        """The objects that there are, by what they are."""
+        objects = {"report": self.report, "overlay": self.overlay}
+        return {kind: dataset for kind, dataset in objects.items() if dataset is not None}
 
 
 def build_objects(
-    answer: SeriesPrediction, classifier: Classifier, *, pseudonyms: Pseudonyms | None = None
+    answer: SeriesPrediction,
+    classifier: Classifier,
+    *,
+    pseudonyms: Pseudonyms | None = None,
+    incomplete: str = "",
+    before: Dataset | None = None,
 ) -> SeriesObjects | None:
     """Build the objects about one series.
 
@@ -50,6 +57,8 @@ def build_objects(
         answer: The answer to the series, from DICOM files.
         classifier: What gave the answer.
         pseudonyms: Hides the patient; None says the same of the patient as the images do.
+        incomplete: What the series lacks; then the answer is marked, and never confident.
+        before: An earlier report on the series, which the new one supersedes.
 
     Returns:
         The objects; None when the series is not of MR images.
@@ -64,15 +73,20 @@ def build_objects(
         return None
     if pseudonyms:
         sources = {path: pseudonyms.hide(source) for path, source in sources.items()}
+    if incomplete:
+        answer = _marked(answer, incomplete)
     facts = classifier.facts
     source = sources[slices[0].path]
     made_of = [f"{sources[item.path].instance_uid}/{item.slice}" for item in slices]
+    made_of += [incomplete, str(before.SOPInstanceUID)] if before else filter(None, [incomplete])
     how = [facts.title, str(classifier.confident), source.series_uid]
     uids = {
         kind: (derived_uid([kind, *how]), derived_uid([kind, *how, *sorted(made_of)]))
         for kind in ("report", "overlay")
     }
-    report = build_report(answer, slices, sources, facts=facts, uids=uids["report"])
+    report = build_report(
+        answer, sources, facts=facts, uids=uids["report"], incomplete=incomplete, before=before
+    )
     shown = _most_telling(answer, slices)
     overlay = None
     if shown is not None and not (pseudonyms and sources[shown.path].burned_in):
@@ -80,8 +94,9 @@ def build_objects(
             answer, _with_picture(shown), sources[shown.path], facts=facts, uids=uids["overlay"]
         )
     objects = SeriesObjects(report, overlay)
-    for dataset in objects.all:
+    for dataset in objects.by_kind.values():
         dataset.update(source.identity)
+        dataset.InstanceNumber = report.InstanceNumber
         if pseudonyms:
             mark_deidentified(dataset)
     return objects
@@ -139,14 +154,34 @@ def save_objects(objects: SeriesObjects, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    paths = []
-    for dataset in objects.all:
-        kind = "report" if dataset is objects.report else "overlay"
-        path = folder / str(dataset.StudyInstanceUID) / f"{kind}_{dataset.SOPInstanceUID}.dcm"
-        with whole_file(path) as temporary:
-            dataset.save_as(temporary, enforce_file_format=True)
-        paths.append(path)
-    return paths
+    return [
+        save_object(dataset, folder / name_in_study(dataset, kind))
+        for kind, dataset in objects.by_kind.items()
+    ]
+
+
+def save_object(dataset: Dataset, path: Path) -> Path:
+    """Write an object whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    content = io.BytesIO()  # (What pydicom says of a full disk does not tell that it is.)
+    dataset.save_as(content, enforce_file_format=True)
+    write_bytes(path, content.getvalue())
+    return path
+
+
+def name_in_study(dataset: Dataset, kind: str) -> Path:
+    """Return where an object is put: what it is and its UID, in a folder of its study's."""
+    return Path(str(dataset.StudyInstanceUID), f"{kind}_{dataset.SOPInstanceUID}.dcm")
+
+
+def _marked(answer: SeriesPrediction, incomplete: str) -> SeriesPrediction:
+    """Return the answer to a series that lacks slices."""
+    verdict: Verdict = "unsupported" if answer.label is None else "uncertain"
+    reasons = (answer.reason, f"the series is incomplete ({incomplete})")
+    return replace(answer, verdict=verdict, reason="; ".join(filter(None, reasons)))
 
 
 def _is_dicom(item: Prediction) -> bool:

@@ -42,29 +42,35 @@ from tumorscope.pacs.references import Source, derived_uid
 
 MANUFACTURER: Final = "tumorscope"
 
+_LONGEST: Final = 64
+"""Characters of a value of the type LO."""
+
 _QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
 
 
 def build_report(
     answer: SeriesPrediction,
-    slices: Sequence[Prediction],
     sources: Mapping[str, Source],
     *,
     facts: ModelFacts,
     uids: tuple[str, str],
+    incomplete: str = "",
+    before: Dataset | None = None,
 ) -> Dataset:
     """Build the report: a group for the series as a whole, then one a classified slice.
 
     Args:
         answer: The answer to the series.
-        slices: The answers to its slices.
         sources: The images by the paths in the answers; all of one study.
         facts: What the model says about itself.
         uids: The report's own series and instance.
+        incomplete: What the series lacks; empty where it seems whole.
+        before: The report that this one supersedes.
 
     Returns:
         A Comprehensive SR, not verified by anybody, without the patient.
     """
+    slices = answer.answers
     model = AlgorithmIdentification(
         name=facts.name,
         version=facts.version,
@@ -111,20 +117,24 @@ def build_report(
     content[0].ContentSequence.append(_in_words(answer))
     source = sources[slices[0].path]
     evidence = {item.instance_uid: item.reference() for item in sources.values()}
-    return ComprehensiveSR(
+    report = ComprehensiveSR(
         evidence=list(evidence.values()),
         content=content[0],
         series_instance_uid=uids[0],
         series_number=series_number(source, 98),
         sop_instance_uid=uids[1],
-        instance_number=1,
+        instance_number=int(before.InstanceNumber) + 1 if before else 1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=facts.name,
         software_versions=[f"{MANUFACTURER} {__version__}", facts.title],
         series_description="tumorscope report, research use only",
-        is_complete=True,
+        is_complete=not incomplete,
+        previous_versions=[before] if before else None,
         coding_schemes=[coding_scheme()],
     )
+    if incomplete:
+        report.CompletionFlagDescription = incomplete[:_LONGEST]
+    return report
 
 
 def series_number(source: Source, ending: int) -> int:
