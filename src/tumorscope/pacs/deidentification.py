@@ -7,6 +7,7 @@ what is copied from the images: identifiers become pseudonyms, dates and descrip
 import hashlib
 import hmac
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from typing import Final
 
@@ -47,12 +48,16 @@ class Pseudonyms:
             "StudyID",
         ):
             setattr(identity, keyword, "")
+        geometry = copy(source.geometry)
+        if geometry is not None:
+            geometry.FrameOfReferenceUID = self._uid(geometry.FrameOfReferenceUID)
         return replace(
             source,
             identity=identity,
             study_uid=str(identity.StudyInstanceUID),
             series_uid=self._uid(source.series_uid),
             instance_uid=self._uid(source.instance_uid),
+            geometry=geometry,
         )
 
     def _uid(self, uid: str) -> str:

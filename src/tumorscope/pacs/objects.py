@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 from tumorscope.errors import DataError
@@ -20,6 +22,7 @@ from tumorscope.inference.series_prediction import SeriesPrediction, predict_ser
 from tumorscope.pacs.deidentification import Pseudonyms, mark_deidentified
 from tumorscope.pacs.references import MR_CLASSES, derived_uid, read_source
 from tumorscope.pacs.secondary_capture import build_capture
+from tumorscope.pacs.segmentation import build_segmentation
 from tumorscope.pacs.structured_report import build_report
 
 
@@ -29,17 +32,24 @@ class SeriesObjects:
 
     Attributes:
         report: The Structured Report.
+        segmentation: The segmentation of the tumour map; None when no tumour was found or the
+            images do not say where they lie.
         overlay: The Secondary Capture; None when no slice could be classified or it would show
             who the patient is and must not.
     """
 
     report: Dataset
+    segmentation: Dataset | None
     overlay: Dataset | None
 
     @property
     def by_kind(self) -> dict[str, Dataset]:
         """The objects that there are, by what they are."""
-        objects = {"report": self.report, "overlay": self.overlay}
+        objects = {
+            "report": self.report,
+            "segmentation": self.segmentation,
+            "overlay": self.overlay,
+        }
         return {kind: dataset for kind, dataset in objects.items() if dataset is not None}
 
 
@@ -82,18 +92,31 @@ def build_objects(
     how = [facts.title, str(classifier.confident), source.series_uid]
     uids = {
         kind: (derived_uid([kind, *how]), derived_uid([kind, *how, *sorted(made_of)]))
-        for kind in ("report", "overlay")
+        for kind in ("report", "segmentation", "overlay")
     }
+    segmentation = build_segmentation(
+        answer, sources, _picture, facts=facts, uids=uids["segmentation"]
+    )
     report = build_report(
-        answer, sources, facts=facts, uids=uids["report"], incomplete=incomplete, before=before
+        answer,
+        sources,
+        facts=facts,
+        uids=uids["report"],
+        segmentation=segmentation,
+        incomplete=incomplete,
+        before=before,
     )
     shown = _most_telling(answer, slices)
     overlay = None
     if shown is not None and not (pseudonyms and sources[shown.path].burned_in):
         overlay = build_capture(
-            answer, _with_picture(shown), sources[shown.path], facts=facts, uids=uids["overlay"]
+            answer,
+            replace(shown, picture=_picture(shown)),
+            sources[shown.path],
+            facts=facts,
+            uids=uids["overlay"],
         )
-    objects = SeriesObjects(report, overlay)
+    objects = SeriesObjects(report, segmentation, overlay)
     for dataset in objects.by_kind.values():
         dataset.update(source.identity)
         dataset.InstanceNumber = report.InstanceNumber
@@ -110,7 +133,7 @@ def write_objects(
     volume: int | None = None,
     pseudonyms: Pseudonyms | None = None,
 ) -> tuple[list[Path], list[str]]:
-    """Write a report and an overlay for each MR series among the answers.
+    """Write the objects about each MR series among the answers.
 
     Args:
         answers: The answers to slices; those that are not from DICOM files are passed over.
@@ -197,9 +220,10 @@ def _most_telling(answer: SeriesPrediction, slices: Sequence[Prediction]) -> Pre
     return max(deciding, key=lambda item: item.probabilities[label])
 
 
-def _with_picture(shown: Prediction) -> Prediction:
-    """Return the answer with its slice, read once more: to keep them all takes much memory."""
+def _picture(shown: Prediction) -> NDArray[np.uint8]:
+    """Return a slice's grey values, read once more: to keep them all takes much memory."""
     number = shown.slice
     choice = SliceChoice(numbers=None if number is None else slice(number, number + 1))
-    image = next(open_slices(next(reopened([shown.path])), choice))
-    return replace(shown, picture=image.grey)
+    grey = next(open_slices(next(reopened([shown.path])), choice)).grey
+    assert grey is not None  # (It was classified.)
+    return grey

@@ -17,6 +17,8 @@ from tumorscope.errors import DataError
 from tumorscope.images.reading import name_of, openable
 from tumorscope.images.slices import File
 
+MANUFACTURER: Final = "tumorscope"
+
 MR_CLASSES: Final = (
     MRImageStorage,
     EnhancedMRImageStorage,
@@ -52,6 +54,22 @@ _REFERENCE: Final = (
     "BurnedInAnnotation",
 )
 
+_GEOMETRY: Final = (
+    "Rows",
+    "Columns",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+)
+"""What says where an image lies in the patient."""
+
+_MAY_LACK: Final = ("PositionReferenceIndicator", "SpacingBetweenSlices")
+"""Those of it without which its pixels have a place."""
+
 _UID_SPACE: Final = uuid.UUID("5b1f6ad4-5d0c-4f0e-9d5e-0d1b8f6f3c55")
 
 
@@ -68,6 +86,7 @@ class Source:
         series_number: The series' number; 0 when the file has none.
         instance_number: The object's number in the series; 0 when the file has none.
         burned_in: Whether the file says that its pixels show who the patient is.
+        geometry: The elements that say where the image lies; None when some are missing.
     """
 
     identity: Dataset
@@ -78,9 +97,10 @@ class Source:
     series_number: int
     instance_number: int
     burned_in: bool
+    geometry: Dataset | None
 
     def reference(self) -> Dataset:
-        """Return the image as highdicom takes it for evidence, without the patient."""
+        """Return the image as highdicom takes it, without the patient and the pixels."""
         dataset = Dataset()
         for keyword in _IDENTITY:
             if keyword not in _OPTIONAL:
@@ -89,6 +109,8 @@ class Source:
         dataset.SeriesInstanceUID = self.series_uid
         dataset.SOPClassUID = self.class_uid
         dataset.SOPInstanceUID = self.instance_uid
+        if self.geometry is not None:
+            dataset.update(self.geometry)
         return dataset
 
 
@@ -108,7 +130,7 @@ def read_source(file: File) -> Source:
             openable(file),
             stop_before_pixels=True,
             force=True,
-            specific_tags=[*_IDENTITY, *_REFERENCE],
+            specific_tags=[*_IDENTITY, *_REFERENCE, *_GEOMETRY],
         )
         uids = {
             keyword: str(header.get(keyword) or "")
@@ -116,7 +138,7 @@ def read_source(file: File) -> Source:
         }
         uids["SOPInstanceUID"] = str(header.get("SOPInstanceUID") or "")
         numbers = [int(header.get(key) or 0) for key in ("SeriesNumber", "InstanceNumber")]
-        identity = _identity(header)
+        identity, geometry = _identity(header), _geometry(header)
     except Exception as error:  # pydicom raises nearly anything on damage.
         raise DataError(f"{name}: damaged DICOM file ({type(error).__name__})") from error
     for keyword, uid in uids.items():
@@ -131,6 +153,7 @@ def read_source(file: File) -> Source:
         series_number=numbers[0],
         instance_number=numbers[1],
         burned_in=str(header.get("BurnedInAnnotation") or "NO").upper() != "NO",
+        geometry=geometry,
     )
 
 
@@ -154,3 +177,20 @@ def _identity(header: Dataset) -> Dataset:
         elif keyword not in _OPTIONAL:
             setattr(identity, keyword, "")
     return identity
+
+
+def _geometry(header: Dataset) -> Dataset | None:
+    """Return the elements that say where an image lies in the patient; None if some are missing."""
+    geometry = Dataset()
+    for keyword in _GEOMETRY:
+        if header.get(keyword):
+            geometry[keyword] = header[keyword]
+        elif keyword not in _MAY_LACK:
+            return None
+    geometry.setdefault("PositionReferenceIndicator", "")
+    return geometry
+
+
+def series_number(source: Source, ending: int) -> int:
+    """Return a number for a series about another one: 7 gives 798 and 799."""
+    return 100 * min(max(source.series_number, 0), 20_000_000) + ending

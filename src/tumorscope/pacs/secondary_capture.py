@@ -14,8 +14,8 @@ from tumorscope.inference.model_file import ModelFacts
 from tumorscope.inference.overlay import draw_overlay
 from tumorscope.inference.results import Prediction
 from tumorscope.inference.series_prediction import SeriesPrediction
-from tumorscope.pacs.references import Source
-from tumorscope.pacs.structured_report import MANUFACTURER, series_number, verdict_in_words
+from tumorscope.pacs.references import MANUFACTURER, Source, series_number
+from tumorscope.pacs.structured_report import verdict_in_words
 
 
 def build_capture(

@@ -11,11 +11,12 @@ from pynetdicom import AE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComprehensiveSRStorage,
     SecondaryCaptureImageStorage,
+    SegmentationStorage,
 )
 
 from tumorscope.errors import DataError
 
-_KINDS: Final = (ComprehensiveSRStorage, SecondaryCaptureImageStorage)
+_KINDS: Final = (ComprehensiveSRStorage, SegmentationStorage, SecondaryCaptureImageStorage)
 
 _PATTERN: Final = re.compile(r"(?P<title>[^@]+)@(?P<host>[^@]+):(?P<port>\d{1,5})")
 
@@ -68,7 +69,7 @@ def send(paths: Sequence[Path], peer: Peer, *, title: str) -> None:
     """Send files; when this returns the peer has acknowledged every one.
 
     Args:
-        paths: Structured Reports and Secondary Captures.
+        paths: Structured Reports, segmentations and Secondary Captures.
         peer: Who is to have them.
         title: The AE title of the sender.
 

@@ -1,7 +1,7 @@
 """Builds a Structured Report (DICOM PS3.16, TID 1500) of the answers to a series."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -16,10 +16,13 @@ from highdicom.sr import (
     ObservationContext,
     ObserverContext,
     QualitativeEvaluation,
+    ReferencedSegment,
     RelationshipTypeValues,
     SourceImageForMeasurementGroup,
+    SourceSeriesForSegmentation,
     TextContentItem,
     TrackingIdentifier,
+    VolumetricROIMeasurementsAndQualitativeEvaluations,
 )
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
@@ -38,12 +41,14 @@ from tumorscope.pacs.codes import (
     probability_code,
     verdict_code,
 )
-from tumorscope.pacs.references import Source, derived_uid
-
-MANUFACTURER: Final = "tumorscope"
+from tumorscope.pacs.references import MANUFACTURER, Source, derived_uid, series_number
 
 _LONGEST: Final = 64
 """Characters of a value of the type LO."""
+
+_Group: TypeAlias = (
+    MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations
+)
 
 _QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
 
@@ -54,6 +59,7 @@ def build_report(
     *,
     facts: ModelFacts,
     uids: tuple[str, str],
+    segmentation: Dataset | None = None,
     incomplete: str = "",
     before: Dataset | None = None,
 ) -> Dataset:
@@ -64,6 +70,7 @@ def build_report(
         sources: The images by the paths in the answers; all of one study.
         facts: What the model says about itself.
         uids: The report's own series and instance.
+        segmentation: The segmentation of the tumour map, without the patient.
         incomplete: What the series lacks; empty where it seems whole.
         before: The report that this one supersedes.
 
@@ -78,7 +85,7 @@ def build_report(
         parameters=[f"{MANUFACTURER} {__version__}"],
     )
     decided = answer.decided_by or tuple((item.path, item.slice) for item in slices)
-    groups = [
+    groups: list[_Group] = [
         _group(
             answer,
             _images(decided, sources),
@@ -99,6 +106,8 @@ def build_report(
         for number, item in enumerate(slices, start=1)
         if item.label is not None
     ]
+    if segmentation is not None:
+        groups.append(_map_group(answer, segmentation, sources, model=model))
     observer = ObserverContext(
         observer_type=CodedConcept.from_code(codes.DCM.Device),
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
@@ -116,9 +125,9 @@ def build_report(
     )
     content[0].ContentSequence.append(_in_words(answer))
     source = sources[slices[0].path]
-    evidence = {item.instance_uid: item.reference() for item in sources.values()}
+    evidence = list({item.instance_uid: item.reference() for item in sources.values()}.values())
     report = ComprehensiveSR(
-        evidence=list(evidence.values()),
+        evidence=evidence if segmentation is None else [*evidence, segmentation],
         content=content[0],
         series_instance_uid=uids[0],
         series_number=series_number(source, 98),
@@ -135,11 +144,6 @@ def build_report(
     if incomplete:
         report.CompletionFlagDescription = incomplete[:_LONGEST]
     return report
-
-
-def series_number(source: Source, ending: int) -> int:
-    """Return a number for a series about another one: 7 gives 798 and 799."""
-    return 100 * min(max(source.series_number, 0), 20_000_000) + ending
 
 
 def verdict_in_words(answer: SeriesPrediction | Prediction) -> str:
@@ -176,6 +180,32 @@ def _group(
         ],
         qualitative_evaluations=said,
         source_images=images,
+    )
+
+
+def _map_group(
+    answer: SeriesPrediction,
+    segmentation: Dataset,
+    sources: Mapping[str, Source],
+    *,
+    model: AlgorithmIdentification,
+) -> VolumetricROIMeasurementsAndQualitativeEvaluations:
+    """Return the reference to the segmentation of the tumour map (TID 1411)."""
+    source = sources[answer.answers[0].path]
+    (segment,) = segmentation.SegmentSequence
+    return VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(
+            uid=segment.TrackingUID, identifier=segment.TrackingID
+        ),
+        referenced_segment=ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=1,
+            source_series=SourceSeriesForSegmentation(source.series_uid),
+        ),
+        finding_type=class_code(str(answer.label)),
+        algorithm_id=model,
+        qualitative_evaluations=[QualitativeEvaluation(VERDICT, verdict_code(answer.verdict))],
     )
 
 
