@@ -1,12 +1,13 @@
 """Measures the preparation: how still its box stands, its speed, and the graph beside it.
 
-    git show COMMIT:src/tumorscope/images/preparation.py > earlier.py
-    python benchmarks/preparation.py --data DIR --earlier earlier.py
+    git worktree add TREE COMMIT          # an earlier version
+    python benchmarks/preparation.py --data DIR --earlier TREE
 
 DIR holds JPEG files in folders by class (Kaggle's `Testing`). Each slice is copied with a fault;
 a copy's box should lie where the slice's box lies. A shift is that of one end of the box, as a
 share of the slice's side; `largest` takes the worst of the four. Times are of one core, of the
-thread itself: what other programs on the machine do hardly counts.
+thread itself: what other programs on the machine do hardly counts. `same_labels.py` compares every
+way from a file to an answer, `board_speed.py` times a Jetson's bundle beside an earlier one.
 """
 
 import argparse
@@ -272,7 +273,7 @@ def main() -> None:
     """Measure and write `results/preparation.json`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--earlier", type=Path, help="another version's preparation.py")
+    parser.add_argument("--earlier", type=Path, help="a checkout of an earlier version")
     parser.add_argument("--screens", type=Path, help="a folder of screenshots of heads")
     parser.add_argument("--every", type=int, default=1, help="measure every so many-th slice")
     parser.add_argument("--size", type=int, default=160, help="side of the network's input")
@@ -293,7 +294,8 @@ def main() -> None:
     print(figures, flush=True)
     figures["stability"] = stability(pictures, find_head)
     if options.earlier:
-        spec = importlib.util.spec_from_file_location("earlier", options.earlier)
+        source = options.earlier / "src" / "tumorscope" / "images" / "preparation.py"
+        spec = importlib.util.spec_from_file_location("earlier", source)
         assert spec
         assert spec.loader
         earlier = importlib.util.module_from_spec(spec)
@@ -305,7 +307,7 @@ def main() -> None:
     write_record(
         "preparation",
         command="python benchmarks/preparation.py --data kaggle/Testing --screens 60_screens "
-        f"--earlier earlier.py --every {options.every}",
+        f"--earlier TREE --every {options.every}",
         figures=figures,
         seeds=[],
         n=len(pictures),

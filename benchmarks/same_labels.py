@@ -1,11 +1,17 @@
-"""Asks every way from a file to an answer about the same slices, and compares labels.
+"""Asks every way from a file to an answer about the same slices; `results/same_labels.json`.
 
+    npm install --prefix WEB onnxruntime-web
+    python benchmarks/same_labels.py --data DIR --web WEB
+
+DIR holds JPEG files in folders by class (Kaggle's `Testing`).
 `predict` is the measure. Beside it: the complete file (raw pixels in) in ONNX Runtime, in OpenVINO
 and in ONNX Runtime Web under Node, and a Jetson's bundle, whose Python program runs in ONNX Runtime
 and whose C++ program runs against the tests' stand-ins of TensorRT's headers, in which ONNX Runtime
 computes.
 """
 
+import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -19,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from record import ROOT
+from record import ROOT, write_record
 from tumorscope.images import read_slice
 from tumorscope.images.suitability import why_unsuitable
 from tumorscope.inference import Classifier
@@ -167,3 +173,27 @@ def _compare(given: list[Answer], expected: list[Answer]) -> dict[str, Any]:
     ]
     same = sum(one["label"] == two["label"] for one, two in pairs)
     return {"same_labels": f"{same} of {len(pairs)}", "most_probability": max(differences)}
+
+
+def main() -> int:
+    """Compare and write the record; the exit status is 1 when a label differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--web", type=Path, help="where onnxruntime-web was installed")
+    options = parser.parse_args()
+    files = sorted(options.data.glob("*/*.jpg"))
+    figures = same_labels(files, options.web)
+    write_record(
+        "same_labels",
+        command="python benchmarks/same_labels.py --data kaggle/Testing --web WEB",
+        figures=figures,
+        seeds=[],
+        n=len(files),
+        data_fingerprint=hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest(),
+    )
+    whole = f"{len(files)} of {len(files)}"
+    return 0 if all(way["same_labels"] == whole for way in figures.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,6 +5,8 @@
 // Python does; compiling against the real header is left to the board.
 #pragma once
 #include <cuda_runtime_api.h>
+#include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -44,7 +46,8 @@ public:
     Process() {
         int there[2], back[2];
         if (pipe(there) || pipe(back)) std::abort();
-        if (fork() == 0) {
+        child_ = fork();
+        if (child_ == 0) {
             dup2(there[0], 0);
             dup2(back[1], 1);
             for (int end : {there[0], there[1], back[0], back[1]}) close(end);
@@ -56,8 +59,14 @@ public:
         close(back[1]);
         to_ = there[1];
         from_ = back[0];
+        for (int end : {to_, from_}) fcntl(end, F_SETFD, FD_CLOEXEC);  // Not for the next engine's process.
     }
-    ~Process() { close(to_), close(from_); }
+    ~Process() {
+        close(to_), close(from_);
+        waitpid(child_, nullptr, 0);
+    }
+    Process(Process const&) = delete;
+    Process& operator=(Process const&) = delete;
 
     void put(void const* data, std::size_t size) {
         for (auto* at = static_cast<char const*>(data); size > 0;) {
@@ -81,6 +90,7 @@ public:
 
 private:
     int to_ = -1, from_ = -1;
+    pid_t child_ = -1;
 };
 
 struct File {
