@@ -4,11 +4,13 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from browsing import BROWSER, FLAGS
 from tumorscope.cli.main import main
 from tumorscope.phantoms.drawing import draw_phantom, write_phantoms
 
@@ -21,6 +23,18 @@ def real_data() -> Path:
     if not (folder / "kaggle" / "groups.csv").is_file():
         pytest.skip(f"the real data sets are not at hand ({folder})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A real browser, or a skip with the reason."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if BROWSER is None:
+        pytest.skip("no Chromium on this machine")
+    with driver.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -1,136 +1,21 @@
 """The page of `tumorscope serve` in a real browser: what a person drops, sees, hears and saves."""
 
-import base64
 import csv
 import io
 import re
-import shutil
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
-from PIL import Image
 
-from dicom_files import write_dicom
+from browsing import drop, give, opened, seen
 from serving import Service, running
 from small_model import write_model
 from tumorscope import RESEARCH_USE_ONLY
-from tumorscope.phantoms.drawing import draw_phantom
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-MILLISECONDS = 30_000
-
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("service")
-    model = write_model(folder / "m.onnx", sharpness=1)
-    with running(folder, "--model", str(model), "--threads", "1") as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scans")
-    heads = [
-        draw_phantom("glioma", plane="axial", patient_seed=4, slice_number=n, size=96).image
-        for n in range(6)
-    ]
-    for number in (1, 2, 10):
-        Image.fromarray(heads[number % 6]).save(folder / f"scan{number}.png")
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
-    write_dicom(folder / "ct.dcm", heads[0], Modality="CT")
-    volume = np.stack([grey.T[::-1, ::-1] for grey in heads], axis=-1).astype(np.int16)
-    affine = np.array([[1.0, 0, 0, -48], [0, 1, 0, -48], [0, 0, 5, -15], [0, 0, 0, 1]])
-    nibabel.save(nibabel.Nifti1Image(volume, affine), folder / "head.nii.gz")
-    (folder / "series").mkdir()
-    (folder / "nowhere").mkdir()
-    for part in ("a", "b"):
-        (folder / "disc" / part).mkdir(parents=True)
-    for number, grey in enumerate(heads):
-        place = {
-            "PixelSpacing": [1, 1],
-            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-            "ImagePositionPatient": [-48, -48, 5 * number],
-        }
-        name = f"IM{(7 * number) % 11}"
-        write_dicom(folder / "series" / name, grey, SeriesInstanceUID="1.2.5", **place)
-        write_dicom(folder / "nowhere" / name, grey, SeriesInstanceUID="1.2.6")
-        part = folder / "disc" / "ab"[number % 2]
-        path = part / name
-        write_dicom(path, grey, SeriesInstanceUID=f"1.2.{7 + number // 4}", **place)
-        if number == 2:  # (As some archives keep it: without preamble and group 2.)
-            content = path.read_bytes()
-            path.write_bytes(content[content.index(b"\x08\0\x16\0UI") :])
-    return folder
-
-
-@pytest.fixture
-def page(browser: Any, service: Service) -> Iterator[Any]:
-    """A fresh page, on which nothing may go wrong unsaid."""
-    yield from open_page(browser, service.address)
-
-
-def open_page(browser: Any, address: str) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1280, "height": 860})
-    context.set_default_timeout(MILLISECONDS)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
-    page.goto(address)
-    page.wait_for_selector("body[data-ready]")
-    yield page
-    context.close()
-    assert not complaints
-
-
-def give(page: Any, *files: Path, wait: bool = True) -> None:
-    page.set_input_files("#choose-files", [str(file) for file in files])
-    if wait:
-        page.wait_for_selector("#save-csv:enabled")
-
-
-def drop(page: Any, *files: Path) -> None:
-    """Drop files as a person does, on the page."""
-    contents = [[file.name, base64.b64encode(file.read_bytes()).decode()] for file in files]
-    transfer = page.evaluate_handle(
-        """(files) => {
-            const transfer = new DataTransfer();
-            for (const [name, text] of files) {
-                const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-                transfer.items.add(new File([bytes], name));
-            }
-            return transfer;
-        }""",
-        contents,
-    )
-    for event in ("dragover", "drop"):
-        page.dispatch_event("#drop", event, {"dataTransfer": transfer})
-    page.wait_for_selector("#save-csv:enabled")
-
-
-def seen(page: Any, selector: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """What stands on the screen there."""
-    return np.asarray(Image.open(io.BytesIO(page.locator(selector).first.screenshot())))
 
 
 def test_dropped_pictures_are_answered_in_order_of_counting(page: Any, scans: Path) -> None:
@@ -224,131 +109,6 @@ def test_names_of_files_stay_in_the_page(page: Any, scans: Path) -> None:
     assert not any("scan1" in text or "head" in text for text in sent)
 
 
-def test_volume_is_browsed_in_niivue(page: Any, scans: Path) -> None:
-    loaded: list[str] = []
-    page.on("request", lambda request: loaded.append(request.url))
-    give(page, scans / "scan1.png")
-    assert not any("niivue" in url for url in loaded)
-    give(page, scans / "head.nii.gz")
-    page.get_by_role("option", name="head.nii.gz").click()
-    view = page.get_by_label("View")
-    expect(view).to_have_value("axial")
-    assert sum("niivue" in url for url in loaded) == 1
-    strip = page.get_by_role("slider", name="Slices")
-    expect(strip.locator("i")).to_have_count(6)
-    expect(strip.locator("i.decided")).to_have_count(3)
-    strip.press("Home")
-    expect(strip).to_have_attribute("aria-valuetext", re.compile(r"Slice 1 of 6: .+ %"))
-    page.wait_for_timeout(300)
-    first = seen(page, ".viewer canvas")
-    assert first[..., :3].std() > 10
-    strip.press("End")
-    expect(page.locator(".now h3")).to_have_text("Slice 5 (6 of 6 classified)")
-    page.wait_for_timeout(300)
-    assert (seen(page, ".viewer canvas") != first).any(axis=-1).mean() > 0.02
-    view.select_option("all planes")
-    page.locator(".strip").click(position={"x": 5, "y": 20})
-    expect(strip).to_have_attribute("aria-valuenow", "1")
-
-
-def test_scrolling_in_niivue_moves_the_strip(page: Any, scans: Path) -> None:
-    give(page, scans / "head.nii.gz")
-    expect(page.get_by_label("View")).to_be_visible()
-    strip = page.get_by_role("slider", name="Slices")
-    strip.press("Home")
-    page.locator(".viewer canvas").hover()
-    for _ in range(2):
-        page.mouse.wheel(0, 100)
-        page.wait_for_timeout(200)
-    expect(strip).not_to_have_attribute("aria-valuenow", "1")
-
-
-def test_series_is_one_scan_along_the_body(page: Any, scans: Path) -> None:
-    page.set_input_files("#choose-folder", str(scans / "series"))
-    page.wait_for_selector("#save-csv:enabled")
-    expect(page.locator("#list .name")).to_have_text(["series"])
-    expect(page.get_by_label("View")).to_have_value("axial")
-    strip = page.get_by_role("slider", name="Slices")
-    strip.press("Home")
-    strip.press("ArrowRight")
-    strip.press("PageUp")
-    expect(strip).to_have_attribute("aria-valuenow", "6")
-    expect(page.locator(".now h3")).to_have_text("Slice 6 of 6")
-
-
-def test_series_over_several_folders_is_one_scan(page: Any, scans: Path) -> None:
-    page.set_input_files("#choose-folder", str(scans / "disc"))
-    page.wait_for_selector("#save-csv:enabled")
-    expect(page.locator("#list .name")).to_have_text(["disc/a", "disc/a, series 2"])
-    expect(page.locator(".now h3")).to_contain_text("of 4")
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_BZIP2])
-def test_archive_is_taken_as_the_folder_in_it(
-    page: Any, scans: Path, tmp_path: Path, method: int
-) -> None:
-    archive = tmp_path / "exam.zip"
-    with zipfile.ZipFile(archive, "w", method) as packed:
-        packed.mkdir("exam")
-        for path in sorted((scans / "series").iterdir()):
-            packed.write(path, f"exam/{path.name}")
-            packed.writestr(f"__MACOSX/exam/._{path.name}", b"\0\5\26\7")
-        packed.writestr("exam/Thumbs.db", b"\xd0\xcf")
-        packed.writestr("exam/DICOMDIR", b"")
-        packed.comment = b"packed by hand"
-    drop(page, archive, scans / "scan1.png")
-    # (What the browser cannot unpack goes to the service as it is.)
-    name = "exam.zip" if method == zipfile.ZIP_BZIP2 else "exam.zip/exam"
-    expect(page.locator("#list .name")).to_have_text(["scan1.png", name])
-    page.get_by_role("option", name=name).click()
-    expect(page.get_by_role("slider", name="Slices").locator("i")).to_have_count(6)
-    shown = page.locator(".answer .label").first.text_content()
-    page.set_input_files("#choose-folder", str(scans / "series"))
-    page.wait_for_selector("#save-csv:enabled")
-    page.get_by_role("option", name="series").click()
-    expect(page.locator(".answer .label").first).to_have_text(shown)
-
-
-def test_damaged_archive_says_so(page: Any, tmp_path: Path) -> None:
-    (tmp_path / "a.zip").write_bytes(b"PK\3\4 nothing")
-    give(page, tmp_path / "a.zip")
-    expect(page.locator(".answer")).to_contain_text("A damaged ZIP archive")
-
-
-def test_series_without_places_is_shown_as_pictures(page: Any, scans: Path) -> None:
-    page.set_input_files("#choose-folder", str(scans / "nowhere"))
-    page.wait_for_selector("#save-csv:enabled")
-    picture = page.locator(".viewer img")
-    before = picture.get_attribute("src")
-    page.get_by_role("slider", name="Slices").press("End")
-    expect(picture).not_to_have_attribute("src", before)
-    expect(page.get_by_label("View")).to_have_count(0)
-
-
-def test_stack_of_slices_is_a_nifti_volume_in_its_place(page: Any) -> None:
-    """What the page builds for NiiVue, nibabel reads at the same mm as the series says."""
-    text = page.evaluate(
-        """async () => {
-            const address = document.scripts[0].src.replace("main.js", "nifti.js");
-            const { niftiOf, stackOf } = await import(address);
-            const slice = (z) => ({ picture: "x",
-                affine: [[-2, 0, 0, 40], [0, -2, 0, 30], [0, 0, 5, z], [0, 0, 0, 1]] });
-            const stack = stackOf([slice(-10), slice(-5), slice(5)]);
-            const grey = (level) =>
-                ({ width: 4, height: 3, levels: new Uint8Array(12).fill(level) });
-            const bytes = new Uint8Array(niftiOf(stack, [grey(1), grey(2), grey(4)]));
-            return btoa(String.fromCharCode(...bytes));
-        }"""
-    )
-    image = nibabel.Nifti1Image.from_bytes(base64.b64decode(text))
-    values = np.asarray(image.dataobj)  # type: ignore[attr-defined]
-    assert values.shape == (4, 3, 4)
-    assert [int(values[0, 0, k]) for k in range(4)] == [1, 2, 0, 4]
-    expected = [[-2, 0, 0, 40], [0, -2, 0, 30], [0, 0, 5, -10], [0, 0, 0, 1]]
-    np.testing.assert_allclose(image.affine, expected)  # type: ignore[attr-defined]
-    np.testing.assert_allclose(image.header.get_zooms(), [2, 2, 5])  # type: ignore[no-untyped-call]
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_light_and_dark(page: Any, scans: Path, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
@@ -411,7 +171,7 @@ def test_keyboard_is_enough(page: Any, scans: Path) -> None:
 def test_every_control_has_a_name(page: Any, scans: Path) -> None:
     give(page, scans / "scan1.png", scans / "head.nii.gz")
     page.get_by_role("option", name="head.nii.gz").click()
-    expect(page.get_by_label("View")).to_be_visible()
+    expect(page.locator(".curve")).to_be_visible()
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input, select, img, canvas, [role]")]
           .filter((element) => !(element.ariaLabel || element.labels?.length
@@ -442,7 +202,11 @@ def test_csv_holds_every_slice(page: Any, scans: Path, tmp_path: Path) -> None:
         page.click("#save-csv")
     text = Path(download.value.path()).read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert [row["path"] for row in rows].count("head.nii.gz") == 6
+    of_volume = [row for row in rows if row["path"] == "head.nii.gz"]
+    assert [row["slices"] for row in of_volume] == ["6"] + 6 * [""]
+    assert [row["slice"] for row in of_volume[1:]] == list("012345")
+    assert {row["series"] for row in of_volume} == {"head.nii.gz"}
+    assert of_volume[0]["decided_by"].count("head.nii.gz [") == 3
     (single,) = (row for row in rows if row["path"] == '\'=1+1,"x".png')
     shares = [float(single[key]) for key in single if key.startswith("probability_")]
     assert sum(shares) == pytest.approx(1, abs=1e-5)
@@ -478,24 +242,23 @@ def test_two_models_are_compared(browser: Any, scans: Path, tmp_path: Path) -> N
     unsure = write_model(
         tmp_path / "b.onnx", sharpness=0.01, name="second", classes=["meningioma", "glioma"]
     )
-    with running(tmp_path, "--model", str(sure), "--model", str(unsure)) as service:
-        for page in open_page(browser, service.address):
-            expect(page.locator("#models")).to_have_text("first 0.1 and second 0.1")
-            give(page, scans / "scan1.png", scans / "head.nii.gz")
-            page.get_by_role("option", name="scan1.png").click()
-            expect(page.locator(".answer h3")).to_have_text(["first 0.1", "second 0.1"])
-            expect(page.locator(".scan")).to_have_count(2)
-            labels = page.locator(".answer .label").all_inner_texts()
-            assert len({label.rpartition(" ")[0].split(" ")[0] for label in labels}) == 2
-            expect(page.locator(".differ")).to_contain_text("The models differ")
-            page.get_by_role("option", name="head.nii.gz").click()
-            expect(page.locator(".strip")).to_have_count(2)
-            page.locator(".strip").last.press("End")
-            for strip in page.locator(".strip").all():
-                expect(strip).to_have_attribute("aria-valuenow", "6")
-            expect(page.get_by_label("View")).to_be_visible()
-            page.get_by_label("Heatmap of").select_option("second 0.1")
-            expect(page.locator(".now .answer")).to_have_count(2)
+    words = ("--model", str(sure), "--model", str(unsure))
+    with running(tmp_path, *words) as service, opened(browser, service.address) as page:
+        expect(page.locator("#models")).to_have_text("first 0.1 and second 0.1")
+        give(page, scans / "scan1.png", scans / "head.nii.gz")
+        page.get_by_role("option", name="scan1.png").click()
+        expect(page.locator(".answer h3")).to_have_text(["first 0.1", "second 0.1"])
+        expect(page.locator(".scan")).to_have_count(2)
+        labels = page.locator(".answer .label").all_inner_texts()
+        assert len({label.rpartition(" ")[0].split(" ")[0] for label in labels}) == 2
+        expect(page.locator(".differ")).to_contain_text("The models differ")
+        page.get_by_role("option", name="head.nii.gz").click()
+        expect(page.locator(".curve")).to_have_count(2)
+        page.locator(".curve").last.press("End")
+        for curve in page.locator(".curve").all():
+            expect(curve).to_have_attribute("aria-valuenow", "6")
+        page.get_by_label("Heatmap of").select_option("second 0.1")
+        expect(page.locator(".now .answer")).to_have_count(2)
 
 
 def test_token_is_asked_for(browser: Any, scans: Path, tmp_path: Path) -> None:
@@ -507,6 +270,7 @@ def test_token_is_asked_for(browser: Any, scans: Path, tmp_path: Path) -> None:
         page.get_by_label("Token", exact=True).fill("wrong")
         page.keyboard.press("Enter")
         expect(page.get_by_label("Token", exact=True)).to_have_value("")
+        expect(page.get_by_role("alert")).to_have_text("That token is not the right one.")
         page.get_by_label("Token", exact=True).fill("let me in")
         page.get_by_role("button", name="Go on").click()
         page.wait_for_selector("body[data-ready]")
@@ -515,13 +279,19 @@ def test_token_is_asked_for(browser: Any, scans: Path, tmp_path: Path) -> None:
         context.close()
 
 
-def test_service_that_is_gone_is_told(browser: Any, service: Service, scans: Path) -> None:
+def test_service_that_was_away_is_asked_again(browser: Any, service: Service, scans: Path) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.goto(service.address)
     page.wait_for_selector("body[data-ready]")
     context.set_offline(True)
-    give(page, scans / "scan1.png")
+    give(page, scans / "scan1.png", scans / "head.nii.gz")
     expect(page.locator(".answer .label")).to_have_text("No answer")
     expect(page.locator(".answer")).to_contain_text("The service does not answer")
+    context.set_offline(False)
+    page.get_by_role("button", name="Retry (2)").click()
+    page.wait_for_selector("#save-csv:enabled")
+    expect(page.get_by_role("status")).to_have_text("2 files answered")
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+    expect(page.locator(".answer .share")).to_be_visible()
     context.close()

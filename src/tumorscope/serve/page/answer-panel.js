@@ -1,9 +1,14 @@
-// A model's answer comes in, what a person reads of it goes out: class, bars, verdict and reason.
+// Shows what a person reads of an answer: class, bars, verdict and reason.
 
-import { colourOf, make, percent, plainName, verdictWords } from "./words.js";
+import { capital, colourOf, make, percent, percentBelow, plainName, thresholdsInWords, verdictWords } from "./words.js";
 
-/** Returns the panel of an answer to a slice or a volume. */
-export function answerPanel(answer, title) {
+/**
+ * Returns the panel of an answer to a slice or a series.
+ *
+ * @param thresholds The probability from which the answer is confident, by class.
+ * @param more Elements that stand behind the verdict.
+ */
+export function answerPanel(answer, title, thresholds, ...more) {
   const panel = make("div", { class: "answer" }, make("h3", {}, title));
   if (answer.error) {
     const label = answer.unsent ? "No answer" : "Cannot be read";
@@ -11,31 +16,30 @@ export function answerPanel(answer, title) {
     return panel;
   }
   if (answer.label) {
-    const share = make("span", { class: "share" }, ` ${percent(answer.probability)}`);
+    const share = make("span", { class: "share" }, ` ${percentBelow(answer.probability, thresholds[answer.label])}`);
     panel.append(make("p", { class: "label" }, plainName(answer.label), share));
   } else panel.append(make("p", { class: "label" }, "No answer"));
   panel.append(make("p", { class: `verdict ${answer.verdict}` }, verdictWords(answer.verdict)));
   if (answer.reason) panel.append(make("p", {}, capital(answer.reason), "."));
   if (answer.note) panel.append(make("p", { class: "quiet" }, capital(answer.note), "."));
-  if (answer.probabilities) panel.append(bars(answer));
+  panel.append(...more);
+  if (answer.probabilities) panel.append(bars(answer, thresholds), make("p", { class: "quiet small tick" }, `Confident from ${thresholdsInWords(thresholds)}.`));
   return panel;
 }
 
-function bars(answer) {
+function bars(answer, thresholds) {
   const rows = Object.entries(answer.probabilities).map(([label, share]) => {
     const fill = make("div", { class: "fill", "--share": share, "--colour": colourOf(label) });
     const first = label === answer.label ? "first" : "";
     return make(
       "li", {},
       make("span", { class: first }, plainName(label)),
-      make("div", { class: "track", "aria-hidden": "true" }, fill),
-      make("span", { class: first }, percent(share)),
+      make("div", { class: "track", "aria-hidden": "true", "--threshold": thresholds[label] }, fill),
+      make("span", { class: first }, label === answer.label ? percentBelow(share, thresholds[label]) : percent(share)),
     );
   });
   return make("ul", { class: "bars", "aria-label": "Probabilities" }, ...rows);
 }
-
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** Returns a line when two models do not say the same, else nothing. */
 export function differLine(answers) {

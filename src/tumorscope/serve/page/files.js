@@ -1,4 +1,6 @@
-// Sorts what was dropped or chosen into jobs for the service: pictures, volumes, series.
+// Sorts what was dropped or chosen into jobs for the models: pictures, volumes, series.
+
+import { isMask, volumesOf } from "./mask.js";
 
 import { unpacked } from "./zip.js";
 
@@ -46,18 +48,21 @@ async function walk(entry) {
  * The files in ZIP archives take the archives' place. Volumes go alone, the DICOM files of a series
  * together (or of a folder, where they name none), pictures a few at a time; the first picture goes
  * alone, so that its answer is there at once. What a folder holds beside scans is left out; what was
- * chosen by itself is sent whatever it is.
+ * chosen by itself is sent whatever it is. A NIfTI file that is called a mask goes with the volume
+ * beside it, as its job's `mask`; without one it comes back in `masks`.
  */
 export async function toJobs(found) {
   const jobs = [];
   const series = new Map();
   const pictures = [];
+  const masks = [];
   const byName = new Intl.Collator("en", { numeric: true });
   const files = (await Promise.all(found.map(unpacked))).flat();
   for (const one of files.sort((a, b) => byName.compare(a.path, b.path))) {
     if (LITTER.test(one.path)) continue;
     const folder = folderOf(one.path);
-    if (VOLUME.test(one.path)) jobs.push({ kind: "volume", files: [one] });
+    if (isMask(one.path)) masks.push(one);
+    else if (VOLUME.test(one.path)) jobs.push({ kind: "volume", files: [one] });
     else if (DICOM.test(one.path) || (!PICTURE.test(one.path) && (await isDicom(one.file)))) {
       if (one.file.name.toUpperCase() === "DICOMDIR") continue;
       const key = (await seriesUid(one.file)) ?? folder;
@@ -65,6 +70,7 @@ export async function toJobs(found) {
       series.get(key).push(one);
     } else if (!folder || PICTURE.test(one.path)) pictures.push(one);
   }
+  const left = masks.filter((mask) => !attach(mask, jobs));
   const inFolder = new Map();
   for (const files of series.values()) {
     const folder = folderOf(files[0].path);
@@ -76,7 +82,14 @@ export async function toJobs(found) {
   while (pictures.length) {
     jobs.push({ kind: "pictures", files: pictures.splice(0, PICTURES_TOGETHER) });
   }
-  return jobs;
+  return { jobs, masks: left };
+}
+
+/** Gives a mask to the volumes that it belongs to; tells whether there are any. */
+function attach(mask, jobs) {
+  const volumes = volumesOf(mask.path, jobs.map(({ files }) => files[0].path));
+  for (const job of jobs) if (volumes.includes(job.files[0].path)) job.mask = mask;
+  return volumes.length > 0;
 }
 
 /** The folder that a file lies in; empty for a file chosen by itself. */

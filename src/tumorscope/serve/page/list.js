@@ -1,6 +1,7 @@
-// Scans come in, the list to choose from goes out: a listbox for mouse, touch and keyboard.
+// The list of scans to choose from: a listbox for mouse, touch and keyboard.
 
 import { source } from "./pictures.js";
+import { labelOf } from "./scans.js";
 import { make, percent, plainName } from "./words.js";
 
 /**
@@ -11,6 +12,7 @@ import { make, percent, plainName } from "./words.js";
  */
 export function makeList(root, chosen) {
   const rows = new Map();
+  let shown = [];
   let current = null;
 
   function choose(scan) {
@@ -19,16 +21,23 @@ export function makeList(root, chosen) {
     const row = rows.get(scan);
     row.setAttribute("aria-selected", "true");
     root.setAttribute("aria-activedescendant", row.id);
-    row.scrollIntoView({ block: "nearest" });
+    scrollTo(row);
     chosen(scan);
   }
+  /** Scrolls the list, and nothing around it. */
+  function scrollTo(row) {
+    const above = row.offsetTop - root.scrollTop;
+    if (above < 0) root.scrollTop = row.offsetTop;
+    else if (above + row.offsetHeight > root.clientHeight) root.scrollTop = row.offsetTop + row.offsetHeight - root.clientHeight;
+  }
   root.addEventListener("keydown", (event) => {
-    const scans = [...rows.keys()];
-    const here = scans.indexOf(current);
-    const next = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: scans.length - 1 }[event.key];
-    if (next === undefined || !scans.length) return;
+    const here = shown.indexOf(current);
+    const page = Math.max(1, Math.floor(root.clientHeight / (root.firstElementChild?.offsetHeight || 64)) - 1);
+    const next = { ArrowDown: here + 1, ArrowUp: here - 1, PageDown: here + page, PageUp: here - page, Home: 0, End: shown.length - 1 }[event.key];
+    if (next === undefined || !shown.length) return;
     event.preventDefault();
-    choose(scans[Math.min(scans.length - 1, Math.max(0, next))]);
+    choose(shown[Math.min(shown.length - 1, Math.max(0, next))]);
+    rows.get(current).scrollIntoView({ block: "nearest" });
   });
 
   return {
@@ -36,26 +45,23 @@ export function makeList(root, chosen) {
       return current;
     },
     choose,
-    /** Puts a scan at the end, or before another. */
-    add(scan, before = null) {
-      const row = make("li", { role: "option", id: `scan-${scan.number}`, "aria-selected": "false" });
-      row.addEventListener("click", () => choose(scan));
-      rows.set(scan, row);
-      root.insertBefore(row, before && rows.get(before));
-      this.update(scan);
-    },
-    /** Takes a scan out. */
-    remove(scan) {
-      rows.get(scan)?.remove();
-      rows.delete(scan);
-      if (current === scan) current = null;
+    /** Shows these scans in this order; the others are kept. */
+    arrange(scans) {
+      if (scans.length === shown.length && scans.every((scan, i) => scan === shown[i])) return;
+      shown = scans;
+      for (const scan of scans) if (!rows.has(scan)) rows.set(scan, newRow(scan, choose));
+      root.replaceChildren(...scans.map((scan) => rows.get(scan)));
+      // (What is chosen but filtered out stays in the detail view; the keys go on from the first.)
+      if (rows.get(current)?.isConnected) scrollTo(rows.get(current));
+      else root.removeAttribute("aria-activedescendant");
     },
     /** Writes a scan's row anew. */
     update(scan) {
-      rows.get(scan)?.replaceChildren(...row(scan));
+      rows.get(scan)?.replaceChildren(...content(scan));
     },
     clear() {
       rows.clear();
+      shown = [];
       root.replaceChildren();
       root.removeAttribute("aria-activedescendant");
       current = null;
@@ -63,7 +69,13 @@ export function makeList(root, chosen) {
   };
 }
 
-function row(scan) {
+function newRow(scan, choose) {
+  const row = make("li", { role: "option", id: `scan-${scan.number}`, "aria-selected": "false" }, ...content(scan));
+  row.addEventListener("click", () => choose(scan));
+  return row;
+}
+
+function content(scan) {
   const picture = thumbnail(scan);
   const image = picture
     ? make("img", { class: "thumb", src: source(picture), alt: "" })
@@ -72,18 +84,11 @@ function row(scan) {
 }
 
 function said(scan) {
-  const line = make("span", { class: "said" });
-  const answers = [...scan.answers.values()];
-  if (scan.error) line.append(scan.unsent ? "no answer" : "cannot be read");
-  else if (!answers.length) line.append("...");
-  else if (new Set(answers.map(({ label }) => label)).size > 1) {
-    line.append(make("span", { class: "label" }, "models differ"));
-  } else if (!answers[0].label) line.append("not classified");
-  else {
-    const { label, probability, verdict } = answers[0];
-    line.append(make("span", { class: "label" }, plainName(label)), ` ${percent(probability)}, ${verdict}`);
-  }
-  return line;
+  const label = labelOf(scan);
+  if (label === "waiting") return make("span", { class: "said" }, "...");
+  const [answer] = scan.answers.values();
+  if (scan.error || !answer?.label || label !== answer.label) return make("span", { class: "said" }, label === "unreadable" ? "cannot be read" : label);
+  return make("span", { class: "said" }, make("span", { class: "label" }, plainName(label)), ` ${percent(answer.probability)}, ${answer.verdict}`);
 }
 
 function thumbnail(scan) {

@@ -1,142 +1,95 @@
-// The page: takes in files, sends them to the models, shows the answers as they come.
+// The page: takes in files, has the models answer, shows the answers as they come.
 
-import { card, classify } from "./api.js";
+import { showConfusion } from "./confusion.js";
 import { emptyDetail, showDetail } from "./detail.js";
+import { offerExamples } from "./examples.js";
 import { saveCsv, saveReport } from "./export.js";
-import { chosen, dropped, folderOf, sentName, toJobs } from "./files.js";
+import { chosen, dropped, toJobs } from "./files.js";
+import { makeFilters } from "./filters.js";
 import { makeList } from "./list.js";
+import { makeQueue, STOPPED } from "./queue.js";
+import { placeAnswers, waitingScans } from "./scans.js";
+import { capital, plural } from "./words.js";
 
-const AT_ONCE = 2;
 const $ = (id) => document.getElementById(id);
+
+// Who answers: the service, or on the static page the browser itself. `service-client.js` says
+// what such a module has to offer.
+const backEnd = await import(new URL(document.documentElement.dataset.backEnd, import.meta.url));
 
 let models = [];
 let facts = null;
 let scans = [];
-let queue = [];
-let running = 0;
-let numbers = 0;
-let round = 0; // Raised by Clear: late answers of the round before are left out.
-let count = { done: 0, all: 0 };
+let unsaved = false;
+let reporting = 0;
+let drawing = false;
 
 const list = makeList($("list"), (scan) => showDetail($("detail"), scan, models));
+const filters = makeFilters($("filters"), () => list.arrange(filters.apply(scans)));
+const queue = makeQueue(
+  (job, signal) => Promise.all(models.map((model) => ask(job, model, signal))),
+  refreshAll,
+);
 
 async function start() {
-  const near = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
-  $("privacy").textContent = near
-    ? "Files go to the service on this machine only and are gone after the answer. Their names stay in this page."
-    : `Files go to the service at ${location.host} and are gone after the answer. Their names stay in this page.`;
-  facts = await card();
-  models = facts.models.map(({ id, classes }) => ({ id, title: id, classes }));
+  $("privacy").textContent = backEnd.privacy();
+  offerExamples($("examples"), (load) => load().then(take).catch(complain));
+  facts = await backEnd.card();
+  models = facts.models.map((model) => ({ ...model, title: model.id }));
   $("models").textContent = models.map(({ title }) => title).join(" and ");
   document.body.dataset.ready = "";
 }
 
 function complain(error) {
-  $("problem").textContent = `${error.message.charAt(0).toUpperCase()}${error.message.slice(1)}.`.replace(/\.\.$/, ".");
+  $("problem").textContent = `${capital(error.message)}.`.replace(/\.\.$/, ".");
   $("problem").hidden = false;
 }
 
 async function take(found) {
   $("problem").hidden = true;
   if (!found.length) return;
-  const jobs = await toJobs(found);
+  const { jobs, masks } = await toJobs(found);
+  const current = list.current;
+  for (const mask of masks) {
+    // A mask that comes later is laid over the volume that is shown.
+    if (current?.kind === "volume" && current.answers.size) {
+      current.mask = mask;
+      refresh(current);
+    } else jobs.push({ kind: "volume", files: [mask] });
+  }
   if (!jobs.length) {
-    complain(new Error("no JPEG, PNG, DICOM or NIfTI file among these"));
+    if (!masks.length) complain(new Error("no JPEG, PNG, DICOM or NIfTI file among these"));
     return;
   }
   document.body.classList.add("full");
   $("bar").hidden = $("results").hidden = false;
   for (const job of jobs) {
-    job.scans = waiting(job);
-    job.scans.forEach((scan) => {
-      scans.push(scan);
-      list.add(scan);
-    });
-    count.all += job.files.length;
-    queue.push(job);
+    job.scans = waitingScans(job);
+    scans.push(...job.scans);
   }
+  unsaved = true;
+  list.arrange(filters.apply(scans));
+  queue.add(jobs);
   if (!list.current) list.choose(scans[0]);
-  report();
-  work();
 }
 
-/** Returns a job's scans before they are answered. */
-function waiting({ kind, files, series }) {
-  const scan = (name, file) => ({ number: (numbers += 1), name, kind: kind === "volume" ? "volume" : "slice", file, answers: new Map(), error: "" });
-  if (kind === "pictures") return files.map(({ path }) => scan(path, null));
-  if (files.length === 1) return [scan(files[0].path, /\.nii(\.gz)?$/i.test(files[0].path) ? files[0].file : null)];
-  const name = folderOf(files[0].path) || `${files.length} DICOM files`;
-  return [scan(series > 1 ? `${name}, series ${series}` : name, null)];
-}
-
-function work() {
-  while (running < AT_ONCE && queue.length) {
-    running += 1;
-    const mine = round;
-    const job = queue.shift();
-    Promise.all(models.map((model) => ask(job, model, mine))).then(() => {
-      if (mine !== round) return;
-      running -= 1;
-      count.done += job.files.length;
-      report();
-      work();
-    });
-  }
-}
-
-async function ask(job, model, mine) {
+async function ask(job, model, signal) {
   try {
-    const answers = await classify(job, model.id);
-    if (mine === round) place(job, model, answers);
+    const answers = await backEnd.classify(job, model.id, signal);
+    if (signal.aborted) return;
+    placeAnswers(job, model, answers, models, (scan) => scans.push(scan));
   } catch (error) {
-    if (mine !== round) return;
-    job.scans.forEach((scan) => {
-      scan.error ||= error.message;
-      scan.unsent = true;
-    });
+    if (signal.aborted) return;
+    giveUp(job.scans, error.message);
   }
-  if (mine === round) job.scans.forEach(refresh);
+  job.scans.forEach(refresh);
 }
 
-/** Gives the answers to the scans they belong to. */
-function place(job, model, answers) {
-  if (job.kind === "pictures") {
-    const bySentName = new Map(job.files.map(({ path }, number) => [sentName(number, path), job.scans[number]]));
-    for (const answer of answers) give(bySentName.get(answer.path), model, answer);
-    return;
+function giveUp(some, reason) {
+  for (const scan of some) {
+    scan.error ||= reason;
+    scan.unsent = true;
   }
-  const names = new Map(job.files.map(({ path }, number) => [sentName(number, path), path]));
-  answers.forEach((answer, i) => {
-    const key = answer.error ? names.get(answer.path) : answer.series ?? answer.path;
-    job.byKey ??= new Map();
-    if (!job.byKey.has(key)) job.byKey.set(key, job.byKey.size ? another(job, answer, i, names) : job.scans[0]);
-    if (job.files.length > 1 && answer.error) job.byKey.get(key).name = names.get(answer.path);
-    give(job.byKey.get(key), model, answer);
-  });
-}
-
-/** Returns a further scan of a job: a folder may hold several series. */
-function another(job, answer, i, names) {
-  const base = folderOf(job.files[0].path) || "DICOM files";
-  const name = answer.error ? names.get(answer.path) : `${base}, series ${i + 1}`;
-  const scan = { number: (numbers += 1), name, kind: "volume", file: null, answers: new Map(), error: "" };
-  job.scans.push(scan);
-  scans.push(scan);
-  list.add(scan);
-  return scan;
-}
-
-function give(scan, model, answer) {
-  if (answer.error) {
-    scan.error = answer.error;
-    return;
-  }
-  // A volume of one slice is shown as what it is; a picture of many frames as a volume.
-  const single = answer.answers?.length === 1;
-  if (single) scan.kind = "slice";
-  scan.answers.set(model.id, single ? answer.answers[0] : answer);
-  const known = models.filter(({ id }) => scan.answers.has(id));
-  scan.answers = new Map(known.map(({ id }) => [id, scan.answers.get(id)])); // In the models' order.
 }
 
 function refresh(scan) {
@@ -144,26 +97,75 @@ function refresh(scan) {
   if (list.current === scan) showDetail($("detail"), scan, models);
 }
 
+/** Writes status, buttons, counts and list anew; the list once a frame, however many answers come. */
+function refreshAll() {
+  report();
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    list.arrange(filters.apply(scans));
+    showConfusion($("confusion"), scans, models);
+  });
+}
+
 function report() {
+  const { done, all, left } = queue.counts;
   const failed = scans.filter(({ error }) => error).length;
   const bad = failed ? `; ${failed} without an answer` : "";
-  const left = count.all - count.done;
-  $("status").textContent = left
-    ? `${count.done} of ${count.all} files answered${bad}`
-    : `${count.all} file${count.all === 1 ? "" : "s"} answered${bad}`;
+  $("status").textContent = left ? `${done} of ${all} files answered${bad}` : `${plural(all, "file")} answered${bad}`;
   $("progress").hidden = !left;
-  $("progress").max = count.all;
-  $("progress").value = count.done;
+  Object.assign($("progress"), { max: all || 1, value: done });
   $("save-csv").disabled = $("save-report").disabled = Boolean(left);
+  $("stop").hidden = !left;
+  const again = scans.filter(({ unsent }) => unsent).length;
+  $("retry").hidden = Boolean(left) || !again;
+  $("retry").textContent = `Retry (${again})`;
+  document.body.classList.toggle("single", scans.length === 1);
+}
+
+function stop() {
+  queue.stop();
+  const open = scans.filter(({ error, answers }) => !error && answers.size < models.length);
+  giveUp(open, STOPPED);
+  open.forEach(refresh);
+  refreshAll();
+}
+
+function retry() {
+  const again = scans.filter(({ unsent }) => unsent);
+  for (const scan of again) Object.assign(scan, { error: "", unsent: false });
+  queue.again([...new Set(again.map(({ job }) => job))]);
+  again.forEach(refresh);
+}
+
+async function makeReport() {
+  const mine = (reporting += 1);
+  $("save-report").disabled = true;
+  $("progress").hidden = false;
+  $("progress").max = scans.length;
+  try {
+    await saveReport(scans, models, facts, (done) => {
+      if (mine !== reporting) throw new Error("the report was given up");
+      $("progress").value = done;
+      $("status").textContent = `Report: ${done} of ${plural(scans.length, "scan")}`;
+    });
+    unsaved = false;
+  } finally {
+    if (mine === reporting) report();
+  }
 }
 
 function clear() {
-  round += 1;
-  [scans, queue, running, count] = [[], [], 0, { done: 0, all: 0 }];
+  reporting += 1;
+  queue.clear();
+  scans = [];
+  unsaved = false;
   list.clear();
+  filters.clear();
   emptyDetail($("detail"));
-  document.body.classList.remove("full");
-  $("bar").hidden = $("results").hidden = $("problem").hidden = true;
+  document.body.classList.remove("full", "single");
+  $("bar").hidden = $("results").hidden = $("problem").hidden = $("confusion").hidden = true;
   $("files-button").focus();
 }
 
@@ -187,8 +189,16 @@ document.addEventListener("drop", (event) => {
   document.body.classList.remove("over");
   dropped(event.dataTransfer).then(take).catch(complain);
 });
+addEventListener("beforeunload", (event) => {
+  if (unsaved) event.preventDefault();
+});
+$("stop").addEventListener("click", stop);
+$("retry").addEventListener("click", retry);
 $("clear").addEventListener("click", clear);
-$("save-csv").addEventListener("click", () => saveCsv(scans, models));
-$("save-report").addEventListener("click", () => saveReport(scans, models, facts).catch(complain));
+$("save-csv").addEventListener("click", () => {
+  saveCsv(scans, models);
+  unsaved = false;
+});
+$("save-report").addEventListener("click", () => makeReport().catch(complain));
 
 start().catch(complain);

@@ -1,4 +1,4 @@
-// Slices with their places in the patient come in, one NIfTI volume goes out, for NiiVue.
+// Builds one NIfTI volume of slices with their places in the patient, for NiiVue.
 
 const HEADER = 352;
 const TOLERANCE = 0.1;

@@ -1,4 +1,7 @@
-// PNG pictures in base64 come in; grey levels, coloured heat and outlines go out.
+// Turns PNG pictures in base64 into grey levels, coloured heat and outlines.
+
+/** The colours of outlines in pictures, viewer and report: of the heat, and of a mask. */
+export const OUTLINE = { outline: "#5cf2c4", mask: "#ffd23f" };
 
 export const source = (png) => `data:image/png;base64,${png}`;
 

@@ -1,6 +1,8 @@
-// An answer with its picture comes in, a figure goes out: slice, heat above it, outline above that.
+// Shows a slice: the picture, the heat above it, the outlines above that, and the sides.
 
-import { drawHeat, grey, outline, source } from "./pictures.js";
+import { applyAdjustment, makeAdjustable } from "./adjust.js";
+import { drawHeat, grey, OUTLINE, outline, source } from "./pictures.js";
+import { sideLetters } from "./sides.js";
 import { make, plainName, sentence } from "./words.js";
 
 /** How the overlay is shown, wherever it is: one setting for all figures. */
@@ -8,36 +10,49 @@ export const overlay = { heat: true, outline: true, opacity: 0.6 };
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Returns the figure; its overlay follows once it is decoded. */
-export function sliceFigure(answer, name) {
-  const figure = make("figure", { class: "scan" });
-  figure.append(make("img", { src: source(answer.picture), alt: `${name}: ${sentence(answer)}` }));
-  if (answer.heatmap) addOverlay(figure, answer);
+/**
+ * Returns the figure; its overlay follows once it is decoded.
+ *
+ * @param mask The tumour by hand, as `{width, height, levels}` in the picture's pixels, or null.
+ * @param root Holds all figures that are shown alike.
+ */
+export function sliceFigure(answer, name, { mask = null, root }) {
+  const layers = make("div", { class: "layers" }, make("img", { src: source(answer.picture), alt: `${name}: ${sentence(answer)}`, draggable: "false" }));
+  const figure = make("figure", { class: "scan" }, layers, ...sideLetters(answer.affine));
+  makeAdjustable(figure, root);
+  if (mask) layers.append(outlineOver(mask, "mask"));
+  if (answer.heatmap) addHeat(layers, answer);
+  applyAdjustment(figure);
   return figure;
 }
 
-async function addOverlay(figure, answer) {
+async function addHeat(layers, answer) {
   const heat = await grey(answer.heatmap);
   const canvas = make("canvas", { class: "heat", role: "img", "aria-label": `Where the network saw ${plainName(answer.label)}` });
   drawHeat(canvas, heat);
+  layers.append(canvas, outlineOver(heat, "outline"));
+  applyOverlay(layers);
+}
+
+function outlineOver(picture, name) {
   const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", `0 0 ${heat.width} ${heat.height}`);
-  svg.setAttribute("class", "outline");
+  svg.setAttribute("viewBox", `0 0 ${picture.width} ${picture.height}`);
+  svg.setAttribute("class", name);
   svg.setAttribute("aria-hidden", "true");
   const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", outline(heat));
+  path.setAttribute("d", outline(picture));
+  path.setAttribute("stroke", OUTLINE[name]);
   svg.append(path);
-  figure.append(canvas, svg);
-  applyOverlay(figure);
+  return svg;
 }
 
 /** Shows the overlays inside an element as the setting says. */
 export function applyOverlay(root) {
-  root.querySelectorAll(".scan .heat").forEach((canvas) => {
+  root.querySelectorAll(".heat").forEach((canvas) => {
     canvas.hidden = !overlay.heat;
     canvas.style.opacity = overlay.opacity;
   });
-  root.querySelectorAll(".scan .outline").forEach((svg) => svg.toggleAttribute("hidden", !overlay.outline));
+  root.querySelectorAll(".outline").forEach((svg) => svg.toggleAttribute("hidden", !overlay.outline));
 }
 
 /** Returns the controls of the overlay; `changed` is told when they are moved. */

@@ -1,17 +1,31 @@
-// Files and a model's id come in, the service's answers go out.
+// Asks the service for answers. One of two back ends: the static page answers in the browser.
 
 import { sentName } from "./files.js";
 
 const PATIENCE = 60;
 let token = "";
 
+/** Says where the files go. */
+export function privacy() {
+  const near = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  const where = near ? "the service on this machine only" : `the service at ${location.host}`;
+  return `Files go to ${where} and are gone after the answer. Their names stay in this page.`;
+}
+
 /** Returns what the service says of itself and its models. */
 export async function card() {
   return (await request("v1/model")).json();
 }
 
-/** Sends a job's files to a model; returns the array of answers. */
-export async function classify(job, model) {
+/**
+ * Classifies a job's files with a model.
+ *
+ * @param job `kind` ("pictures" or "volume") and `files`.
+ * @param model The model's id.
+ * @param signal Aborts it.
+ * @returns The array of answers, whose paths are the names that `sentName` gives.
+ */
+export async function classify(job, model, signal) {
   const form = () => {
     const data = new FormData();
     job.files.forEach(({ file, path }, number) => data.append("files", file, sentName(number, path)));
@@ -19,16 +33,18 @@ export async function classify(job, model) {
   };
   const where = job.kind === "volume" ? "v1/classify/volume" : "v1/classify";
   const query = new URLSearchParams({ model, heatmap: "png", picture: "png" });
-  return (await request(`${where}?${query}`, form)).json();
+  return (await request(`${where}?${query}`, form, signal)).json();
 }
 
-async function request(address, form) {
+async function request(address, form, signal) {
   for (let tries = 0; ; tries += 1) {
     const response = await fetch(address, {
       method: form ? "POST" : "GET",
       body: form?.(),
       headers: token ? { Authorization: `Bearer ${token}` } : {},
-    }).catch(() => {
+      signal,
+    }).catch((error) => {
+      if (signal?.aborted) throw error;
       throw new Error("the service does not answer: it was stopped, or the file has changed since");
     });
     if (response.ok) return response;
@@ -49,6 +65,7 @@ function askForToken() {
   asking ??= new Promise((done) => {
     const dialog = document.getElementById("token-dialog");
     const field = document.getElementById("token");
+    document.getElementById("token-wrong").hidden = !token;
     field.value = "";
     dialog.addEventListener("close", () => {
       token = field.value;
