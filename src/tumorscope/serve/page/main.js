@@ -97,16 +97,20 @@ function refresh(scan) {
   if (list.current === scan) showDetail($("detail"), scan, models);
 }
 
-/** Writes status, buttons, counts and list anew; the list once a frame, however many answers come. */
+/** Writes status, buttons, counts and list anew; while answers come, the list once a frame. */
 function refreshAll() {
   report();
-  if (drawing) return;
-  drawing = true;
-  requestAnimationFrame(() => {
-    drawing = false;
-    list.arrange(filters.apply(scans));
-    showConfusion($("confusion"), scans, models);
-  });
+  if (!queue.counts.left) draw();
+  else if (!drawing) {
+    drawing = true;
+    requestAnimationFrame(draw);
+  }
+}
+
+function draw() {
+  drawing = false;
+  list.arrange(filters.apply(scans));
+  showConfusion($("confusion"), scans, models);
 }
 
 function report() {
