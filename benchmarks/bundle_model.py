@@ -4,11 +4,12 @@
     tumorscope export RUN --name tumorscope-edge --out tumorscope-edge.onnx
 
 TRIALS holds two trials of the recipe `edge`, each as `NAME.pt` (the state) and `NAME.val.npz`
-(`ids`, `logits`, `feats` of the slices that were held out); INPUTS is the name, without an ending,
+(`ids`, `logits` of the slices that were held out); INPUTS is the name, without an ending,
 of the prepared inputs: `.npz` (`grey`) and `.json` (a row for each with `src`, `cls`, `seq` ...).
 F learned from both hospitals of `lgg_tcga`; E, which is never shipped, did without one of them and
 without `other_scanners`. Temperatures are each trial's own, fitted on fold 1 of `kaggle`; the
-thresholds hold for E on the hospitals that it has not seen and for F on fold 1. The record is
+price of a missed tumour and the thresholds are chosen for E on the hospitals that it has not seen
+and for F on fold 1. The record is
 `results/calibration_edge.json`. No external set is read.
 """
 
@@ -39,11 +40,23 @@ from tumorscope.training.trained_network import Description, TrainedNetwork, sav
 _NO_TUMOUR = CLASSES.index(NO_TUMOUR)
 _SPECIFICITY = 0.975
 """Of series of healthy heads; half of what the floor of 1 in 16 allows."""
-_HARMLESS = 0.02
-"""The share of slices of unseen patients and hospitals that may be refused as out of
-distribution."""
-_FITTED = 3000
-"""So many training slices the OOD score is fitted to."""
+_USEFUL = 0.1
+"""A class of whose right answers fewer would be confident is never called so."""
+_HARMLESS = {"final": 0.01, "hospital": 0.02}
+"""The share of slices that may be refused as out of distribution: of new patients, and of new
+hospitals."""
+_HEAD = 0.2
+"""The least share of the widest slice's head in a slice of a volume."""
+_FEWEST = 50
+"""A set of fewer slices is not looked at."""
+_COSTS = (1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 4.0)
+"""Prices of a missed tumour, in false alarms, of which one is chosen."""
+_FALSE_ALARMS = 0.15
+"""The share of an unseen hospital's tumour-free slices, and of scans without the slices that show
+the tumour, that may be called a tumour."""
+_WRONG = RISK / 2
+"""The share of a set's slices that may confidently and wrongly be called one class; the next
+hospital is another one, and classes add up."""
 _VERSION, _LICENSE = "1.0.0", "CC BY-NC-SA 4.0"
 
 
@@ -54,22 +67,18 @@ class Trial:
     Attributes:
         trained: The network, with its temperature.
         held: The rows of these slices.
+        ids: Their numbers.
         probabilities: The answers, `[N, classes]`.
-        features: What the OOD score looks at, `[N, width]`.
         training: Which rows of the inputs were trained on.
         side: Of the inputs that gave the features, in pixels.
     """
 
     trained: TrainedNetwork
     held: list[dict[str, Any]]
+    ids: NDArray[np.intp]
     probabilities: NDArray[np.float64]
-    features: NDArray[np.float32]
     training: NDArray[np.intp]
     side: int
-
-    def choose(self, **values: object) -> NDArray[np.bool_]:
-        """Return which slices have these values."""
-        return np.array([all(row.get(k) == v for k, v in values.items()) for row in self.held])
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -91,11 +100,14 @@ def main() -> None:
     final, hospital = (
         _open(options.trials / name, rows) for name in (options.final, options.hospital)
     )
+    cost = _choose_cost(hospital)
+    final, hospital = _priced(final, cost), _priced(hospital, cost)
     confident, certain = _confident(final, hospital)
     rule, series = _fit_series(hospital)
     threshold, refused = _fit_ood(final, hospital, grey)
     description = replace(
         final.trained.description,
+        false_negative_cost=cost,
         confident=confident,
         risk=RISK,
         ood_threshold=threshold,
@@ -103,15 +115,18 @@ def main() -> None:
     )
     found = replace(final.trained, description=description)
     fingerprint = hashlib.sha256(grey.tobytes()).hexdigest()
-    _write_run(RunFolder(options.out), found, rows, final.training, fingerprint)
+    _write_run(RunFolder(options.out), found, rows, final.training, fingerprint, cost)
     write_record(
         "calibration_edge",
         command=f"python benchmarks/bundle_model.py TRIALS INPUTS --final {options.final} "
         f"--hospital {options.hospital} --out RUN",
         figures={
             "temperature": final.trained.description.temperature,
-            "confident": {"threshold": confident, "sets": certain},
-            "false_negative_cost": {"value": 1, "error_rates": _errors(final, hospital)},
+            "confident": {"thresholds": confident, "sets": certain},
+            "false_negative_cost": {
+                "value": cost,
+                "error_rates": _errors(final, hospital),
+            },
             "series": series,
             "ood": {"threshold": threshold, "refused": refused},
         },
@@ -122,17 +137,20 @@ def main() -> None:
 
 
 def _open(path: Path, rows: list[dict[str, Any]]) -> Trial:
-    recipe = load_recipe("edge", ["decision.false_negative_cost=1"])
+    recipe = load_recipe("edge")
     network = build_network(recipe.network.model_copy(update={"weights": "none"}), CLASSES)
     state = torch.load(path.with_suffix(".pt"), map_location="cpu", weights_only=True)
     names = {"slope": "compose.slope", "offset": "compose.offset"}
     tensors = {names.get(name, name): value for name, value in state["net"].items()}
     tensors |= {name: tensors[name].reshape(1) for name in names.values()}
     wanted = network.state_dict()
-    network.load_state_dict({name: tensors.get(name, wanted[name]) for name in wanted})
+    trained = {name: tensors[name] for name in wanted if not name.startswith("ood_score.")}
+    network.load_state_dict(wanted | trained)
     values = np.load(path.with_suffix(".val.npz"))
-    held = [rows[at] for at in values["ids"]]
-    logits = values["logits"].astype(np.float64)
+    # (Slices with hardly any head in them are not trained on, and `predict` passes them over.)
+    kept = np.array([rows[at].get("head", 1) >= _HEAD for at in values["ids"]])
+    ids, logits = values["ids"][kept], values["logits"][kept].astype(np.float64)
+    held = [rows[at] for at in ids]
     own = np.array([row["src"] == "kaggle" for row in held])
     temperature = fit_temperature(
         logits[own],
@@ -148,8 +166,8 @@ def _open(path: Path, rows: list[dict[str, Any]]) -> Trial:
     return Trial(
         TrainedNetwork(network.eval(), description),
         held,
+        ids,
         softmax(logits / temperature, axis=1),
-        values["feats"],
         np.setdiff1d(np.arange(len(rows)), values["ids"]),
         int(state["cfg"]["size"]),
     )
@@ -162,27 +180,69 @@ def _sets(trial: Trial) -> dict[str, NDArray[np.bool_]]:
         for row in trial.held
     ]
     found = {key: np.array(keys) == key for key in sorted(set(keys))}
-    return {key: chosen for key, chosen in found.items() if chosen.sum() >= 50}
+    return {key: chosen for key, chosen in found.items() if chosen.sum() >= _FEWEST}
 
 
-def _confident(final: Trial, hospital: Trial) -> tuple[float, dict[str, Any]]:
-    """Return the lowest threshold of which confident answers are wrong in 2 % of each set."""
-    cases = {("final", key): (final, chosen) for key, chosen in _sets(final).items()}
-    cases |= {("hospital", key): (hospital, chosen) for key, chosen in _sets(hospital).items()}
-    for confident in np.arange(0.9, 0.9999, 0.0025):
-        shares = {}
-        for (which, key), (trial, chosen) in cases.items():
-            probabilities = trial.probabilities[chosen]
-            sure = probabilities.max(axis=1) >= confident
-            wrong = sure & (probabilities.argmax(axis=1) != trial.labels[chosen])
-            shares[f"{which}: {key}"] = {
-                "n": int(chosen.sum()),
-                "confident": round(float(sure.mean()), 4),
-                "confident_and_wrong": round(float(wrong.mean()), 4),
-            }
-        if all(share["confident_and_wrong"] <= RISK for share in shares.values()):
-            break
-    return round(float(confident), 4), shares
+def _priced(trial: Trial, cost: float) -> Trial:
+    """Return the trial with the odds of "no tumour" divided by the price of a missed tumour."""
+    odds = trial.probabilities.copy()
+    odds[:, _NO_TUMOUR] /= cost
+    return replace(trial, probabilities=odds / odds.sum(axis=1, keepdims=True))
+
+
+def _choose_cost(hospital: Trial) -> float:
+    """Return the highest price of a missed tumour at which false alarms are not too many.
+
+    Counted on the tumour-free slices of a hospital that was held out, sequence by sequence.
+    """
+    sets = [chosen for key, chosen in _sets(hospital).items() if key.startswith("lgg")]
+    free = [chosen & (hospital.labels == _NO_TUMOUR) for chosen in sets]
+
+    def false_alarms(cost: float) -> float:
+        called = _priced(hospital, cost).probabilities.argmax(axis=1) != _NO_TUMOUR
+        return float(np.mean([called[part].mean() for part in free]))
+
+    return max(cost for cost in _COSTS if cost == 1 or false_alarms(cost) <= _FALSE_ALARMS)
+
+
+def _confident(final: Trial, hospital: Trial) -> tuple[tuple[float, ...], dict[str, Any]]:
+    """Return for each class the lowest threshold that keeps its confident errors rare.
+
+    In each set, tumours and slices without one apart, at most `_WRONG` of the slices are
+    confidently and wrongly called that class (class-conditional conformal prediction, Vovk 2012).
+    """
+    cases = {}
+    for which, trial in (("final", final), ("hospital", hospital)):
+        for key, chosen in _sets(trial).items():
+            free = trial.labels == _NO_TUMOUR
+            for name, part in (("tumour", chosen & ~free), ("no tumour", chosen & free)):
+                if part.sum() >= _FEWEST:
+                    cases[f"{which}: {key}, {name}"] = (trial, part)
+    thresholds = []
+    for number in range(len(CLASSES)):
+        least = 0.5
+        for trial, part in cases.values():
+            values = trial.probabilities[part]
+            wrong = (values.argmax(axis=1) == number) & (trial.labels[part] != number)
+            allowed = int(_WRONG * part.sum())
+            worst = np.sort(values[wrong, number])[::-1]
+            if len(worst) > allowed:
+                least = max(least, float(worst[allowed]) + 1e-4)
+        right = (hospital.labels == number) & (hospital.probabilities.argmax(axis=1) == number)
+        sure = hospital.probabilities[right, number] >= least
+        thresholds.append(round(least, 4) if sure.mean() >= _USEFUL else 1.0)
+    shares: dict[str, Any] = {}
+    for key, (trial, part) in cases.items():
+        values, labels = trial.probabilities[part], trial.labels[part]
+        called = values.argmax(axis=1)
+        sure = values.max(axis=1) >= np.array(thresholds)[called]
+        name, _, kind = key.rpartition(", ")
+        shares.setdefault(name, {})[kind] = {
+            "n": int(part.sum()),
+            "confident": _mean(sure),
+            "confident_and_wrong": _mean(sure & (called != labels)),
+        }
+    return tuple(thresholds), shares
 
 
 def _errors(final: Trial, hospital: Trial) -> dict[str, Any]:
@@ -229,7 +289,10 @@ def _fit_series(trial: Trial) -> tuple[SeriesRule, dict[str, Any]]:
         return float(each[truth].mean() + each[~truth].mean())
 
     slope = float(minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x[0])
-    point = max(float(np.quantile(score[~truth & ~scanned], _SPECIFICITY)), _youden(score, truth))
+    point = max(
+        float(np.quantile(score[~truth & ~scanned], _SPECIFICITY)),
+        float(np.quantile(score[~truth & scanned], 1 - _FALSE_ALARMS)),
+    )
     rule = SeriesRule(slope=round(slope, 4), offset=round(-slope * point, 4))
     answers = np.array([answer_stack(item, _NO_TUMOUR, rule).probabilities for item in evidences])
     called = answers.argmax(axis=1) != _NO_TUMOUR
@@ -259,25 +322,20 @@ def _fit_series(trial: Trial) -> tuple[SeriesRule, dict[str, Any]]:
     }
 
 
-def _youden(score: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    """Return the score at which sensitivity and specificity together are highest."""
-    points = np.sort(score)
-    sums = [np.mean(score[truth] > point) + np.mean(score[~truth] <= point) for point in points]
-    return float(points[int(np.argmax(sums))])
-
-
 def _fit_ood(final: Trial, hospital: Trial, grey: NDArray[np.uint8]) -> tuple[float, Any]:
     """Fit the OOD score and a threshold that unseen patients and hospitals pass."""
-    generator, scores = np.random.default_rng(0), {}
+    scores: dict[str, NDArray[np.float32]] = {}
+    limits = []
     for which, trial in (("final", final), ("hospital", hospital)):
-        chosen = generator.choice(trial.training, _FITTED, replace=False)
-        trial.trained.fit_ood_score(_at_side(grey[chosen], trial.side))
-        with torch.inference_mode():
-            features = torch.from_numpy(trial.features.astype(np.float32))
-            found = trial.trained.network.ood_score(features).numpy()
+        trial.trained.fit_ood_score(_at_side(grey[trial.training], trial.side))
+        found = trial.trained.ood_score(_at_side(grey[trial.ids], trial.side))
+        assert found is not None
         scores |= {f"{which}: {key}": found[part] for key, part in _sets(trial).items()}
-    threshold = max(float(np.quantile(values, 1 - _HARMLESS)) for values in scores.values())
-    return round(threshold, 4), {key: _mean(values > threshold) for key, values in scores.items()}
+        foreign = np.array([row["src"] in ("lgg", "other") for row in trial.held])
+        new = found[foreign] if which == "hospital" else found
+        limits.append(float(np.quantile(new, 1 - _HARMLESS[which])))
+    threshold = round(max(limits), 4)
+    return threshold, {key: _mean(values > threshold) for key, values in scores.items()}
 
 
 def _at_side(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -300,6 +358,7 @@ def _write_run(
     rows: list[dict[str, Any]],
     training: NDArray[np.intp],
     fingerprint: str,
+    cost: float,
 ) -> None:
     """Write what `tumorscope export` reads."""
     run.path.mkdir(parents=True, exist_ok=True)
@@ -328,7 +387,9 @@ def _write_run(
     }
     write_text(run.data_file, json.dumps(facts, indent=2) + "\n")
     write_text(run.slices_file, "file,class,source,group,twin_cluster,part\n")
-    write_text(run.recipe_file, load_recipe("edge", ["decision.false_negative_cost=1"]).to_toml())
+    write_text(
+        run.recipe_file, load_recipe("edge", [f"decision.false_negative_cost={cost}"]).to_toml()
+    )
     run.describe_environment()
     save_weights(run.weights_file, trained)
 

@@ -135,19 +135,41 @@ def series_table() -> str:
 def calibration_table() -> str:
     """Return what was measured on held-out slices when the thresholds were chosen."""
     figures = read_record("calibration_edge")["figures"]
-    rows = [["held-out slices", "n", "confident", "confident, wrong", "missed", "false alarms"]]
-    rows[0].append("refused")
-    for name, sure in figures["confident"]["sets"].items():
+    rows = [["held-out slices", "n", "confident", "confident, wrong", "missed or false alarm"]]
+    rows[0].append("refused in all")
+    errors = {"tumour": "tumours_missed", "no tumour": "no_tumour_called_a_tumour"}
+    for name, parts in figures["confident"]["sets"].items():
         rates = figures["false_negative_cost"]["error_rates"][name]
-        shares = (
-            sure["confident"],
-            sure["confident_and_wrong"],
-            rates["tumours_missed"],
-            rates["no_tumour_called_a_tumour"],
-            figures["ood"]["refused"][name],
-        )
-        cells = ("" if share is None else f"{share:.1%}" for share in shares)
-        rows.append([name, f"{sure['n']:,}", *cells])
+        for kind, sure in parts.items():
+            shares = (
+                sure["confident"],
+                sure["confident_and_wrong"],
+                rates[errors[kind]],
+                figures["ood"]["refused"][name],
+            )
+            cells = (f"{share:.1%}" for share in shares)
+            rows.append([f"{name}, {kind}", f"{sure['n']:,}", *cells])
+    return table(rows)
+
+
+def shortcuts_table() -> str:
+    """Return how well facts of the scan tell the training data's tumours."""
+    found = read_record("shortcuts")["figures"]["auc"]
+    rows = [["fact", *found]]
+    facts = next(iter(found.values()))
+    return table(
+        rows + [[fact, *(f"{aucs[fact]:.2f}" for aucs in found.values())] for fact in facts]
+    )
+
+
+def ood_table() -> str:
+    """Return how scores tell what is out of distribution, set by set."""
+    figures = read_record("ood")["figures"]
+    rows = [["pictures", "n", *(f"{score}: AUC, refused" for score in figures["scores"])]]
+    for name, count in figures["n"].items():
+        found = [sets[name] for sets in figures["scores"].values()]
+        cells = (f"{each['auc']:.3f}, {each['refused']:.1%}" for each in found)
+        rows.append([name, str(count), *cells])
     return table(rows)
 
 

@@ -59,6 +59,8 @@ def rebuild(text: str) -> str:
         "card-planes": card.planes_table,
         "card-verdicts": card.verdicts_table,
         "card-mistakes": card.mistakes_table,
+        "shortcuts": card.shortcuts_table,
+        "ood": card.ood_table,
         "corruptions": card.corruptions_table,
     }
     for name, build in tables.items():

@@ -75,7 +75,7 @@ def used(recipe: NetworkRecipe) -> Network:
     with torch.inference_mode():
         for seed in range(3):
             network(grey(4, 64, seed))
-    network.fit_ood_score([grey(4, 64, seed) for seed in range(3)])
+    network.fit_ood_score(*([grey(4, 64, 3 * kind + n) for n in range(3)] for kind in range(2)))
     return network.eval()
 
 

@@ -57,7 +57,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, several_devices: bo
     """Add `--recipe`, `--set`, `--seed` and what the machine may use."""
     parser.add_argument(
         "--recipe",
-        help="quick, standard, edge, student or a .toml file (default: quick)",
+        help="quick, standard, edge, edge-open, student or a .toml file (default: quick)",
     )
     parser.add_argument(
         "--set",

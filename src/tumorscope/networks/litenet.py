@@ -46,9 +46,6 @@ _PYRAMID: Final = {2: 40, 4: 112, 5: 192}
 _WIDTH: Final = 96
 """Width of the pyramid's maps."""
 
-_SCORED: Final = (4, 5)
-"""The stages whose mean features the OOD score looks at."""
-
 _RARE: Final = -3.0
 """The map's bias at first: few places show a tumour."""
 
@@ -72,8 +69,8 @@ class LiteNet(Network):
 
     keep_fp32 = MappingProxyType(
         {
-            8: ("stem", "stages.0", "compose"),
-            16: ("stem", "stages.0", "stages.1", "stages.2", "compose"),
+            8: ("stem", "stages.0", "compose", "ood_score"),
+            16: ("stem", "stages.0", "stages.1", "stages.2", "compose", "ood_score"),
         }
     )
 
@@ -96,7 +93,7 @@ class LiteNet(Network):
         kinds = [name for name in classes if name != NO_TUMOUR]
         self.linear = nn.Linear(_TOP + _WIDTH, len(kinds))
         self.compose = TumourLogits(classes.index(NO_TUMOUR)) if NO_TUMOUR in classes else None
-        self.ood_score = OodScore(sum(_PYRAMID[stage] for stage in _SCORED))
+        self.ood_score = OodScore(sum(_PYRAMID.values()))
         for module in self._fixed():
             module.requires_grad_(requires_grad=False)
 
@@ -120,10 +117,13 @@ class LiteNet(Network):
         for name, values in _imagenet_weights(self).items():
             self.get_submodule(name).load_state_dict(values)
 
-    def fit_ood_score(self, batches: Iterable[Tensor]) -> None:
-        """Fit the OOD score to training images."""
-        features = [_scored(self.trunk_maps(grey)) for grey in batches]
-        self.ood_score.fit(torch.cat(features).cpu().numpy())
+    def fit_ood_score(self, batches: Iterable[Tensor], outliers: Iterable[Tensor]) -> None:
+        """Fit the OOD score."""
+        features = (
+            torch.cat([_scored(self.trunk_maps(grey)) for grey in each]).cpu().numpy()
+            for each in (batches, outliers)
+        )
+        self.ood_score.fit(*features)
 
     def _class_maps(self, outline: Tensor) -> Tensor:
         shown = _refine(outline).sigmoid()
@@ -298,8 +298,7 @@ def _cubic(side: int) -> NDArray[np.float32]:
 
 def _scored(maps: Sequence[Tensor]) -> Tensor:
     """Return the mean features that the OOD score looks at, `[N, width]`."""
-    chosen = [one for stage, one in zip(_PYRAMID, maps, strict=True) if stage in _SCORED]
-    return torch.cat([one.mean(dim=(2, 3)) for one in chosen], dim=1)
+    return torch.cat([one.mean(dim=(2, 3)) for one in maps], dim=1)
 
 
 def _stages() -> list[nn.Module]:

@@ -57,9 +57,10 @@ class Network(nn.Module, ABC):
         """
         raise RecipeError(f"there are no ImageNet weights for a {type(self).__name__}")
 
-    def fit_ood_score(self, batches: Iterable[Tensor]) -> None:
-        """Fit the OOD score to training images; a network without one leaves them unread.
+    def fit_ood_score(self, batches: Iterable[Tensor], outliers: Iterable[Tensor]) -> None:
+        """Fit the OOD score; a network without one leaves both unread.
 
         Args:
-            batches: Grey values as `outputs` takes them.
+            batches: Training images, grey values as `outputs` takes them.
+            outliers: Pictures that are none, likewise.
         """

@@ -24,6 +24,7 @@ from tumorscope.inference.decision import decide
 from tumorscope.networks.factory import build_network
 from tumorscope.networks.network import Network, Outputs
 from tumorscope.networks.network_recipe import NetworkRecipe
+from tumorscope.training.outliers import draw_outliers
 
 if TYPE_CHECKING:
     from tumorscope.inference.results import Verdict
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _FORMAT = "tumorscope-1"
 
 _BATCH: Final = 16
+_FITTED: Final = 4000
+"""So many training images the OOD score is fitted to at most."""
 """Inputs predicted at once; more are no faster on a CPU."""
 
 
@@ -125,9 +128,18 @@ class TrainedNetwork:
         return np.concatenate(found) if found else None
 
     def fit_ood_score(self, grey: NDArray[np.uint8]) -> None:
-        """Fit the network's OOD score, if it has one, to training inputs `[N, S, S]`."""
+        """Fit the network's OOD score, if it has one, to training inputs `[N, S, S]`.
+
+        A few thousand of them are looked at, and as many made-up outliers.
+        """
+        order = np.random.default_rng(0).permutation(len(grey))[:_FITTED]
+        chosen = grey[order]
+
+        def outliers() -> Iterator[Tensor]:
+            yield from self._batches(draw_outliers(chosen, len(chosen)))
+
         with torch.inference_mode():
-            self.network.fit_ood_score(self._batches(grey))
+            self.network.fit_ood_score(self._batches(chosen), outliers())
 
     def _outputs(self, grey: NDArray[np.uint8]) -> Iterator[Outputs]:
         """Yield the network's outputs for a few inputs at a time."""

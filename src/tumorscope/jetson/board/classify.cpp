@@ -303,7 +303,9 @@ Decision decide(Model const& model, std::vector<float> const& probabilities, flo
     decision.label = order[0];
     decision.verdict = confident ? "confident" : "uncertain";
     if (confident) return decision;
-    if (probabilities[order[1]] < 0.1)
+    if (probabilities[order[1]] < 0.1 && limit >= 1)
+        decision.reason = plain_name(model.classes[order[0]]) + " is never called confident";
+    else if (probabilities[order[1]] < 0.1)
         decision.reason = plain_name(model.classes[order[0]]) + " is confident from " + number("%.1f", 100 * limit) + " %";
     else
         decision.reason = "between " + rival(order[0]) + " and " + rival(order[1]);
