@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("split", choices=sorted(PROTOCOLS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--data", nargs="+", required=True, metavar="DIR", help="data sets")
+    parser.add_argument("--fold", type=int, help="one fold of several, as --name fold-K says")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--name", help="added to the record's name where sets or fields differ")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "measured")
@@ -64,6 +65,7 @@ def main() -> None:
             overrides=[*options.set, f"training.seed={seed}"],
             split=options.split,
             data=options.data,
+            fold=options.fold,
         )
         results.append(_result(folder, seed))
         kept = RESULTS / "predictions" / f"{name}_{seed}.csv"
@@ -76,8 +78,8 @@ def main() -> None:
         name,
         command=f"python benchmarks/measure.py {options.recipe} {options.split} --seeds "
         f"{' '.join(map(str, options.seeds))} --data{' DIR' * len(options.data)}{overrides}"
-        + f" --name {options.name}"
-        * bool(suffix),
+        + f" --fold {options.fold}" * (options.fold is not None)
+        + f" --name {options.name}" * bool(suffix),
         figures={
             "sets": [DataSource.of(path).called for path in runs_in(folder)[0].data()["data"]],
             "overrides": options.set,
