@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export TUMORSCOPE_DATA ?= $(if $(wildcard ../shared/data/kaggle),$(abspath ../shared/data),)
 
-.PHONY: demo test setup format lint types imports unit tables clean
+.PHONY: demo test setup format lint types imports unit tables static-page clean
 
 demo: setup            ## draw phantoms, train, judge, export, predict; ends with a report
 	$(RUN)/tumorscope demo
@@ -37,6 +37,9 @@ unit: setup
 
 tables: setup          ## rebuild the README's tables from results/
 	$(RUN)/python benchmarks/tables.py
+
+static-page: setup     ## the page with the model in the browser, for any host of files (needs npm)
+	$(RUN)/python static_page/build.py
 
 clean:
 	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,10 +1,11 @@
 """Measures what `tumorscope predict` does with damaged phantoms in every format.
 
-    python benchmarks/fuzz.py [--model M] [--files 10000] [--seed 1]
+    python benchmarks/fuzz.py [--model M] [--files 10000] [--seed 1] [--formats zip,dicom]
 
-writes `results/fuzz.json`. Every file is read twice: in a process that times each file and counts
-exceptions, and by the command itself, whose output must name every file. Half of the compressed
-NIfTI files are damaged before they are compressed, half of the PNG files get valid check sums.
+writes `results/fuzz.json` after each format; what it says of others stays. Each file is read twice:
+in a process that times each file and counts exceptions, and by the command itself, whose output
+must name every file. Half of the compressed NIfTI files are damaged before they are compressed,
+half of the PNG files get valid check sums.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from record import write_record
+from record import RESULTS, checked_out, read_record, write_record
 from tumorscope.inference import DEFAULT_MODEL, Classifier, Failure, Prediction
 from tumorscope.phantoms.drawing import draw_phantom
 
@@ -50,7 +51,7 @@ FORMATS = (
 SECONDS = 2.0
 """Reading a file for longer counts as a hang."""
 
-TIMEOUT = 900
+TIMEOUT = 3600
 
 
 def main() -> None:
@@ -59,30 +60,39 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="an ONNX file or a bundled model")
     parser.add_argument("--files", type=int, default=10_000, help="damaged files a format")
     parser.add_argument("--seed", type=int, default=1, help="what the damage depends on")
+    parser.add_argument("--formats", default=",".join(FORMATS), help="which formats")
     parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.watch:
         watch(options.model, options.watch)
         return
-    figures: dict[str, object] = {}
-    fingerprint = hashlib.sha256()
-    for name in FORMATS:
+    for name in options.formats.split(","):
         whole = originals(name)
-        for content in whole.values():
-            fingerprint.update(content)
         with tempfile.TemporaryDirectory() as folder:
             names = write_damaged(whole, Path(folder), options.files, options.seed)
-            figures[name] = {**timed(options.model, folder), **by_command(options.model, names)}
-        print(name, json.dumps(figures[name]))
-    path = write_record(
+            found = {**timed(options.model, folder), **by_command(options.model, names)}
+        print(name, json.dumps(found))
+        print(write_figures(name, found, files=options.files, seed=options.seed))
+
+
+def write_figures(
+    name: str, found: dict[str, object], *, files: int, seed: int, commit: str = ""
+) -> Path:
+    """Put the figures of a format into the record, with what they were measured on."""
+    figures = read_record("fuzz")["figures"] if (RESULTS / "fuzz.json").is_file() else {}
+    figures[name] = {"files": files, "seed": seed, "commit": commit or checked_out(), **found}
+    fingerprint = hashlib.sha256()
+    for form in FORMATS:
+        for content in originals(form).values():
+            fingerprint.update(content)
+    return write_record(
         "fuzz",
         command="python benchmarks/fuzz.py",
         figures=figures,
-        seeds=[options.seed],
-        n=options.files * len(FORMATS),
+        seeds=sorted({part["seed"] for part in figures.values()}),
+        n=sum(part["files"] for part in figures.values()),
         data_fingerprint=fingerprint.hexdigest(),
     )
-    print(path)
 
 
 def originals(name: str) -> dict[str, bytes]:

@@ -40,7 +40,7 @@ def write_record(
     """
     record = {
         "command": command,
-        "commit": _commit(),
+        "commit": checked_out(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "seeds": list(seeds),
@@ -70,7 +70,7 @@ def machine() -> dict[str, object]:
     }
 
 
-def _commit() -> str:
+def checked_out() -> str:
     """Return the commit that is checked out, with `-dirty` when its code was changed since."""
     commit = _git("rev-parse", "HEAD")
     # Records, pages and tests do not change what is measured.

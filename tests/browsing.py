@@ -13,7 +13,8 @@ from PIL import Image
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-MILLISECONDS = 30_000
+MILLISECONDS = 120_000
+"""How long is waited for what must come: machines that do other work, too, are slow."""
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browsing import BROWSER, FLAGS
+from browsing import BROWSER, FLAGS, MILLISECONDS
 from tumorscope.cli.main import main
 from tumorscope.phantoms.drawing import draw_phantom, write_phantoms
 
@@ -31,6 +31,7 @@ def browser() -> Iterator[Any]:
     driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if BROWSER is None:
         pytest.skip("no Chromium on this machine")
+    driver.expect.set_options(timeout=MILLISECONDS)
     with driver.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
         yield browser

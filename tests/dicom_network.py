@@ -1,24 +1,33 @@
 """Senders, listeners and archives of DICOM objects on this machine, for the tests."""
 
+import json
 import re
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import ComprehensiveSRStorage
+from pynetdicom.sop_class import ComprehensiveSRStorage, SegmentationStorage
 
 from dicom_files import write_series
+from tumorscope.pacs.commitment import Commitment
+from tumorscope.pacs.intake import Intake
 from tumorscope.pacs.listener import Listener
+from tumorscope.pacs.listener_metrics import ListenerMetrics
+from tumorscope.pacs.sending import Peer
 from tumorscope.pacs.series_gaps import missing_images
 from tumorscope.pacs.spool import Spool
 
@@ -105,19 +114,32 @@ def listening(folder: Path, model: Path, *words: str, quiet: float = 0.3) -> Ite
 
 
 @contextmanager
-def receiver(spool: Path, *, allowed: list[str] | None = None) -> Iterator[tuple[Spool, int]]:
+def receiver(
+    spool: Path,
+    *,
+    allowed: list[str] | None = None,
+    told: list[Peer] | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[tuple[Spool, int]]:
     """A listener in this process, whose spool nobody answers."""
     kept = Spool(spool, missing_images)
-    listener = Listener(kept, title="TUMORSCOPE", allowed=allowed or [])
+    listener = Listener(
+        Intake(kept, ListenerMetrics()),
+        title="TUMORSCOPE",
+        allowed=allowed or [],
+        commitment=Commitment("TUMORSCOPE", {peer.title: peer for peer in told or []}),
+    )
     try:
-        yield kept, listener.start("127.0.0.1", 0)
+        yield kept, listener.start("127.0.0.1", 0, tls=tls)
     finally:
         listener.stop()
         kept.close()
 
 
 @contextmanager
-def archive(port: int = 0) -> Iterator[tuple[int, list[Dataset]]]:
+def archive(
+    port: int = 0, *, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[int, list[Dataset]]]:
     """A receiver of reports and overlays, as a PACS is one."""
     got: list[Dataset] = []
 
@@ -126,10 +148,13 @@ def archive(port: int = 0) -> Iterator[tuple[int, list[Dataset]]]:
         return 0x0000
 
     entity = AE(ae_title="PACS")
-    for kind in (ComprehensiveSRStorage, SecondaryCaptureImageStorage):
+    for kind in (ComprehensiveSRStorage, SegmentationStorage, SecondaryCaptureImageStorage):
         entity.add_supported_context(kind)
     server = entity.start_server(
-        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)]
+        ("127.0.0.1", port),
+        block=False,
+        ssl_context=tls,
+        evt_handlers=[(evt.EVT_C_STORE, keep)],
     )
     assert server is not None
     try:
@@ -164,3 +189,44 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def ask(port: int, path: str, body: bytes | None = None) -> bytes:
+    """What Orthanc's own web service answers."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", body, timeout=20) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def _reached(port: int) -> bool:
+    try:
+        return bool(ask(port, "/system"))
+    except OSError:
+        return False
+
+
+@contextmanager
+def orthanc(folder: Path, **settings: Any) -> Iterator[int]:
+    """A real archive; gives the port of its web service."""
+    command = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
+    if not command:
+        pytest.skip("Orthanc is not installed (Debian: orthanc)")
+    web = free_port()
+    facts = {
+        "Name": "test",
+        "StorageDirectory": str(folder / "orthanc"),
+        "IndexDirectory": str(folder / "orthanc"),
+        "HttpPort": web,
+        "DicomAet": "ORTHANC",
+        "AuthenticationEnabled": False,
+        **settings,
+    }
+    (folder / "orthanc.json").write_text(json.dumps(facts))
+    with (folder / "orthanc.txt").open("wb") as log:
+        process = subprocess.Popen([command, str(folder / "orthanc.json")], stdout=log, stderr=log)
+    try:
+        wait_for(lambda: _reached(web))
+        yield web
+    finally:
+        process.terminate()
+        process.wait(20)

@@ -1,11 +1,14 @@
 """`tumorscope predict` reads what people have, whatever it is called, and names the rest."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -20,6 +23,7 @@ from tumorscope.cli.main import main
 from tumorscope.images.listing import list_files
 from tumorscope.inference import DEFAULT_MODEL, Classifier
 from tumorscope.phantoms.drawing import draw_phantom
+from tumorscope.serve import create_app
 
 GREY = draw_phantom("glioma", plane="axial", patient_seed=3, slice_number=2, size=72).image
 DEEP = GREY.astype(np.uint16) * 16
@@ -78,6 +82,61 @@ def test_f10c_and_reports_beside_images(
     assert sum(item["label"] is not None for item in found) == 6
     (report,) = (item for item in found if item["label"] is None)
     assert "Comprehensive SR" in report["reason"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("P", "phase, not the magnitude"),
+        ("R", "real part, not the magnitude"),
+        ("I", "imaginary part, not the magnitude"),
+        ("MOSAIC", "a mosaic of many slices"),
+    ],
+)
+def test_what_is_no_slice_by_its_image_type(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str], kind: str, reason: str
+) -> None:
+    write_dicom(tmp_path / "a.dcm", DEEP, ImageType=["ORIGINAL", "PRIMARY", kind])
+    (found,) = answers(capsys, tmp_path, model)
+    assert (found["verdict"], found["label"]) == ("unsupported", None)
+    assert found["reason"].startswith(reason)
+
+
+def test_channels_that_stand_first_are_refused_by_name(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    channels = np.zeros((4, 72, 72, 6), np.int16)
+    nibabel.save(nibabel.Nifti1Image(channels, np.eye(4)), tmp_path / "a.nii.gz")
+    (found,) = answers(capsys, tmp_path, model, status=1)
+    assert found["error"] == "its channels stand first (4 x 72 x 72 x 6): put them last"
+
+
+def test_a_header_and_its_voxels_are_one_file_everywhere(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = np.stack([GREY.T[::-1, ::-1]] * 3, axis=-1).astype(np.int16)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    nibabel.save(nibabel.Nifti1Pair(volume, np.diag([1, 1, 5, 1])), folder / "pair.img")
+    text = "NRRD0004\ntype: short\ndimension: 3\nsizes: 72 72 3\nendian: little\nencoding: raw\n"
+    (folder / "other.nhdr").write_text(f"{text}data file: other.raw\n\n")
+    (folder / "other.raw").write_bytes(volume.astype("<i2").tobytes(order="F"))
+    plain = answers(capsys, folder, model)
+    assert len(plain) == 6
+    shutil.make_archive(str(tmp_path / "in"), "zip", folder)
+    zipped = answers(capsys, tmp_path / "in.zip", model)
+    client = TestClient(create_app({"m": Classifier.load(model, threads=1)}, hosts=None))
+    files = [("files", (path.name, path.read_bytes())) for path in sorted(folder.iterdir())]
+    sent = client.post("/v1/classify", files=files).json()
+    for other in (zipped, sent):
+        assert [Path(item["path"]).name for item in other] == [
+            Path(item["path"]).name for item in plain
+        ]
+        for mine, reference in zip(other, plain, strict=True):
+            assert mine["probabilities"] == pytest.approx(reference["probabilities"], abs=1e-5)
+    (alone,) = client.post("/v1/classify", files=[files[1]]).json()
+    assert "other.raw, which cannot be read" in client.post("/v1/classify", files=files[:1]).text
+    assert alone["error"]
 
 
 @pytest.mark.parametrize("slope", [None, 0])

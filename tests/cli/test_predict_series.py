@@ -120,6 +120,15 @@ def without_uids(folder: Path) -> Path:
     return folder
 
 
+def slice_locations_only(folder: Path) -> Path:
+    none = {"ImagePositionPatient": None, "InstanceNumber": None}
+    for place in range(PLACES):
+        uid = f"1.2.3.4.{place}"
+        path = folder / f"IM{(place * 5) % PLACES}.dcm"
+        write(path, place, **none, SliceLocation=5 * place, SOPInstanceUID=uid)
+    return folder
+
+
 def over_folders_with_copies(folder: Path) -> Path:
     stack(folder / "in")
     for place in range(PLACES):
@@ -174,6 +183,7 @@ CASES = {
     "position missing on one": position_missing_on_one,
     "without UIDs": without_uids,
     "over folders, with copies": over_folders_with_copies,
+    "slice locations only": slice_locations_only,
     "report objects beside": report_objects_beside,
     "enhanced, shuffled": enhanced([3, 0, 5, 1, 4, 2]),
     "enhanced, time points": enhanced(list(range(PLACES)), times=3),
@@ -326,6 +336,26 @@ def test_report_objects_are_said_with_the_series_of_their_study(
     assert main(["predict", str(tmp_path / "a"), *words, "--json"]) == 0
     slices = json.loads(capsys.readouterr().out)
     assert sum(item["verdict"] == "unsupported" for item in slices) == len(OBJECTS)
+
+
+def test_anonymous_patients_of_one_series_number_are_told_apart(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nameless = {"StudyInstanceUID": None, "SeriesInstanceUID": None, "SeriesNumber": 3,
+                "PatientID": None, "PatientName": None}  # fmt: skip
+    stack(tmp_path / "a", **nameless)
+    for place in range(PLACES):
+        other = {"ImagePositionPatient": [0, 0, 5 * (PLACES - 1 - place)], **nameless}
+        write(tmp_path / "b" / f"{place}.dcm", place, **other)
+    words = ["--model", str(model)]
+    both = ask(capsys, str(tmp_path), *words)
+    assert [item["path"] for item in both] == [str(tmp_path / name) for name in "ab"]
+    assert [item["slices"] for item in both] == [PLACES, PLACES]
+    for place in range(3, PLACES):  # (One series over two folders is still one.)
+        shutil.move(tmp_path / "a" / f"IM{place}.dcm", tmp_path / f"IM{place}.dcm")
+    shutil.rmtree(tmp_path / "b")
+    (one,) = ask(capsys, str(tmp_path), *words)
+    assert one["slices"] == PLACES
 
 
 def test_series_of_a_folder_are_told_apart_in_every_output(

@@ -101,6 +101,9 @@ def test_no_patients_is_kept_when_a_run_goes_on(tmp_path: Path, draw: Draw, trai
         ("{label}/MR04{patient}B-{slice}.jpg", 5),
         ("{label}/TCGA_{code}_{patient}_{slice}_T1c.jpg", 20),
         ("train/{label}/sub-0{patient}/axial/{slice}.jpg", 5),
+        ("patient_{code}{patient}/{label}/{slice}.jpg", 20),
+        ("train/P0{patient}/{label}/{slice}.jpg", 5),
+        ("archive2/{label}/{slice}{patient}x.jpg", 0),
         ("{label}/{code} ({slice}{patient}).jpg", 0),
         ("{label}/Tr-{code}_{patient}{slice}.jpg", 0),
         ("{label}/slice_{patient}_{slice}.jpg", 0),
@@ -315,6 +318,13 @@ def test_masks_without_a_picture_and_pictures_of_two_values_are_named(
         "glioma/black-and-white.jpg",
     }
     assert all("mask" in reason for reason in reasons.values())
+
+
+def test_a_table_written_on_windows(tmp_path: Path, draw: Draw) -> None:
+    draw(tmp_path / "train" / "glioma" / "a.png", 1)
+    (tmp_path / "t.csv").write_text("image;label\ntrain\\glioma\\a.png;Glioma\n")
+    (item,) = read_set(tmp_path / "t.csv").slices
+    assert (item.name, item.label) == ("train/glioma/a.png", "glioma")
 
 
 def test_a_missing_mask_of_a_table_does_not_cost_its_slice(tmp_path: Path, draw: Draw) -> None:

@@ -123,7 +123,7 @@ def test_header_without_its_voxels_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.img").unlink()
     with pytest.raises(UnreadableImageError, match=r"a\.img is not beside it"):
         slices(tmp_path / "a.hdr")
-    with pytest.raises(UnreadableImageError, match="its voxels are in another file: send one file"):
+    with pytest.raises(UnreadableImageError, match=r"voxels are missing: a\.img is not beside it"):
         slices(FileInMemory("a.hdr", content))
 
 

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,10 @@ from pynetdicom.sop_class import ComprehensiveSRStorage, Verification
 from dicom_files import PATIENT, lossless_jpeg, write_encapsulated, write_series
 from dicom_network import (
     archive,
+    ask,
     free_port,
     listening,
+    orthanc,
     receiver,
     referred,
     series,
@@ -38,6 +39,7 @@ from tumorscope.cli.main import main
 from tumorscope.errors import DataError, MissingExtraError
 from tumorscope.inference import Classifier
 from tumorscope.pacs.answering import Answering, Delivery
+from tumorscope.pacs.listener_metrics import ListenerMetrics
 from tumorscope.pacs.sending import Peer, SendError, send
 from tumorscope.pacs.spool import Spool
 
@@ -125,7 +127,12 @@ def test_answers_are_sent_on_when_the_peer_is_there_at_last(
         images = series(tmp_path / "in")
         assert store(own, images) == [0] * 4
         worker = Answering(
-            spool, classifier, Delivery(peer=Peer("PACS", "127.0.0.1", port)), quiet=0.0, pause=0.2
+            spool,
+            classifier,
+            Delivery(peer=Peer("PACS", "127.0.0.1", port)),
+            ListenerMetrics(),
+            quiet=0.0,
+            pause=0.2,
         )
         worker.start()
         try:
@@ -230,7 +237,9 @@ def test_unreadable_images_are_set_aside(tmp_path: Path, classifier: Classifier)
     for number, content in enumerate([*whole[1:], broken]):
         spool.keep(content, series="first", instance=str(number))
     spool.keep(broken, series="second", instance="0")
-    worker = Answering(spool, classifier, Delivery(folder=tmp_path / "out"), quiet=0.0)
+    worker = Answering(
+        spool, classifier, Delivery(folder=tmp_path / "out"), ListenerMetrics(), quiet=0.0
+    )
     worker.start()
     reasons = wait_for(
         lambda: (
@@ -253,7 +262,14 @@ def test_a_folder_that_cannot_be_written_is_tried_again(
     spool = Spool(tmp_path / "spool")
     for path in write_series(tmp_path / "in", count=1):
         spool.keep(path.read_bytes(), series="s", instance=path.name)
-    worker = Answering(spool, classifier, Delivery(folder=tmp_path / "out"), quiet=0.0, pause=0.1)
+    worker = Answering(
+        spool,
+        classifier,
+        Delivery(folder=tmp_path / "out"),
+        ListenerMetrics(),
+        quiet=0.0,
+        pause=0.1,
+    )
     worker.start()
     wait_for(lambda: list((tmp_path / "spool" / "ready").glob("*/answers")))
     (tmp_path / "out").unlink()
@@ -326,6 +342,12 @@ def test_peers_that_refuse_are_told_apart(tmp_path: Path) -> None:
         (["--out", "o", "--allow", "back\\slash"], "no AE title"),
         (["--out", "o", "--port", "70000"], "no port"),
         (["--out", "o", "--quiet", "-1"], "--quiet"),
+        (["--out", "o", "--patience", "nan"], "--patience"),
+        (["--out", "o", "--metrics-port", "70000"], "no port"),
+        (["--out", "o", "--tls-cert", "c.pem"], "belong together"),
+        (["--out", "o", "--tls-send"], "needs both"),
+        (["--out", "o", "--commit-to", "SCANNER"], "no receiver"),
+        (["--stow-to", "pacs.example"], "no DICOMweb server"),
         (["--send-to", "host:104"], "no receiver"),
         (["--send-to", "PACS@host:99999"], "no receiver"),
     ],
@@ -362,49 +384,29 @@ def test_storescu_sends_a_series(tmp_path: Path, model: Path) -> None:
 
 def test_orthanc_sends_a_series_and_gets_the_answers(tmp_path: Path, model: Path) -> None:
     """A real archive: images are put in, sent to the listener, answers appear in the study."""
-    orthanc = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
-    if not orthanc:
-        pytest.skip("Orthanc is not installed (Debian: orthanc)")
-    web, port = free_port(), free_port()
+    port = free_port()
     images = series(tmp_path / "in")
     send_to = ["--send-to", f"ORTHANC@127.0.0.1:{port}"]
     with listening(tmp_path, model, *send_to, "--allow", "ORTHANC") as running:
-        settings = {
-            "Name": "test",
-            "StorageDirectory": str(tmp_path / "orthanc"),
-            "IndexDirectory": str(tmp_path / "orthanc"),
-            "HttpPort": web,
-            "DicomPort": port,
-            "DicomAet": "ORTHANC",
-            "AuthenticationEnabled": False,
-            "DicomModalities": {"tumorscope": ["TUMORSCOPE", "127.0.0.1", running.port]},
-        }
-        (tmp_path / "orthanc.json").write_text(json.dumps(settings))
-        with (tmp_path / "orthanc.txt").open("wb") as log:
-            archive_process = subprocess.Popen(
-                [orthanc, str(tmp_path / "orthanc.json")], stdout=log, stderr=log
-            )
-        try:
-            wait_for(lambda: _reached(web))
+        modality = ["TUMORSCOPE", "127.0.0.1", running.port]
+        known = {"DicomPort": port, "DicomModalities": {"tumorscope": modality}}
+        with orthanc(tmp_path, **known) as web:
             for path in (tmp_path / "in").iterdir():
-                _ask(web, "/instances", path.read_bytes())
-            (study,) = json.loads(_ask(web, "/studies"))
-            _ask(web, "/modalities/tumorscope/store", study.encode())
+                ask(web, "/instances", path.read_bytes())
+            (study,) = json.loads(ask(web, "/studies"))
+            ask(web, "/modalities/tumorscope/store", study.encode())
             found = wait_for(
                 lambda: (
-                    len(all_ := json.loads(_ask(web, f"/studies/{study}/instances"))) == 6 and all_
+                    len(all_ := json.loads(ask(web, f"/studies/{study}/instances"))) == 6 and all_
                 )
             )
             made = []
             for item in found:
                 path = tmp_path / "back" / f"{item['ID']}.dcm"
                 path.parent.mkdir(exist_ok=True)
-                path.write_bytes(_ask(web, f"/instances/{item['ID']}/file"))
+                path.write_bytes(ask(web, f"/instances/{item['ID']}/file"))
                 made.append((path, dcmread(path)))
             assert running.stop() == 0
-        finally:
-            archive_process.terminate()
-            archive_process.wait(20)
     kinds = [item.Modality for _, item in made]
     assert sorted(kinds) == ["MR"] * 4 + ["OT", "SR"]
     assert {item.StudyInstanceUID for _, item in made} == {images[0].StudyInstanceUID}
@@ -413,16 +415,3 @@ def test_orthanc_sends_a_series_and_gets_the_answers(tmp_path: Path, model: Path
         if item.Modality != "MR":
             done = subprocess.run([str(checker), str(path)], capture_output=True, check=False)
             assert b"Error" not in done.stdout + done.stderr
-
-
-def _ask(port: int, path: str, body: bytes | None = None) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", body, timeout=20) as answer:
-        content: bytes = answer.read()
-    return content
-
-
-def _reached(port: int) -> bool:
-    try:
-        return bool(_ask(port, "/system"))
-    except OSError:
-        return False

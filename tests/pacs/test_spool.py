@@ -14,6 +14,7 @@ from dicom_network import receiver, series, store, wait_for, written
 from small_model import write_model
 from tumorscope.inference import Classifier
 from tumorscope.pacs.answering import Answering, Delivery
+from tumorscope.pacs.listener_metrics import ListenerMetrics
 from tumorscope.pacs.spool import Spool
 
 HOURS = 7200.0
@@ -34,7 +35,8 @@ def kept(tmp_path: Path) -> Iterator[tuple[Spool, int]]:
 def answer(spool: Spool, classifier: Classifier, out: Path, *, patience: float) -> list[Dataset]:
     """Answer what waits; the reports that are there then, the first version first."""
     delivery = Delivery(folder=out)
-    Answering(spool, classifier, delivery, quiet=0.0, patience=patience).answer_quiet()
+    metrics = ListenerMetrics()
+    Answering(spool, classifier, delivery, metrics, quiet=0.0, patience=patience).answer_quiet()
     reports = [item for item in written(out) if item.Modality == "SR"]
     return sorted(reports, key=lambda report: int(report.InstanceNumber))
 
@@ -148,7 +150,7 @@ def test_a_full_disk_is_named_when_answers_are_written(
     store(port, series(tmp_path / "in"))
     with caplog.at_level(logging.WARNING, "tumorscope"):
         out = small_disk(20_000)
-        Answering(spool, classifier, Delivery(folder=out), quiet=0.0).answer_quiet()
+        answer(spool, classifier, out, patience=0.0)
     assert "not delivered (No space left on device)" in caplog.text
 
 

@@ -17,12 +17,12 @@ import httpx2 as httpx
 import nibabel
 import numpy as np
 import pytest
-import trustme
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 from pydantic import ValidationError
 
+from certificates import write_certificate
 from serving import Service, running
 from small_model import write_model
 from tumorscope.cli.main import main
@@ -202,17 +202,6 @@ def test_other_names_are_answered_where_allowed(model: Path, tmp_path: Path) -> 
             assert answer.status_code == status
         servers = httpx.get(f"{service.address}/openapi.json").json()["servers"]
         assert servers == [{"url": "/brain"}]
-
-
-def write_certificate(folder: Path) -> tuple[Path, Path, Path]:
-    """Write a certificate, its key, and the authority's certificate."""
-    authority = trustme.CA()
-    own = authority.issue_cert("localhost", "127.0.0.1")
-    paths = folder / "cert.pem", folder / "key.pem", folder / "ca.pem"
-    own.cert_chain_pems[0].write_to_path(paths[0])
-    own.private_key_pem.write_to_path(paths[1])
-    authority.cert_pem.write_to_path(paths[2])
-    return paths
 
 
 def test_https(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,17 +1,21 @@
 """`tumorscope listen`: receives MR images over the network and answers with DICOM objects."""
 
 import argparse
-import ipaddress
 import logging
 import signal
 import sys
 import threading
 import warnings
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from tumorscope.cli.addresses import is_loopback, read_token
 from tumorscope.cli.main import DISCLAIMER
 from tumorscope.errors import DataError
+
+if TYPE_CHECKING:
+    from tumorscope.pacs.answering import Delivery
+    from tumorscope.pacs.tls import TlsFiles
 
 _PORT: Final = 11112
 """The port that IANA registered for DICOM beside 104, which only root may use."""
@@ -19,11 +23,17 @@ _PORT: Final = 11112
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the subcommand's arguments."""
+    parser.usage = "tumorscope listen [options] (--out DIR | --send-to PEER | --stow-to URL)"
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="write reports and overlays there, by study"
+        "--out", type=Path, metavar="DIR", help="write reports, maps and overlays there, by study"
+    )
+    parser.add_argument("--send-to", metavar="AE@HOST:PORT", help="send them there (C-STORE)")
+    parser.add_argument("--stow-to", metavar="URL", help="send them to this DICOMweb server")
+    parser.add_argument(
+        "--stow-port", type=int, metavar="N", help="take images by STOW-RS, too, at this port"
     )
     parser.add_argument(
-        "--send-to", metavar="AE@HOST:PORT", help="send reports and overlays there (C-STORE)"
+        "--token-file", type=Path, metavar="FILE", help="the token that STOW-RS needs, both ways"
     )
     parser.add_argument("--aet", default="TUMORSCOPE", metavar="AE", help="own AE title")
     parser.add_argument(
@@ -37,35 +47,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="AE",
-        help="AE title that may send; can stand several times (default: all)",
+        help="AE title that may send, again and again (default: all)",
     )
     parser.add_argument(
         "--spool",
         type=Path,
         default=Path("tumorscope-spool"),
         metavar="DIR",
-        help="where images wait until they are answered (default: tumorscope-spool)",
+        help="where images wait (default: tumorscope-spool)",
     )
     parser.add_argument(
         "--quiet",
         type=float,
         default=20.0,
         metavar="S",
-        help="a series is answered after so many seconds without a new image (default: 20)",
+        help="seconds without an image that end a series (default: 20)",
     )
     parser.add_argument(
         "--patience",
         type=float,
         default=300.0,
         metavar="S",
-        help="the same for one of which images are missing (default: 300)",
+        help="the same where images are missing (default: 300)",
     )
     parser.add_argument(
         "--keep",
         type=float,
         default=24.0,
         metavar="H",
-        help="hours that an answered series is kept, as more of it may come (default: 24)",
+        help="hours that what was answered is kept (default: 24)",
+    )
+    for name, words in (
+        ("--tls-cert", "own certificate: all that comes in comes by TLS"),
+        ("--tls-key", "its key"),
+        ("--tls-ca", "who vouches for callers (if given) and receivers"),
+    ):
+        parser.add_argument(name, type=Path, metavar="FILE", help=words)
+    parser.add_argument("--tls-send", action="store_true", help="send by TLS, too (C-STORE)")
+    parser.add_argument(
+        "--commit-to",
+        action="append",
+        default=[],
+        metavar="AE@HOST:PORT",
+        help="where that AE is told of storage commitment",
+    )
+    parser.add_argument(
+        "--metrics-port", type=int, metavar="N", help="serve /metrics and /healthz at this port"
     )
     parser.add_argument(
         "--deidentify", action="store_true", help="leave the patient out of what is written"
@@ -78,45 +105,115 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Listen until SIGTERM or Ctrl-C."""
     from tumorscope.inference import DEFAULT_MODEL, Classifier  # noqa: PLC0415  (keeps --help fast)
-    from tumorscope.pacs.answering import Answering, Delivery  # noqa: PLC0415
+    from tumorscope.pacs.answering import Answering  # noqa: PLC0415
+    from tumorscope.pacs.commitment import Commitment  # noqa: PLC0415
     from tumorscope.pacs.deidentification import Pseudonyms  # noqa: PLC0415
+    from tumorscope.pacs.intake import Intake  # noqa: PLC0415
     from tumorscope.pacs.listener import Listener  # noqa: PLC0415
+    from tumorscope.pacs.listener_metrics import ListenerMetrics  # noqa: PLC0415
     from tumorscope.pacs.sending import Peer  # noqa: PLC0415
     from tumorscope.pacs.series_gaps import missing_images  # noqa: PLC0415
     from tumorscope.pacs.spool import Spool  # noqa: PLC0415
+    from tumorscope.pacs.web import WebServer  # noqa: PLC0415
 
     _check(options)
+    tls = _tls(options)
+    token = read_token(options.token_file) if options.token_file else None
+    delivery = _delivery(options, tls, token)
+    askers = {peer.title: peer for peer in map(Peer.parse, options.commit_to)}
     log = _log()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    peer = Peer.parse(options.send_to) if options.send_to else None
     classifier = Classifier.load(
         options.model or DEFAULT_MODEL,
         threads=options.threads,
         providers=[options.provider] if options.provider else None,
     )
-    spool = Spool(options.spool, missing_images)
-    listener = Listener(spool, title=options.aet, allowed=options.allow)
+    spool, metrics = Spool(options.spool, missing_images), ListenerMetrics()
+    intake = Intake(spool, metrics)
+    listener = Listener(
+        intake,
+        title=options.aet,
+        allowed=options.allow,
+        commitment=Commitment(options.aet, askers),
+    )
     answering = Answering(
         spool,
         classifier,
-        Delivery(folder=options.out, peer=peer, title=options.aet),
+        delivery,
+        metrics,
         quiet=options.quiet,
         patience=options.patience,
         keep=3600 * options.keep,
         pseudonyms=Pseudonyms(spool.key()) if options.deidentify else None,
     )
-    port = listener.start(options.host, options.port)
+    context = tls.for_listening() if tls else None
+    port = listener.start(options.host, options.port, tls=context)
     answering.start()
     log.info("%s listens at %s:%d with %s", options.aet, options.host, port, classifier.facts.title)
+    servers = []
+    if options.stow_port is not None:
+        servers.append(WebServer((options.host, options.stow_port), tls=context))
+        servers[-1].offer_storage(intake, token)
+        log.info("STOW-RS at port %d, /studies", servers[-1].port)
+    if options.metrics_port is not None:
+        servers.append(WebServer((options.host, options.metrics_port)))
+        servers[-1].offer_metrics(
+            lambda: metrics.text(spool.waiting()),
+            lambda: spool.problem() if answering.is_alive() else "nothing is answered any more",
+        )
+        log.info("metrics and health at port %d", servers[-1].port)
+    for server in servers:
+        server.start()
     log.info(DISCLAIMER)
     stop.wait()
     log.info("stopping; what is not answered yet waits in the spool")
+    for server in servers:
+        server.stop()
     listener.stop()
     answering.stop()
     spool.close()
     return 0
+
+
+def _delivery(options: argparse.Namespace, tls: "TlsFiles | None", token: str | None) -> "Delivery":
+    """Return where the answers go.
+
+    Raises:
+        DataError: A receiver is none.
+    """
+    from tumorscope.pacs.answering import Delivery  # noqa: PLC0415
+    from tumorscope.pacs.sending import Peer  # noqa: PLC0415
+    from tumorscope.pacs.stow import DicomWebServer  # noqa: PLC0415
+
+    web = None
+    if options.stow_to:
+        server = DicomWebServer(url=options.stow_to, token=token, authority=options.tls_ca)
+        web = server.check()
+    return Delivery(
+        folder=options.out,
+        peer=Peer.parse(options.send_to) if options.send_to else None,
+        title=options.aet,
+        tls=tls.for_sending() if tls and options.tls_send else None,
+        web=web,
+    )
+
+
+def _tls(options: argparse.Namespace) -> "TlsFiles | None":
+    """Return the files that TLS needs; None where nothing is encrypted.
+
+    Raises:
+        DataError: Some are missing.
+    """
+    from tumorscope.pacs.tls import TlsFiles  # noqa: PLC0415
+
+    given = (options.tls_cert, options.tls_key)
+    if all(given):
+        return TlsFiles(certificate=given[0], key=given[1], authority=options.tls_ca)
+    if any(given) or options.tls_send:
+        raise DataError("--tls-cert and --tls-key belong together, and --tls-send needs both")
+    return None
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -127,29 +224,29 @@ def _check(options: argparse.Namespace) -> None:
     """
     from tumorscope.pacs.sending import is_title  # noqa: PLC0415
 
-    if not options.out and not options.send_to:
-        raise DataError("the answers go nowhere: give --out DIR, --send-to AE@HOST:PORT, or both")
+    if not (options.out or options.send_to or options.stow_to):
+        raise DataError(
+            "the answers go nowhere: give --out DIR, --send-to AE@HOST:PORT, --stow-to URL, or some"
+        )
     for title in (options.aet, *options.allow):
         if not is_title(title):
             raise DataError(f"'{title}' is no AE title: 1 to 16 letters, digits and signs")
-    if not 0 <= options.port < 65536:
-        raise DataError(f"{options.port} is no port: choose one from 1 to 65535")
+    for port in (options.port, options.stow_port or 0, options.metrics_port or 0):
+        if not 0 <= port < 65536:
+            raise DataError(f"{port} is no port: choose one from 1 to 65535")
     for name in ("quiet", "patience", "keep"):
         if not getattr(options, name) >= 0:
             raise DataError(f"--{name} is a number, 0 or more")
-    if not _is_loopback(options.host) and not options.allow:
+    open_dicom = not options.allow and not options.tls_ca
+    open_web = options.stow_port is not None and not options.token_file and not options.tls_ca
+    if not is_loopback(options.host) and (open_dicom or open_web):
+        advice = ["name the senders with --allow"] if open_dicom else []
+        advice += ["set a token (--token-file)"] if open_web else []
         print(
-            "tumorscope: warning: anybody who reaches this port can send images: name the senders "
-            "with --allow",
+            "tumorscope: warning: anybody who reaches this port can send images: "
+            + ", ".join(advice),
             file=sys.stderr,
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _log() -> logging.Logger:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import ipaddress
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ from typing import Any
 
 import uvicorn
 
+from tumorscope.cli.addresses import is_loopback, read_token
 from tumorscope.cli.main import DISCLAIMER
 from tumorscope.cli.numbers import count
 from tumorscope.errors import DataError
@@ -81,8 +81,9 @@ def run(options: argparse.Namespace) -> int:
     quieten_libraries()
     _start_log()
     classifiers = _classifiers(options.model or [DEFAULT_MODEL], options.threads)
-    token = _token(options.token_file)
-    local = _is_loopback(options.host)
+    file = options.token_file
+    token = read_token(file) if file else os.environ.get(_TOKEN) or None
+    local = is_loopback(options.host)
     body = options.max_body * MEGABYTE
     limits = Limits(
         body=body,
@@ -195,25 +196,3 @@ def _classifiers(models: list[str], threads: int | None) -> dict[str, Classifier
         same = sum(other.facts.title == title for other in loaded.values())
         loaded[f"{title} ({same + 1})" if same else title] = classifier
     return loaded
-
-
-def _token(file: Path | None) -> str | None:
-    """Return the token from the file, or from the environment.
-
-    Raises:
-        DataError: The file is empty.
-    """
-    if file is None:
-        return os.environ.get(_TOKEN) or None
-    token = file.read_text(encoding="utf-8").strip()
-    if not token:
-        raise DataError(f"{file}: an empty token lets anyone in: write a long random one")
-    return token
-
-
-def _is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

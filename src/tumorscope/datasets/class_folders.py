@@ -26,11 +26,13 @@ class _Place:
     Attributes:
         label: The class; empty where no folder is called like one.
         below: The folders between the class's folder and the file.
+        above: The folders round the class's folder.
         split: The side of the split, or empty.
     """
 
     label: str
     below: tuple[str, ...]
+    above: tuple[str, ...]
     split: Split
 
 
@@ -67,7 +69,11 @@ def read_class_folders(
     labels = {name: place.label or _folder_name(name) for name, place in places.items()}
     found = Patients()
     if patients:
-        found = find_patients({name: place.below for name, place in places.items()}, labels)
+        found = find_patients(
+            {name: place.below for name, place in places.items()},
+            {name: place.above for name, place in places.items()},
+            labels,
+        )
     slices = [
         Slice(
             path=root / name,
@@ -104,15 +110,15 @@ def _places(root: Path, names: Iterable[str]) -> Callable[[str], _Place]:
     }
     # A folder that holds folders of classes is called after the data set, not after a class.
     holders = {parts[:depth] for parts in labels for depth in range(len(parts))}
-    places = {"": _Place("", (), own)}
+    places = {"": _Place("", (), (), own)}
     for parts in paths:
         depth = max((n for n in range(1, len(parts) + 1) if parts[:n] in labels), default=0)
         label = labels.get(parts[:depth], "") if parts[:depth] not in holders else ""
-        below = parts[depth:]
+        below, above = parts[depth:], parts[: max(0, depth - 1)]
         if label == ANY_TUMOUR and any(name.isalpha() and len(name) > 3 for name in _words(below)):
             label = ""  # brain_tumor/healthy_controls: the outer folder is the data set's
         sides = (SPLIT_NAMES[part.lower()] for part in parts if part.lower() in SPLIT_NAMES)
-        places["/".join(parts)] = _Place(label, below, next(sides, own))
+        places["/".join(parts)] = _Place(label, below, above, next(sides, own))
     return lambda name: places[name.rpartition("/")[0]]
 
 

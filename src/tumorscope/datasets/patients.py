@@ -43,14 +43,19 @@ class Patients:
     note: str = ""
 
 
-def find_patients(below: Mapping[str, Sequence[str]], labels: Mapping[str, str]) -> Patients:
-    """Find patients in the folders below a class, else in numbers at the front of file names.
+def find_patients(
+    below: Mapping[str, Sequence[str]],
+    above: Mapping[str, Sequence[str]],
+    labels: Mapping[str, str],
+) -> Patients:
+    """Find patients in the folders below a class or round it, else at the front of file names.
 
     A patient who is found under several classes is one patient: a number that each class counts
     anew makes the groups larger than they need be, but no patient can stand on both sides.
 
     Args:
         below: The folders between the class's folder and the file, by the file, outermost first.
+        above: The folders round the class's folder, by the file.
         labels: The class of each file.
 
     Returns:
@@ -62,6 +67,9 @@ def find_patients(below: Mapping[str, Sequence[str]], labels: Mapping[str, str])
     }
     deeper = {name: folders for name, folders in inside.items() if folders}
     if not deeper:
+        round_ = {name: next(filter(_is_patient, above[name]), "") for name in below}
+        if all(round_.values()) and len(set(round_.values())) >= _FEWEST:
+            return Patients(round_, _note(round_, labels, "folder names"))
         return _in_file_names(list(below), labels)
     found = {
         name: next((folder for folder in folders if _is_patient(folder)), "")

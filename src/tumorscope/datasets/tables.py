@@ -4,7 +4,7 @@ import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Final
 
 from tumorscope.classes import class_name
@@ -90,7 +90,7 @@ def _read_slices(path: Path, name: str) -> Catalogue:
     skipped: list[Skipped] = []
     lost: dict[str, Skipped] = {}
     for row in _rows(path, ("file", "class")):
-        file, label, split = row["file"], row.label(), row.split()
+        file, label, split = _on_this_system(row["file"], path), row.label(), row.split()
         if split is None:
             skipped.append(Skipped(file, f"held back by the table ({row['split']})"))
         elif not file or not os.path.isfile(path.parent / file):  # noqa: PTH113  (20,000 at a time)
@@ -219,6 +219,13 @@ class _Row:
 
     def error(self, message: str) -> DataError:
         return DataError(f"{self.path}, row {self.number}: {message}")
+
+
+def _on_this_system(file: str, table: Path) -> str:
+    """Return a file's path with `/`, also of a table that was written on Windows."""
+    if "\\" not in file or os.path.isfile(table.parent / file):  # noqa: PTH113  (20,000 at a time)
+        return file
+    return PureWindowsPath(file).as_posix()
 
 
 def _rows(path: Path, wanted: Sequence[str]) -> Iterator[_Row]:

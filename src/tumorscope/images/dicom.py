@@ -242,6 +242,8 @@ def _why_unsupported(dataset: "Dataset", imageless: str) -> str:
     part = str(dataset.get("BodyPartExamined") or "").replace(" ", "").upper()
     if part in _OTHER_PARTS:
         return f"a scan of another part of the body ({part.lower()})"
+    if "MOSAIC" in (dataset.get("ImageType") or ()):
+        return "a mosaic of many slices in one picture: convert it to NIfTI (dcm2niix)"
     return ""
 
 

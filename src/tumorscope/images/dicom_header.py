@@ -66,6 +66,7 @@ def read_header(
         series=_text(_value(dataset, "SeriesInstanceUID")),
         numbers=_numbers(dataset),
         position=_position(_first(places, ("ImagePositionPatient",))),
+        location=_finite(_first(places, ("SliceLocation",))),
         orientation=direction(_first(places, ("ImageOrientationPatient",))),
         instance=_whole(_value(dataset, "InstanceNumber")),
         attributes=(
@@ -145,6 +146,13 @@ def _position(value: Any) -> tuple[float, float, float] | None:
     except (ValueError, TypeError):
         return None
     return (x, y, z) if math.isfinite(x + y + z) else None
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        return float(value) if math.isfinite(float(value)) else None
+    except (ValueError, TypeError):
+        return None
 
 
 def _whole(value: Any) -> int | None:

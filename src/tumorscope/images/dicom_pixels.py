@@ -34,6 +34,7 @@ _COMPONENTS: Final = {
     **dict.fromkeys(("P", "PHASE", "PHASE_MAP", "PHASE_DIFFERENCE"), "phase"),
     **dict.fromkeys(("FIELD_MAP", "FIELDMAP", "B0", "B0_MAP"), "field map"),
     **dict.fromkeys(("VELOCITY", "VELOCITY_MAP"), "velocity"),
+    **dict.fromkeys(("R", "REAL"), "real part"),
     **dict.fromkeys(("I", "IMAGINARY"), "imaginary part"),
 }
 """Words in Frame Type, Image Type and Complex Image Component for what is no magnitude."""

@@ -6,7 +6,7 @@ ignored is listed to be read, and reading it names it with a reason.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -160,7 +160,7 @@ def list_files(folder: "str | os.PathLike[str]") -> Listing:
         for entry in inside:
             is_folder = entry.is_dir()
             kind = _why_folder_ignored(entry.name) if is_folder else _why_file_ignored(entry.name)
-            if not is_folder and _is_part(entry.name, names):
+            if not is_folder and _header_of(entry.name.lower(), names):
                 kind = _PART
             if kind:
                 ignored.append(Ignored(entry.path, kind))
@@ -175,6 +175,25 @@ def list_files(folder: "str | os.PathLike[str]") -> Listing:
                 ignored.append(Ignored(entry.path, _NO_FILE))
         waiting += reversed(folders)
     return Listing(tuple(files), tuple(ignored))
+
+
+def parts_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the files that hold the voxels of a header beside them, and that header.
+
+    Args:
+        names: Paths of files, with `/`.
+    """
+    folders: dict[str, dict[str, str]] = {}
+    for name in names:
+        folder, _, last = name.rpartition("/")
+        folders.setdefault(folder, {})[last.lower()] = name
+    found = {}
+    for here in folders.values():
+        for small, name in here.items():
+            header = _header_of(small, here.keys())
+            if header:
+                found[name] = here[header]
+    return found
 
 
 def summarise(ignored: Iterable[Ignored]) -> str:
@@ -196,7 +215,8 @@ def _why_file_ignored(name: str) -> str:
     return kind or (_HIDDEN if name.startswith(".") else "")
 
 
-def _is_part(name: str, names: set[str]) -> bool:
-    """Tell whether a file holds the voxels of a header among these names."""
-    stem, ending = os.path.splitext(name.lower().removesuffix(".gz"))  # noqa: PTH122
-    return any(stem + header in names for header in _PARTS.get(ending, ()))
+def _header_of(name: str, names: Collection[str]) -> str:
+    """Return the header among these names whose voxels a file holds; empty when there is none."""
+    stem, ending = os.path.splitext(name.removesuffix(".gz"))  # noqa: PTH122
+    headers = (stem + header for header in _PARTS.get(ending, ()))
+    return next((header for header in headers if header in names), "")

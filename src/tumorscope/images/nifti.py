@@ -14,7 +14,13 @@ from typing import Any, BinaryIO, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of, upload_of
+from tumorscope.images.reading import (
+    MINIMUM_SIDE,
+    FileInMemory,
+    UnreadableImageError,
+    name_of,
+    upload_of,
+)
 from tumorscope.images.slice_header import SliceHeader, digest_of, direction
 from tumorscope.images.slices import (
     AXES,
@@ -66,7 +72,7 @@ def read_nifti(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
     name = name_of(path)
     try:
         with _stream(path) as file:
-            volume, affine, note = _read(file, name, choice.volume)
+            volume, affine, note = _read(file, path, choice.volume)
         header = SliceHeader(file=name, upload=upload_of(path), is_volume=True)
         if volume is None:
             yield SliceImage(name, None, None, unsupported=note, header=header)
@@ -97,7 +103,7 @@ def _stream(file: File) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, unpacked)
 
 
-def _image(file: BinaryIO, name: str) -> Any:
+def _image(file: BinaryIO, path: File) -> Any:
     """Read the header; the voxels are read when they are asked for.
 
     Raises:
@@ -105,6 +111,7 @@ def _image(file: BinaryIO, name: str) -> Any:
     """
     import nibabel  # noqa: PLC0415  (only where NIfTI is read)
 
+    name = name_of(path)
     start = file.read(540)
     file.seek(0)
     kinds: tuple[Any, ...] = (nibabel.Nifti1Image, nibabel.Nifti2Image)
@@ -118,11 +125,11 @@ def _image(file: BinaryIO, name: str) -> Any:
         if not 0 <= offset <= _LATEST_START:
             raise UnreadableImageError(f"{name}: damaged NIfTI file (no voxels where it says)")
         return kind.from_stream(file)
-    return open_volume(file, name)
+    return open_volume(file, path)
 
 
 def _read(
-    file: BinaryIO, name: str, wanted: int | None
+    file: BinaryIO, path: File, wanted: int | None
 ) -> tuple[NDArray[Any] | None, NDArray[np.float64], str]:
     """Return the volume, its axes towards right, front and top, its affine matrix and a note.
 
@@ -130,7 +137,8 @@ def _read(
     """
     import nibabel  # noqa: PLC0415  (only where NIfTI is read)
 
-    image = _image(file, name)
+    name = name_of(path)
+    image = _image(file, path)
     shape = (*image.shape, 1, 1)[: max(3, len(image.shape))]
     if image.get_data_dtype().kind not in "iuf":
         return None, np.eye(4), "voxels of colours or complex numbers, not a scan"
@@ -145,6 +153,10 @@ def _read(
     turn = nibabel.io_orientation(image.affine)  # type: ignore[no-untyped-call]
     if np.isnan(turn).any():
         raise UnreadableImageError(f"{name}: damaged NIfTI file (its orientation is degenerate)")
+    if len(shape) == 4 and shape[0] < MINIMUM_SIDE <= min(shape[1:3]):
+        raise UnreadableImageError(
+            f"{name}: its channels stand first ({' x '.join(map(str, shape))}): put them last"
+        )
     count, number = math.prod(shape[3:]), wanted or 0
     if number >= count:
         held = f"{count} volumes (0 to {count - 1})" if count > 1 else "one volume, number 0"

@@ -6,7 +6,7 @@ JetPack 4.6 for the Jetson Nano has).
 
 import io
 import os
-from typing import TYPE_CHECKING, Iterator, NamedTuple, Union
+from typing import TYPE_CHECKING, Iterator, NamedTuple, Tuple, Union
 
 import numpy as np
 import PIL
@@ -90,11 +90,13 @@ class FileInMemory(NamedTuple):
         name: What it is called in messages; never opened.
         content: All its bytes.
         upload: Which upload it is, from 1: two may have one name; 0 where names differ.
+        beside: Files that belong to it: the voxels of a header.
     """
 
     name: str
     content: bytes
     upload: int = 0
+    beside: "Tuple[FileInMemory, ...]" = ()
 
 
 def name_of(file: "Union[str, os.PathLike[str], FileInMemory]") -> str:

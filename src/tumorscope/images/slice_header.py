@@ -21,6 +21,7 @@ class SliceHeader:
         series: Series Instance UID.
         numbers: Patient, study and series number, where the file gives the last.
         position: Where the middle of the first pixel lies, in mm.
+        location: The slice's place along the stack in mm, of files without a position.
         orientation: Directions of the rows and of the columns, as Image Orientation (Patient).
         instance: Instance number.
         attributes: Name and value of what may tell images at one place apart, the weightiest
@@ -37,6 +38,7 @@ class SliceHeader:
     series: str = ""
     numbers: tuple[str, ...] = ()
     position: tuple[float, float, float] | None = None
+    location: float | None = None
     orientation: tuple[float, ...] | None = None
     instance: int | None = None
     attributes: tuple[tuple[str, str], ...] = ()

@@ -4,6 +4,7 @@ No file asks for more memory than its header's size, which is checked first.
 """
 
 import bz2
+import errno
 import io
 import math
 import os
@@ -16,7 +17,8 @@ from typing import Any, BinaryIO, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.images.reading import UnreadableImageError
+from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of
+from tumorscope.images.slices import File
 
 VOLUME_SUFFIXES: Final = (
     *(".nii", ".nii.gz", ".hdr", ".img", ".img.gz", ".mgh", ".mgz", ".nrrd", ".nhdr"),
@@ -96,13 +98,12 @@ def starts_like_volume(start: bytes) -> bool:
     )
 
 
-def open_volume(file: BinaryIO, name: str) -> Any:
+def open_volume(file: BinaryIO, path: File) -> Any:
     """Read a volume of one of these formats.
 
     Args:
-        file: The file, unpacked as it is read; what lies beside it is found by its `name`, which
-            only files on a disk have.
-        name: What the file is called in messages.
+        file: The file's content, unpacked as it is read.
+        path: The file itself: tells what lies beside it.
 
     Returns:
         An image of nibabel's.
@@ -114,12 +115,12 @@ def open_volume(file: BinaryIO, name: str) -> Any:
     start = file.read(1024)
     file.seek(0)
     if start.startswith(b"NRRD000"):
-        return _read_nrrd(file, name)
+        return _read_nrrd(file, path)
     if _META_START.match(start):
-        return _read_meta(file, name)
+        return _read_meta(file, path)
     if _is_mgh(start):
-        return _read_mgh(file, name)
-    return _read_pair(file, start, name)
+        return _read_mgh(file, name_of(path))
+    return _read_pair(start, path)
 
 
 def _is_mgh(start: bytes) -> bool:
@@ -148,25 +149,22 @@ def _read_mgh(file: BinaryIO, name: str) -> Any:
     return nibabel.MGHImage.from_stream(cast(io.IOBase, file))
 
 
-def _read_pair(file: BinaryIO, start: bytes, name: str) -> Any:
+def _read_pair(start: bytes, path: File) -> Any:
     """Read a header (NIfTI's or Analyze's) whose voxels are in the `.img` file beside it."""
     import nibabel  # noqa: PLC0415  (only where volumes are read)
 
+    name = name_of(path)
     kinds: tuple[Any, ...] = (nibabel.Nifti1Pair, nibabel.Nifti2Pair, nibabel.Spm2AnalyzeImage)
     if name.lower().endswith((".img", ".img.gz")):
-        with _beside(file, name, (".hdr", ".HDR")) as header_file:
-            start = header_file.read(1024)
+        start = _beside(path, (".hdr", ".HDR"), 1024)[:1024]
     kind = next((kind for kind in kinds if kind.header_class.may_contain_header(start)), None)
     if kind is None:
         raise UnreadableImageError(f"{name}: damaged NIfTI file (no header)")
     header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
     _check_voxels(name, [int(size) for size in header.get_data_shape()])
-    with _beside(file, name, (".img", ".img.gz", ".IMG")) as voxels:
-        count = math.prod(map(int, header.get_data_shape())) * header.get_data_dtype().itemsize
-        offset = max(0, int(header.get_data_offset()))
-        content = voxels.read(_MOST_PACKED)
-        if voxels.name.endswith(".gz"):
-            content = _unpacked(content, offset + count)
+    count = math.prod(map(int, header.get_data_shape())) * header.get_data_dtype().itemsize
+    offset = max(0, int(header.get_data_offset()))
+    content = _beside(path, (".img", ".img.gz", ".IMG"), offset + count)
     if len(content) < offset + count:
         raise UnreadableImageError(f"{name}: the voxels beside it end too early")
     values = np.frombuffer(content[: offset + count], header.get_data_dtype(), offset=offset)
@@ -177,10 +175,11 @@ def _read_pair(file: BinaryIO, start: bytes, name: str) -> Any:
     return _image(values, header.get_best_affine())
 
 
-def _read_nrrd(file: BinaryIO, name: str) -> Any:
+def _read_nrrd(file: BinaryIO, path: File) -> Any:
     """Read NRRD (https://teem.sourceforge.net/nrrd/format.html)."""
     import nrrd  # noqa: PLC0415  (only where NRRD is read)
 
+    name = name_of(path)
     header = nrrd.read_header(_header_lines(file, name, b""))
     shape = [int(size) for size in header["sizes"]]
     _check_voxels(name, shape)
@@ -188,7 +187,7 @@ def _read_nrrd(file: BinaryIO, name: str) -> Any:
     dtype = dtype.newbyteorder(">" if header.get("endian") == "big" else "<")
     if header.get("line skip") or int(header.get("byte skip") or 0) < -1:
         raise UnreadableImageError(f"{name}: lines before its voxels, which are not read")
-    content = _voxels_behind(file, name, header.get("data file") or header.get("datafile"))
+    content = _voxels_behind(file, path, header.get("data file") or header.get("datafile"))
     encoding = header["encoding"]
     count = math.prod(shape) * dtype.itemsize
     skip = int(header.get("byte skip") or 0)
@@ -230,8 +229,9 @@ def _nrrd_axes(
     return values.transpose((*inside, *others)), affine
 
 
-def _read_meta(file: BinaryIO, name: str) -> Any:
+def _read_meta(file: BinaryIO, path: File) -> Any:
     """Read MetaImage (https://itk.org/Wiki/ITK/MetaIO/Documentation)."""
+    name = name_of(path)
     fields = {}
     for line in _header_lines(file, name, b"elementdatafile"):
         key, _, value = line.decode("latin-1").partition("=")
@@ -247,7 +247,7 @@ def _read_meta(file: BinaryIO, name: str) -> Any:
         raise UnreadableImageError(f"{name}: voxels of type {fields['elementtype']}, not a scan")
     dtype = np.dtype((">" if big else "<") + _META_TYPES[fields["elementtype"]])
     place = fields["elementdatafile"]
-    content = _voxels_behind(file, name, None if place.upper() == "LOCAL" else place)
+    content = _voxels_behind(file, path, None if place.upper() == "LOCAL" else place)
     count = math.prod(shape) * dtype.itemsize
     skip = int(fields.get("headersize") or 0)
     if _true(fields, "compresseddata"):
@@ -305,41 +305,48 @@ def _header_lines(file: BinaryIO, name: str, last: bytes) -> list[bytes]:
     raise UnreadableImageError(f"{name}: a damaged header, it has no end")
 
 
-def _voxels_behind(file: BinaryIO, name: str, place: Any) -> bytes:
+def _voxels_behind(file: BinaryIO, path: File, place: Any) -> bytes:
     """Return what stands behind a header, or the content of the file that it names."""
     if place is None:
         return file.read(_MOST_PACKED)
+    name = name_of(path)
     if not isinstance(place, str) or os.path.basename(place) != place or "%" in place:  # noqa: PTH119
         raise UnreadableImageError(f"{name}: its voxels are in several files or another folder")
-    folder = _folder(file, name)
     try:
-        with open(os.path.join(folder, place), "rb") as voxels:  # noqa: PTH118, PTH123
-            return voxels.read(_MOST_PACKED)
+        return _neighbour(path, place)
     except OSError as error:
         raise UnreadableImageError(
             f"{name}: its voxels are in {place}, which cannot be read ({error.strerror})"
         ) from None
 
 
-def _folder(file: BinaryIO, name: str) -> str:
-    """Return the folder that a file lies in."""
-    place = getattr(file, "name", "")
-    if not isinstance(place, str) or not place:
-        raise UnreadableImageError(
-            f"{name}: its voxels are in another file: send one file (.nii, .nrrd, .mha)"
-        )
-    return os.path.dirname(place)  # noqa: PTH120
-
-
-def _beside(file: BinaryIO, name: str, endings: tuple[str, ...]) -> BinaryIO:
-    """Open the file of the same name with another ending."""
-    folder = _folder(file, name)
+def _beside(path: File, endings: tuple[str, ...], count: int) -> bytes:
+    """Return the content of the file of the same name with another ending; so much if packed."""
+    name = name_of(path)
     stem = re.sub(r"\.(hdr|img|nii)(\.gz)?$", "", os.path.basename(name), flags=re.IGNORECASE)  # noqa: PTH119
     for ending in endings:
-        place = os.path.join(folder, stem + ending)  # noqa: PTH118
-        if os.path.isfile(place):  # noqa: PTH113
-            return open(place, "rb")  # noqa: PTH123  (closed by the caller)
-    raise UnreadableImageError(f"{name}: its voxels are missing: {stem}.img is not beside it")
+        try:
+            content = _neighbour(path, stem + ending)
+        except FileNotFoundError:
+            continue
+        return _unpacked(content, count) if ending.endswith(".gz") else content
+    what = "header is" if ".hdr" in endings else "voxels are"
+    raise UnreadableImageError(f"{name}: its {what} missing: {stem}{endings[0]} is not beside it")
+
+
+def _neighbour(path: File, name: str) -> bytes:
+    """Return the content of the file of a name that lies beside another.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if isinstance(path, FileInMemory):
+        for other in path.beside:
+            if os.path.basename(other.name) == name:  # noqa: PTH119  (names of uploads are no paths)
+                return other.content
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    with open(os.path.join(os.path.dirname(path), name), "rb") as file:  # noqa: PTH118, PTH120, PTH123
+        return file.read(_MOST_PACKED)
 
 
 def _unpacked(content: bytes, count: int) -> bytes:

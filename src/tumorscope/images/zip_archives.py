@@ -6,11 +6,12 @@ Nothing is written, so no name can lead outside; what an archive unpacks to is b
 import itertools
 import os
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
 from tumorscope.errors import DataError
-from tumorscope.images.listing import natural_key, why_ignored
+from tumorscope.images.listing import natural_key, parts_of, why_ignored
 from tumorscope.images.reading import (
     FileInMemory,
     UnreadableImageError,
@@ -122,9 +123,21 @@ def _files_in(file: File, most: int) -> Iterator[FileInMemory]:
     except Exception as error:  # zipfile raises nearly anything on damage.
         raise UnreadableImageError("a damaged ZIP archive") from error
     with archive:
-        for entry in _check(archive, most):
+        entries = _check(archive, most)
+        headers = parts_of(entry.filename for entry in entries)
+        parts: defaultdict[str, list[zipfile.ZipInfo]] = defaultdict(list)
+        for entry in entries:
+            if entry.filename in headers:
+                parts[headers[entry.filename]].append(entry)
+        for entry in entries:
+            if entry.filename in headers:
+                continue
+            beside = tuple(
+                FileInMemory(part.filename, _content(archive, part))
+                for part in parts[entry.filename]
+            )
             inside = f"{name}/{entry.filename}"
-            yield FileInMemory(inside, _content(archive, entry), upload_of(file))
+            yield FileInMemory(inside, _content(archive, entry), upload_of(file), beside)
 
 
 def _check(archive: zipfile.ZipFile, most: int) -> list[zipfile.ZipInfo]:

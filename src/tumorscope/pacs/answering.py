@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from tumorscope.inference.classifier import Classifier
 from tumorscope.inference.results import Failure, Prediction
 from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
 from tumorscope.pacs.deidentification import Pseudonyms
+from tumorscope.pacs.listener_metrics import ListenerMetrics
 from tumorscope.pacs.objects import build_objects, name_in_study, save_object
 from tumorscope.pacs.sending import Peer, SendError, send
 from tumorscope.pacs.spool import Job, Spool
+from tumorscope.pacs.stow import DicomWebServer, store
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -39,18 +42,22 @@ class Delivery:
         folder: A folder, or None.
         peer: A receiver on the network, or None.
         title: The AE title under which they are sent.
+        tls: The TLS context in which the peer is called; None for plain TCP.
+        web: A DICOMweb server, or None.
     """
 
     folder: Path | None = None
     peer: Peer | None = None
     title: str = "TUMORSCOPE"
+    tls: ssl.SSLContext | None = None
+    web: DicomWebServer | None = None
 
     def deliver(self, answers: Path) -> None:
         """Deliver all objects in a folder, whose files are named after what they are.
 
         Raises:
             OSError: A file could not be written.
-            SendError: The peer did not take all of them.
+            SendError: The peer or the server did not take all of them.
         """
         paths = sorted(answers.glob("*.dcm"))
         if self.folder:
@@ -60,7 +67,9 @@ class Delivery:
                 with whole_file(place, durable=True) as temporary:
                     shutil.copyfile(path, temporary)
         if self.peer:
-            send(paths, self.peer, title=self.title)
+            send(paths, self.peer, title=self.title, tls=self.tls)
+        if self.web:
+            store(paths, self.web)
 
 
 @dataclass
@@ -78,6 +87,7 @@ class Answering(threading.Thread):
         spool: Where the series are.
         classifier: The model.
         delivery: Where the answers go.
+        metrics: Told of each series.
         quiet: Seconds without a new object after which a series that seems whole is answered.
         patience: The same for one that is incomplete.
         keep: Seconds that the images and answers of a series are kept once it was answered.
@@ -90,6 +100,7 @@ class Answering(threading.Thread):
         spool: Spool,
         classifier: Classifier,
         delivery: Delivery,
+        metrics: ListenerMetrics,
         *,
         quiet: float,
         patience: float = 300.0,
@@ -99,6 +110,7 @@ class Answering(threading.Thread):
     ) -> None:
         super().__init__(name="answering")
         self._spool, self._classifier, self._delivery = spool, classifier, delivery
+        self._metrics = metrics
         self._quiet, self._patience, self._keep = quiet, max(quiet, patience), keep
         self._pseudonyms, self._first_pause = pseudonyms, pause
         self._stop_asked = threading.Event()
@@ -142,12 +154,15 @@ class Answering(threading.Thread):
             pause = self._pauses.setdefault(job.name, _Pause(self._first_pause))
             pause.until = time.monotonic() + pause.seconds
             _LOG.warning("%s: not delivered (%s); again in %.0f s", job.name, words, pause.seconds)
+            self._metrics.not_delivered()
             pause.seconds = min(2 * pause.seconds, _LONGEST_PAUSE)
             return
         except Exception as error:  # noqa: BLE001  (one odd series must not stop the others)
             place = self._spool.set_aside(job, f"{type(error).__name__}: {error}")
             _LOG.warning("%s: cannot be answered; see %s", job.name, place / "reason.txt")
+            self._metrics.series("failed")
         else:
+            self._metrics.series("incomplete" if job.incomplete else "whole")
             self._spool.finish(job)
             _LOG.info("%s: answered and delivered", job.name)
         self._pauses.pop(job.name, None)

@@ -1,6 +1,7 @@
 """Sends DICOM files to a peer on the network (C-STORE)."""
 
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,13 +66,16 @@ def is_title(text: str) -> bool:
     return bool(re.fullmatch(r"[ -\[\]-~]{1,16}", text)) and bool(text.strip())
 
 
-def send(paths: Sequence[Path], peer: Peer, *, title: str) -> None:
+def send(
+    paths: Sequence[Path], peer: Peer, *, title: str, tls: ssl.SSLContext | None = None
+) -> None:
     """Send files; when this returns the peer has acknowledged every one.
 
     Args:
         paths: Structured Reports, segmentations and Secondary Captures.
         peer: Who is to have them.
         title: The AE title of the sender.
+        tls: The TLS context; None for plain TCP.
 
     Raises:
         SendError: The peer cannot be reached, or refuses one.
@@ -81,7 +85,12 @@ def send(paths: Sequence[Path], peer: Peer, *, title: str) -> None:
     sender.connection_timeout = _TIMEOUT
     for kind in _KINDS:
         sender.add_requested_context(kind)
-    association = sender.associate(peer.host, peer.port, ae_title=peer.title)
+    association = sender.associate(
+        peer.host,
+        peer.port,
+        ae_title=peer.title,
+        tls_args=(tls, peer.host) if tls else None,
+    )
     if not association.is_established:
         raise SendError("it cannot be reached or refuses the association")
     try:

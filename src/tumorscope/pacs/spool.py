@@ -209,6 +209,21 @@ class Spool:
         folders.sort(key=lambda path: (path.stat().st_mtime, path.name))
         return [Job(folder, self._before(folder)) for folder in folders]
 
+    def waiting(self) -> dict[str, int]:
+        """Return how many series there are, by state."""
+        states = {"arriving": self._arriving, "ready": self._ready, "failed": self._failed}
+        return {state: len(list(place.iterdir())) for state, place in states.items()}
+
+    def problem(self) -> str:
+        """Return why nothing can be kept; empty when all is well."""
+        probe = self._folder / "probe"
+        try:
+            probe.write_bytes(bytes(4096))
+            probe.unlink()
+        except OSError as error:
+            return f"the spool cannot be written ({error.strerror})"
+        return ""
+
     def finish(self, job: Job) -> None:
         """Put a job away whose answers were delivered; more images of its series may come."""
         # Renamed first: a job that is half put away must not look like one that waits.

@@ -66,8 +66,9 @@ def group_series(headers: Sequence[SliceHeader]) -> list[Series]:
     """Put together the slices that belong together, and put them in order.
 
     Slices are of one series when Study and Series Instance UID say so; without them by patient,
-    study and series number; without these, and pictures, by folder. A volume's file is a series of
-    its own. Nothing depends on the order in which the slices come.
+    study and series number (a number alone not across folders that contradict one another);
+    without these, and pictures, by folder. A volume's file is a series of its own. Nothing depends
+    on the order in which the slices come.
 
     Args:
         headers: What the files say about the slices.
@@ -78,7 +79,11 @@ def group_series(headers: Sequence[SliceHeader]) -> list[Series]:
     groups: dict[_Key, list[int]] = {}
     for number, header in enumerate(headers):
         groups.setdefault(_series_key(header), []).append(number)
-    return [_in_stacks(headers, members) for members in groups.values()]
+    return [
+        _in_stacks(headers, members)
+        for key, group in groups.items()
+        for members in (_by_folder(headers, group) if _is_weak(key) else [group])
+    ]
 
 
 def is_grouped_by_folder(header: SliceHeader) -> bool:
@@ -95,7 +100,29 @@ def _series_key(header: SliceHeader) -> _Key:
         return "number", *header.numbers
     if header.frame is not None:
         return "file", header.file, str(header.upload)
-    return "folder", os.path.dirname(header.file)  # noqa: PTH120  (names of uploads are no paths)
+    return "folder", _folder(header)
+
+
+def _is_weak(key: _Key) -> bool:
+    """Tell whether a series number is all that there is: other patients' may be the same."""
+    return key[0] == "number" and not any(key[1:-1])
+
+
+def _by_folder(headers: Sequence[SliceHeader], members: list[int]) -> list[list[int]]:
+    """Part slices by folder where two folders hold different slices at one place."""
+    folders: dict[str, list[int]] = {}
+    digests: dict[tuple[Any, ...], str] = {}
+    clash = False
+    for number in members:
+        header = headers[number]
+        folders.setdefault(_folder(header), []).append(number)
+        place = (header.position or header.location or header.instance, header.attributes)
+        clash |= digests.setdefault(place, header.digest) != header.digest
+    return list(folders.values()) if clash else [members]
+
+
+def _folder(header: SliceHeader) -> str:
+    return os.path.dirname(header.file)  # noqa: PTH120  (names of uploads are no paths)
 
 
 def _in_stacks(headers: Sequence[SliceHeader], members: list[int]) -> Series:
@@ -123,7 +150,7 @@ def _in_stacks(headers: Sequence[SliceHeader], members: list[int]) -> Series:
 
 def _identity(header: SliceHeader) -> tuple[Any, ...]:
     """Return what copies of a slice have in common: pixels, place, and what tells volumes apart."""
-    place: tuple[Any, ...] = (header.instance, header.frame)
+    place: tuple[Any, ...] = (header.instance, header.frame, header.location)
     if header.position is not None:
         place = tuple(round(length, 2) for length in header.position)
     return header.digest, header.orientation, place, header.attributes

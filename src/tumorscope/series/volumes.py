@@ -87,12 +87,24 @@ def normal_of(header: SliceHeader) -> NDArray[np.float64] | None:
 def _heights(headers: Sequence[SliceHeader]) -> list[float] | None:
     """Return where slices lie along their normal, the same number for one place; None if unsaid."""
     known = [header.position for header in headers if header.position is not None]
+    if not known:
+        return _locations(headers)
     if len(known) < len(headers):
         return None
     positions = np.array(known)
     normals = [normal for normal in map(normal_of, headers) if normal is not None]
     normal = normals[0] if normals else np.eye(3)[int(np.argmax(np.ptp(positions, axis=0)))]
-    heights = positions @ normal
+    return _as_places(positions @ normal)
+
+
+def _locations(headers: Sequence[SliceHeader]) -> list[float] | None:
+    """Return the places along the stack that older files say instead; None if one does not."""
+    known = [header.location for header in headers if header.location is not None]
+    return _as_places(np.array(known)) if len(known) == len(headers) else None
+
+
+def _as_places(heights: NDArray[np.float64]) -> list[float]:
+    """Return heights, those of one place as the same number."""
     order = np.argsort(heights, kind="stable")
     place = float(heights[order[0]])
     for index in order.tolist():

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from tumorscope.images.dicom import is_dicom
-from tumorscope.images.listing import is_litter
+from tumorscope.images.listing import is_litter, parts_of
 from tumorscope.images.reading import FileInMemory
 from tumorscope.images.slices import SliceChoice
 from tumorscope.images.zip_archives import unpacked
@@ -295,7 +295,19 @@ def _read(
 def _to_be_read(files: Sequence[FileInMemory]) -> list[FileInMemory]:
     """Return the files without what operating systems leave behind, those in archives unpacked."""
     kept = [file for file in files if not is_litter(file.name)]
-    return list(unpacked(kept or files, most=_MOST_UNPACKED))
+    return list(unpacked(_with_parts(kept or files), most=_MOST_UNPACKED))
+
+
+def _with_parts(files: Sequence[FileInMemory]) -> list[FileInMemory]:
+    """Give the headers of volumes the files with their voxels; two of one name stay as they are."""
+    parts = parts_of(file.name for file in files)
+    if not parts or len({file.name for file in files}) < len(files):
+        return list(files)
+    return [
+        file._replace(beside=tuple(part for part in files if parts.get(part.name) == file.name))
+        for file in files
+        if file.name not in parts
+    ]
 
 
 def _may_be_volume(file: FileInMemory) -> bool:

@@ -1,0 +1,76 @@
+"""Sends DICOM files to a DICOMweb server (STOW-RS)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import requests
+from dicomweb_client import DICOMwebClient
+from pydicom import dcmread
+
+from tumorscope.errors import DataError
+from tumorscope.pacs.sending import SendError
+
+_TIMEOUT: Final = 30
+"""Seconds to wait for the server."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomWebServer:
+    """A receiver of objects.
+
+    Attributes:
+        url: Where its service is; `/studies` below it takes objects.
+        token: What requests bear; None for nothing.
+        authority: Certificates of those who vouch for it; None for the usual ones.
+    """
+
+    url: str
+    token: str | None = None
+    authority: Path | None = None
+
+    def check(self) -> "DicomWebServer":
+        """Return the server.
+
+        Raises:
+            DataError: The address is none.
+        """
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise DataError(
+                f"'{self.url}' is no DICOMweb server: write its address, as in "
+                "https://pacs.example/dicom-web"
+            )
+        return self
+
+
+def store(paths: Sequence[Path], server: DicomWebServer) -> None:
+    """Send files; when this returns the server has taken every one.
+
+    Args:
+        paths: DICOM files.
+        server: Who is to have them.
+
+    Raises:
+        SendError: The server cannot be reached, or refuses one.
+    """
+    with requests.Session() as session:
+        session.verify = str(server.authority) if server.authority else True
+        session.request = partial(session.request, timeout=_TIMEOUT)  # type: ignore[method-assign]
+        headers = {"Authorization": f"Bearer {server.token}"} if server.token else None
+        client = DICOMwebClient(url=server.url, session=session, headers=headers)
+        client.set_http_retry_params(retry=False)  # (The spool tries again, ever less often.)
+        try:
+            result = client.store_instances(datasets=[dcmread(path) for path in paths])
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else "no status"
+            raise SendError(f"the DICOMweb server refuses the objects (HTTP {status})") from None
+        except requests.RequestException as error:
+            kind = type(error).__name__
+            raise SendError(f"the DICOMweb server cannot be reached ({kind})") from None
+    if failed := result.get("FailedSOPSequence"):
+        reason = int(failed[0].get("FailureReason") or 0)
+        raise SendError(f"the DICOMweb server refuses an object (reason {reason:04X})")

@@ -1,0 +1,187 @@
+"""Answers HTTP requests to a listener: STOW-RS (DICOM PS3.18, 10.5), its metrics and its health."""
+
+import hmac
+import json
+import logging
+import re
+import ssl
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar, Final
+
+from tumorscope.pacs.intake import CANNOT_UNDERSTAND, SUCCESS, Intake, Taken
+
+_LOG: Final = logging.getLogger(__name__)
+
+_TIMEOUT: Final = 30
+"""Seconds that a client may pause."""
+
+_LARGEST: Final = 512_000_000
+"""Bytes of one request."""
+
+_BODIES: Final = threading.BoundedSemaphore(4)
+"""No more requests are in memory at a time; others wait."""
+
+_STORE: Final = re.compile(r"/studies(?:/[0-9.]{1,64})?/?")
+
+_BOUNDARY: Final = re.compile(r'boundary="?([^";,]{1,70})"?')
+
+_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class WebServer:
+    """An HTTP server in threads of its own.
+
+    Args:
+        address: Host and port; 0 takes a free one.
+        tls: The TLS context; None for plain HTTP.
+
+    Raises:
+        OSError: The address cannot be used.
+    """
+
+    def __init__(self, address: tuple[str, int], *, tls: ssl.SSLContext | None = None) -> None:
+        self._server = _Server(address, _Handler)
+        if tls:
+            # (The handshake is made by the thread that answers, so none keeps the others waiting.)
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self.port = int(self._server.server_address[1])
+
+    def offer_metrics(self, metrics: Callable[[], bytes], problem: Callable[[], str]) -> None:
+        """Answer `GET /metrics` and `GET /healthz`.
+
+        Args:
+            metrics: Returns the counters.
+            problem: Returns what is wrong; empty when all is well.
+        """
+        self._server.metrics, self._server.problem = metrics, problem
+
+    def offer_storage(self, intake: Intake, token: str | None) -> None:
+        """Answer `POST /studies`.
+
+        Args:
+            intake: Where objects are kept.
+            token: What requests must bear; None for nothing.
+        """
+        self._server.intake, self._server.token = intake, token
+
+    def start(self) -> None:
+        """Answer requests until `stop`."""
+        threading.Thread(target=self._server.serve_forever, daemon=True, name="web").start()
+
+    def stop(self) -> None:
+        """Take no more requests."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """The server, and what its requests are answered from."""
+
+    daemon_threads = True
+    metrics: Callable[[], bytes] | None = None
+    problem: Callable[[], str] | None = None
+    intake: Intake | None = None
+    token: str | None = None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that leave, and no more than its kind of any other error."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers a request; the log holds nothing of it."""
+
+    server: _Server
+    server_version = "tumorscope"
+    sys_version = ""
+    timeout: ClassVar[int] = _TIMEOUT
+
+    def do_GET(self) -> None:
+        """Answer with the metrics or the health."""
+        server = self.server
+        if self.path == "/metrics" and server.metrics:
+            self._answer(200, server.metrics(), _TEXT)
+        elif self.path == "/healthz" and server.problem:
+            problem = server.problem()
+            self._answer(503 if problem else 200, (problem or "ok").encode(), _TEXT)
+        else:
+            self._answer(404, b"", _TEXT)
+
+    def do_POST(self) -> None:
+        """Keep the objects of a STOW-RS request."""
+        server = self.server
+        length = self.headers.get("Content-Length", "")
+        boundary = _BOUNDARY.search(self.headers.get("Content-Type", ""))
+        if not server.intake or not _STORE.fullmatch(self.path):
+            self._refuse(404, "nothing is stored here: POST to /studies")
+        elif server.token and not self._bears(server.token):
+            self._refuse(401, "this service wants a bearer token")
+        elif not boundary or "application/dicom" not in self.headers.get("Content-Type", ""):
+            self._refuse(415, 'send multipart/related; type="application/dicom"')
+        elif not length.isdecimal():
+            self._refuse(411, "say how long the request is (Content-Length)")
+        elif int(length) > _LARGEST:
+            self._refuse(413, f"more than {_LARGEST // 1_000_000} MB in one request")
+        else:
+            with _BODIES:
+                body = self.rfile.read(int(length))
+                if len(body) == int(length):  # (Else the client has left.)
+                    self._keep(server.intake, _parts(body, boundary[1].encode()))
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Log nothing: requests name studies."""
+
+    def _bears(self, token: str) -> bool:
+        given = self.headers.get("Authorization", "")
+        return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+
+    def _keep(self, intake: Intake, parts: list[bytes]) -> None:
+        sender = id(self)
+        taken = [intake.take(part, way="stow", sender=sender) for part in parts]
+        intake.end(sender, list({item.series for item in taken if item.series}), well=True)
+        kept = [item for item in taken if item.status == SUCCESS]
+        if kept:
+            _LOG.info("kept %d object%s by STOW-RS", len(kept), "" if len(kept) == 1 else "s")
+        status = 200 if parts and len(kept) == len(parts) else 202 if kept else 409
+        answer = json.dumps(_response(taken)).encode()
+        self._answer(status, answer, "application/dicom+json")
+
+    def _refuse(self, status: int, reason: str) -> None:
+        self.close_connection = True  # (Its body is not read.)
+        self._answer(status, json.dumps({"error": reason}).encode(), "application/json")
+
+    def _answer(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if status == 401:
+            self.send_header("WWW-Authenticate", "Bearer")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _parts(body: bytes, boundary: bytes) -> list[bytes]:
+    """Return the contents of a multipart body."""
+    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary)[1:-1]
+    return [piece.partition(b"\r\n\r\n")[2] for piece in pieces]
+
+
+def _response(taken: list[Taken]) -> dict[str, Any]:
+    """Return which objects were kept and which were not (PS3.18, table I.2-1)."""
+    items: dict[str, list[dict[str, Any]]] = {"00081199": [], "00081198": []}
+    for item in taken:
+        names: dict[str, Any] = {
+            tag: {"vr": "UI", "Value": [uid]}
+            for tag, uid in (("00081150", item.kind), ("00081155", item.instance))
+            if uid
+        }
+        if item.status == SUCCESS:
+            items["00081199"].append(names)
+        else:
+            # (0110: processing failure. The web service has no C000 of its own.)
+            reason = 0x0110 if item.status == CANNOT_UNDERSTAND else item.status
+            items["00081198"].append({**names, "00081197": {"vr": "US", "Value": [reason]}})
+    return {tag: {"vr": "SQ", "Value": found} for tag, found in items.items() if found}

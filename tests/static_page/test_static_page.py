@@ -1,0 +1,246 @@
+"""The static page answers in the browser as `tumorscope predict` does, and sends nothing."""
+
+import csv
+import importlib.util
+import io
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from subprocess import CalledProcessError
+from typing import Any, ClassVar
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+import tumorscope
+from browsing import give, opened
+from dicom_files import write_dicom
+from tumorscope.classes import CLASSES
+from tumorscope.inference.series_prediction import SeriesPrediction
+from tumorscope.phantoms.drawing import draw_phantom
+from tumorscope.series.rule import SeriesRule, StackEvidence, answer_stack
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright.expect
+
+ROOT = Path(__file__).parents[2]
+TOLERANCE = 1e-3
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """A host of files, as any other."""
+
+    extensions_map: ClassVar[dict[str, str]] = {
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+    }
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    del browser  # (Without one nothing is built.)
+    spec = importlib.util.spec_from_file_location("build", ROOT / "static_page" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    try:
+        packages = module.fetch_packages(ROOT / "build" / "npm")
+    except (OSError, CalledProcessError) as error:
+        pytest.skip(f"npm does not give the packages ({error})")
+    folder = tmp_path_factory.mktemp("static-page")
+    module.build(folder, packages)
+    with served(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, site: str) -> Iterator[Any]:
+    with opened(browser, site) as page:
+        yield page
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_test_before(page: Any) -> Iterator[None]:
+    yield
+    if page.locator("#clear").is_visible():
+        page.click("#clear")
+
+
+def saved(page: Any) -> list[dict[str, str]]:
+    with page.expect_download() as download:
+        page.click("#save-csv")
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def assert_same(row: dict[str, str], answer: Any) -> None:
+    assert (row["label"] or None) == answer.label
+    assert row["verdict"] == answer.verdict
+    for name, probability in answer.probabilities.items():
+        assert float(row[f"probability_{name}"]) == pytest.approx(probability, abs=TOLERANCE)
+    if answer.verdict == "unsupported":
+        assert row["reason"] == answer.reason
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 pictures, a volume of 13 slices and a series of 13: what 50 answers are for."""
+    folder = tmp_path_factory.mktemp("scans")
+    (folder / "pictures").mkdir()
+    (folder / "series").mkdir()
+    for number in range(24):
+        plane = ("axial", "coronal", "sagittal")[number % 3]
+        size = (96, 160, 230)[number // 8]
+        label = CLASSES[number % 4]
+        drawn = draw_phantom(label, plane=plane, patient_seed=number, slice_number=2, size=size)
+        picture = Image.fromarray(drawn.image)
+        if number % 2:
+            red = Image.merge("RGB", [picture, picture.point(lambda level: level * 0.9), picture])
+            red.save(folder / "pictures" / f"{number}.jpg", quality=95, subsampling=0)
+        else:
+            picture.save(folder / "pictures" / f"{number}.png")
+    Image.new("L", (80, 80)).save(folder / "pictures" / "blank.png")
+    heads = [
+        draw_phantom("meningioma", plane="coronal", patient_seed=3, slice_number=n, size=128).image
+        for n in range(13)
+    ]
+    voxels = 3.0 * np.stack([grey[::-1, ::-1].T for grey in heads], axis=1)[::-1] - 20
+    affine = np.array([[-1.2, 0, 0, 70], [0, 5, 0, -30], [0, 0, 1.5, -70], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / "head.nii.gz")  # type: ignore[attr-defined]
+    for number, grey in enumerate(heads):
+        write_dicom(
+            folder / "series" / f"{(5 * number) % 13}.dcm",
+            (grey.astype(np.uint16) * 7 + 100),
+            SeriesInstanceUID="1.2.5",
+            PixelSpacing=[1.25, 1.25],
+            ImageOrientationPatient=[1, 0, 0, 0, 0, -1],
+            ImagePositionPatient=[-80, 5 * number, 80],
+            RescaleSlope=2,
+            RescaleIntercept=-10,
+            **({"WindowCenter": 1800, "WindowWidth": 3000} if number % 2 else {}),
+        )
+    return folder
+
+
+def test_pictures_are_answered_as_predict_does(page: Any, scans: Path) -> None:
+    files = sorted((scans / "pictures").iterdir())
+    give(page, *files)
+    rows = {row["path"]: row for row in saved(page)}
+    assert len(rows) == 25
+    for answer in tumorscope.load(threads=1).predict(files):
+        assert_same(rows[Path(answer.path).name], answer)
+
+
+@pytest.mark.parametrize("name", ["head.nii.gz", "series"])
+def test_volumes_and_series_are_answered_as_predict_does(page: Any, scans: Path, name: str) -> None:
+    path = scans / name
+    if path.is_dir():
+        page.set_input_files("#choose-folder", str(path))
+    else:
+        page.set_input_files("#choose-files", str(path))
+    page.wait_for_selector("#save-csv:enabled")
+    rows = saved(page)
+    expected = tumorscope.load(threads=1).predict_series(path)
+    assert isinstance(expected, SeriesPrediction)
+    assert_same(rows[0], expected)
+    assert len(rows) == 1 + len(expected.answers)
+    for row, answer in zip(rows[1:], expected.answers, strict=True):
+        assert row["slice"] == ("" if answer.slice is None else str(answer.slice))
+        assert Path(row["path"]).name == Path(answer.path).name
+        assert_same(row, answer)
+    expect(page.locator(".curve")).to_be_visible()
+    assert page.locator(".scan .heat").count() == 1
+
+
+def test_heatmap_lies_where_the_tumour_is(page: Any) -> None:
+    page.get_by_role("button", name="A series with its tumour mask").click()
+    expect(page.locator(".score")).to_contain_text("on 9 of 10 (90 %)")
+
+
+def module(page: Any, name: str, script: str, *given: Any) -> Any:
+    address = page.evaluate("document.scripts[0].src").replace("main.js", name)
+    return page.evaluate(
+        f"async (given) => (({script})(await import('{address}'), ...given))", given
+    )
+
+
+def test_golden_decisions(page: Any) -> None:
+    cases = json.loads((ROOT / "tests" / "inference" / "decisions.json").read_text())
+    script = """({ decide }, cases, classes) => cases.map((case_) =>
+        decide(case_.probabilities, classes, { confident: case_.confident,
+            oodScore: case_.ood_score, oodThreshold: case_.ood_threshold }))"""
+    decided = module(page, "decision.js", script, cases, list(CLASSES))
+    assert len(cases) >= 24
+    for case, decision in zip(cases, decided, strict=True):
+        assert decision == case["decision"], case["name"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 7, 30])
+def test_series_rule_is_that_of_the_command(page: Any, count: int) -> None:
+    rows = np.random.default_rng(count).dirichlet([0.5] * 4, count)
+    rule = SeriesRule(slope=1.7, offset=-0.4)
+    for no_tumour in (2, None):
+        expected = answer_stack(StackEvidence(probabilities=rows), no_tumour, rule)
+        script = "({ answerStack }, ...given) => answerStack(...given)"
+        given = (rows.tolist(), -1 if no_tumour is None else no_tumour, rule.to_json())
+        found = module(page, "series-rule.js", script, *given)
+        assert found["probabilities"] == pytest.approx(expected.probabilities)
+        assert found["deciding"] == list(expected.deciding)
+
+
+def test_what_is_not_read_is_refused(page: Any, tmp_path: Path) -> None:
+    deep = (np.arange(64 * 64).reshape(64, 64) * 3).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "page.tif")
+    Image.fromarray(np.zeros((20, 64), np.uint8)).save(tmp_path / "small.png")
+    write_dicom(tmp_path / "ct.dcm", np.full((64, 64), 9, np.uint8), Modality="CT")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
+    (tmp_path / "broken.nii").write_bytes(b"nothing")
+    (tmp_path / "volume.mgz").write_bytes(b"\0\0\0\1")
+    give(page, *sorted(tmp_path.iterdir()))
+    why = {row["path"]: row["error"] or row["reason"] for row in saved(page)}
+    assert why["deep.png"].startswith("PNG of 16 bits, which is not read in the browser")
+    assert "not read in the browser" in why["page.tif"]
+    assert why["small.png"] == "64x20 pixels are too few (at least 32 a side)"
+    assert why["ct.dcm"] == "a CT scan (modality CT); the model classifies MR slices only"
+    assert why["broken.jpg"] == "damaged picture, its data is broken"
+    assert why["broken.nii"] == "not a NIfTI file"
+    assert "tumorscope serve reads more" in why["volume.mgz"]
+
+
+def test_nothing_is_sent_and_no_network_is_needed_afterwards(browser: Any, site: str) -> None:
+    with opened(browser, site) as page:
+        asked: list[tuple[str, str]] = []
+        page.on("request", lambda request: asked.append((request.method, request.url)))
+        page.evaluate("navigator.serviceWorker.ready.then(() => null)")
+        page.context.set_offline(True)
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        page.get_by_role("button", name="A slice with a glioma").click()
+        expect(page.locator(".answer .share")).to_be_visible(timeout=30_000)
+        kinds = ("http:", "https:")
+        sent = [(method, url) for method, url in asked if url.startswith(kinds)]
+        assert {method for method, _ in sent} == {"GET"}
+        assert all(url.startswith(site) for _, url in sent)
