@@ -33,6 +33,7 @@ from PIL import Image
 from record import write_record
 from tumorscope.classes import CLASSES
 from tumorscope.inference import DEFAULT_MODEL, Classifier
+from tumorscope.parallel import usable_cores
 from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.serve.app import PAGE
 
@@ -59,6 +60,7 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="an ONNX file or a bundled model")
     parser.add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()
+    busy = round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory() as folder:
         paths = draw(Path(folder))
         contents = [path.read_bytes() for path in paths]
@@ -73,6 +75,8 @@ def main() -> None:
     figures = {
         "clients": CLIENTS,
         "seconds": options.seconds,
+        "cores_used": usable_cores(),
+        "load_average_before": busy,
         "predict_images_per_second": [round(rate, 1) for rate, _ in rates],
         "predict_processor_ms_per_image": [round(busy, 2) for _, busy in rates],
         "serve_images_per_second": round(load["rate"], 1),

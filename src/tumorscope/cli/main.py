@@ -18,6 +18,7 @@ from tumorscope.errors import MissingExtraError, TumorscopeError
 COMMANDS: Final = {
     "demo": "draw phantoms, train, evaluate, export and predict, in three minutes",
     "predict": "classify pictures, DICOM files and NIfTI volumes",
+    "batch": "classify an archive of any size, on this machine or on a Ray cluster",
     "listen": "receive MR images from a PACS or a scanner, answer with reports and overlays",
     "train": "train a network from a recipe",
     "evaluate": "evaluate a model, or a file of predictions, on a test split",
@@ -206,7 +207,8 @@ def _is_ours(error: ModuleNotFoundError) -> bool:
 
 
 def _missing(command: str, error: ModuleNotFoundError) -> MissingExtraError:
-    extra = command if command in ("serve", "evaluate") else "train"
+    own = {"batch": "cluster", "evaluate": "evaluate", "serve": "serve"}
+    extra = own.get(command, "train")
     return MissingExtraError(extra, str(error.name))
 
 

@@ -30,10 +30,6 @@ T = TypeVar("T")
 
 _UNREADABLE: Final = "cannot be read"
 
-_SLICE_CELLS: Final = (("path", "slice"), ())
-_SERIES_CELLS: Final = (("path", "series", "slices"), ("decided_by",))
-"""The first columns of a CSV table, and those behind the answer."""
-
 _MANY: Final = 50
 """From so many files on a bar shows how far it is (importing it takes longer than few files)."""
 
@@ -247,7 +243,7 @@ def _writer(
     if options.jsonl:
         return _write_jsonl
     if options.csv:
-        return partial(_write_csv, _SERIES_CELLS if options.series else _SLICE_CELLS)
+        return partial(_write_csv, series=options.series)
     return _write_series_table if options.series else _write_table
 
 
@@ -266,36 +262,27 @@ def _write_jsonl(answers: "Iterable[Answer]", _: "Classifier") -> int:
     return failures
 
 
-def _write_csv(
-    cells: tuple[tuple[str, ...], tuple[str, ...]],
-    answers: "Iterable[Answer]",
-    classifier: "Classifier",
-) -> int:
+def _write_csv(answers: "Iterable[Answer]", classifier: "Classifier", *, series: bool) -> int:
+    from tumorscope.inference.table_rows import columns, row  # noqa: PLC0415
+
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files are bytes: so written, the table holds them as they are.
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-    first, last = cells
-    columns = [*first, "label", "probability"]
-    columns += [f"probability_{name}" for name in classifier.facts.classes]
-    columns += ["verdict", "reason", "model", "milliseconds", *last, "note", "error"]
-    writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+    names = columns(classifier.facts.classes, series=series)
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()
     failures = 0
     for answer in answers:
-        item = answer.to_json()
-        failures += "error" in item
-        for name, probability in (item.get("probabilities") or {}).items():
-            item[f"probability_{name}"] = probability
-        if "decided_by" in item:
-            places = [(place["path"], place["slice"]) for place in item["decided_by"]]
-            item["decided_by"] = "; ".join(_place(*place) for place in places)
-        writer.writerow(item)
+        cells = row(answer)
+        failures += "error" in cells
+        writer.writerow(cells)
     return failures
 
 
 def _write_table(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
     """Print a table for people, then a line about each volume and one about all."""
     from tumorscope.inference import Failure, Prediction  # noqa: PLC0415
+    from tumorscope.inference.table_rows import place_in_words  # noqa: PLC0415
 
     rows: list[tuple[str, ...]] = []
     notes: dict[str, str] = {}
@@ -303,7 +290,7 @@ def _write_table(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
         if isinstance(answer, Failure):
             rows.append((answer.path, _UNREADABLE, "", answer.error))
         elif isinstance(answer, Prediction):
-            rows.append((_place(answer.path, answer.slice), *_words(answer)))
+            rows.append((place_in_words(answer.path, answer.slice), *_words(answer)))
             if answer.volume:
                 notes[answer.path] = answer.volume
     _print_rows([("file", "answer", "", "verdict"), *rows])
@@ -313,6 +300,7 @@ def _write_table(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
 def _write_series_table(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
     """Print a table of series for people, then a line about each that needs one, and about all."""
     from tumorscope.inference import Failure, Prediction  # noqa: PLC0415
+    from tumorscope.inference.table_rows import place_in_words  # noqa: PLC0415
 
     rows: list[tuple[str, ...]] = []
     notes: dict[str, str] = {}
@@ -322,7 +310,7 @@ def _write_series_table(answers: "Iterable[Answer]", classifier: "Classifier") -
         elif not isinstance(answer, Prediction):
             said, probability, verdict = _words(answer)
             places = ", ".join(
-                _place(path.removeprefix(answer.path).lstrip(os.sep), number).strip()
+                place_in_words(path.removeprefix(answer.path).lstrip(os.sep), number).strip()
                 for path, number in answer.decided_by
             )
             known = (answer.path, answer.series, str(answer.slices))
@@ -345,11 +333,6 @@ def _print_summary(notes: dict[str, str], words: list[str], classifier: "Classif
     print(f"{classifier.facts.title}: {found}")
     print(DISCLAIMER)
     return counts[_UNREADABLE]
-
-
-def _place(path: str, number: int | None) -> str:
-    """Return a file, or a slice of a file, in words."""
-    return path if number is None else f"{path} [{number}]"
 
 
 def _words(answer: "Prediction | SeriesPrediction") -> tuple[str, str, str]:

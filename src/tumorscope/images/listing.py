@@ -6,7 +6,7 @@ ignored is listed to be read, and reading it names it with a reason.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -69,7 +69,8 @@ _HIDDEN: Final = "hidden file or folder"
 _PARTS: Final = {".img": (".hdr",), ".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",)}
 """Endings of files that hold the voxels of a header beside them, and that header's endings."""
 
-_PART: Final = "voxels of the header beside it"
+PART: Final = "voxels of the header beside it"
+"""The kind of files for which `header_of` finds a header."""
 
 _NO_FILE: Final = "pipe, socket or device"
 
@@ -114,10 +115,10 @@ def why_ignored(path: str) -> str:
     """
     *folders, name = path.split("/")
     for folder in folders:
-        kind = _why_folder_ignored(folder)
+        kind = why_folder_ignored(folder)
         if kind:
             return kind
-    return _why_file_ignored(name)
+    return why_file_ignored(name)
 
 
 def is_litter(path: str) -> bool:
@@ -137,14 +138,31 @@ def is_litter(path: str) -> bool:
 def list_files(folder: "str | os.PathLike[str]") -> Listing:
     """List the files of a folder and of the folders in it, without opening one.
 
+    Args:
+        folder: Where to look.
+
+    Returns:
+        What `walk_files` yields, all at once.
+    """
+    found = list(walk_files(folder))
+    return Listing(
+        tuple(item for item in found if isinstance(item, str)),
+        tuple(item for item in found if isinstance(item, Ignored)),
+    )
+
+
+def walk_files(folder: "str | os.PathLike[str]") -> "Iterator[str | Ignored]":
+    """List the files of a folder and of the folders in it, a folder at a time.
+
     Links to folders are followed, each folder is listed once. A folder that cannot be listed
     stands among the files: reading it says why.
 
     Args:
         folder: Where to look.
+
+    Yields:
+        The files, those of a folder together and before those of the folders in it.
     """
-    files: list[str] = []
-    ignored: list[Ignored] = []
     waiting = [os.fspath(folder)]
     seen = {os.path.realpath(folder)}
     while waiting:
@@ -153,28 +171,27 @@ def list_files(folder: "str | os.PathLike[str]") -> Listing:
             with os.scandir(here) as entries:
                 inside = sorted(entries, key=lambda entry: (natural_key(entry.name), entry.name))
         except OSError:
-            files.append(here)
+            yield here
             continue
         folders = []
         names = {entry.name.lower() for entry in inside}
         for entry in inside:
             is_folder = entry.is_dir()
-            kind = _why_folder_ignored(entry.name) if is_folder else _why_file_ignored(entry.name)
-            if not is_folder and _header_of(entry.name.lower(), names):
-                kind = _PART
+            kind = why_folder_ignored(entry.name) if is_folder else why_file_ignored(entry.name)
+            if not is_folder and header_of(entry.name.lower(), names):
+                kind = PART
             if kind:
-                ignored.append(Ignored(entry.path, kind))
+                yield Ignored(entry.path, kind)
             elif is_folder:
                 place = os.path.realpath(entry.path)
                 if place not in seen:
                     seen.add(place)
                     folders.append(entry.path)
             elif entry.is_file() or entry.is_symlink():
-                files.append(entry.path)
+                yield entry.path
             else:
-                ignored.append(Ignored(entry.path, _NO_FILE))
+                yield Ignored(entry.path, _NO_FILE)
         waiting += reversed(folders)
-    return Listing(tuple(files), tuple(ignored))
 
 
 def parts_of(names: Iterable[str]) -> dict[str, str]:
@@ -190,7 +207,7 @@ def parts_of(names: Iterable[str]) -> dict[str, str]:
     found = {}
     for here in folders.values():
         for small, name in here.items():
-            header = _header_of(small, here.keys())
+            header = header_of(small, here.keys())
             if header:
                 found[name] = here[header]
     return found
@@ -203,11 +220,13 @@ def summarise(ignored: Iterable[Ignored]) -> str:
     return f"ignored {counts.total():,} file{'' if counts.total() == 1 else 's'} ({kinds})"
 
 
-def _why_folder_ignored(name: str) -> str:
+def why_folder_ignored(name: str) -> str:
+    """Return the kind for which a folder is ignored with all in it; empty when it is not."""
     return IGNORED_FOLDERS.get(name.lower(), "") or (_HIDDEN if name.startswith(".") else "")
 
 
-def _why_file_ignored(name: str) -> str:
+def why_file_ignored(name: str) -> str:
+    """Return the kind for which a file of this name is ignored; empty when it is to be read."""
     if name.startswith(_APPLE_DOUBLE):
         return _MACOS
     small = name.lower()
@@ -215,8 +234,11 @@ def _why_file_ignored(name: str) -> str:
     return kind or (_HIDDEN if name.startswith(".") else "")
 
 
-def _header_of(name: str, names: Collection[str]) -> str:
-    """Return the header among these names whose voxels a file holds; empty when there is none."""
+def header_of(name: str, names: Collection[str]) -> str:
+    """Return the header among these names whose voxels a file holds; empty when there is none.
+
+    All names are in small letters.
+    """
     stem, ending = os.path.splitext(name.removesuffix(".gz"))  # noqa: PTH122
     headers = (stem + header for header in _PARTS.get(ending, ()))
     return next((header for header in headers if header in names), "")

@@ -150,11 +150,13 @@ async function makeReport() {
   $("progress").max = scans.length;
   try {
     await saveReport(scans, models, facts, (done) => {
-      if (mine !== reporting) throw new Error("the report was given up");
+      if (mine !== reporting) throw new Error("given up by Clear");
       $("progress").value = done;
       $("status").textContent = `Report: ${done} of ${plural(scans.length, "scan")}`;
     });
     unsaved = false;
+  } catch (error) {
+    if (mine === reporting) throw error;
   } finally {
     if (mine === reporting) report();
   }
