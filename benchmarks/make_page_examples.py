@@ -37,7 +37,7 @@ def write_volume(path: Path, slices: list[NDArray[np.uint8]]) -> None:
 def main() -> None:
     """Write all of them."""
     FOLDER.mkdir(exist_ok=True)
-    draw_slice(FOLDER / "glioma.png", "glioma", 1)
+    draw_slice(FOLDER / "glioma.png", "glioma", 0)
     draw_slice(FOLDER / "no-tumour.png", "notumor", 5)
     drawn = [
         draw_phantom("meningioma", plane="coronal", patient_seed=3, slice_number=n, size=144)

@@ -53,6 +53,7 @@ export function decide(probabilities, classes, { confident, oodScore = null, ood
 }
 
 function whyUncertain(values, classes, limit, [first, second]) {
+  if (values[second] < RIVAL && limit >= 1) return `${plainName(classes[first])} is never called confident`;
   if (values[second] < RIVAL) return `${plainName(classes[first])} is confident from ${percent(limit, 1)} %`;
   return `between ${[first, second].map((i) => `${plainName(classes[i])} (${percent(values[i], 0)} %)`).join(" and ")}`;
 }

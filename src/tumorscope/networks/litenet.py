@@ -117,6 +117,7 @@ class LiteNet(Network):
         for name, values in _imagenet_weights(self).items():
             self.get_submodule(name).load_state_dict(values)
 
+    @torch.no_grad()
     def fit_ood_score(self, batches: Iterable[Tensor], outliers: Iterable[Tensor]) -> None:
         """Fit the OOD score."""
         features = (
