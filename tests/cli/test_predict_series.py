@@ -429,8 +429,8 @@ def test_channels_of_a_volume_are_said_and_chosen(
 )
 @given(chance=st.randoms(use_true_random=False), copies=st.integers(0, 5))
 def test_permutations_folders_and_copies_change_nothing(
-    tmp_path_factory: pytest.TempPathFactory, model: Path, capsys: pytest.CaptureFixture[str],
-    chance: random.Random, copies: int,
+    tmp_path_factory: pytest.TempPathFactory, model: Path, client: TestClient,
+    capsys: pytest.CaptureFixture[str], chance: random.Random, copies: int,
 ) -> None:  # fmt: skip
     place = tmp_path_factory.mktemp("any")
     plain = repeated(TemporalPositionIdentifier=[1, 2, 3])(place / "plain")
@@ -446,7 +446,12 @@ def test_permutations_folders_and_copies_change_nothing(
         target.parent.mkdir(parents=True, exist_ok=True)
         moved.append(str(shutil.copy(path, target)))
     answers = ask(capsys, *moved, "--model", str(model))
-    assert len(answers) == 2
+    sent = [("files", (Path(path).name, Path(path).read_bytes())) for path in moved]
+    served = client.post("/v1/classify/volume", files=sent).json()
+    assert len(answers) == len(served) == 2
+    for answer in served:
+        same(answer, references[answer["series"]])
+        assert answer["slices"] == references[answer["series"]]["slices"]
     for answer in answers:
         reference = references[answer["series"]]
         same(answer, reference)

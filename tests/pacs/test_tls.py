@@ -1,5 +1,6 @@
 """DICOM by TLS: known callers only, and receivers that are who they say they are."""
 
+import socket
 import ssl
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def files(tmp_path: Path) -> TlsFiles:
     return TlsFiles(certificate=certificate, key=key, authority=authority)
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener that is stopped waits for nobody who never said what he wanted."""
+    monkeypatch.setattr("tumorscope.pacs.listener._PATIENCE", 0.5)
+
+
 def echo(port: int, context: ssl.SSLContext | None) -> bool:
     caller = AE(ae_title="SCANNER")
     caller.acse_timeout = caller.connection_timeout = 5
@@ -39,6 +46,16 @@ def test_only_known_callers_are_answered(tmp_path: Path, files: TlsFiles) -> Non
         assert echo(port, files.for_sending())
         assert not echo(port, stranger)
         assert not echo(port, None)
+
+
+def test_callers_that_say_nothing_keep_nobody_waiting(tmp_path: Path, files: TlsFiles) -> None:
+    with (
+        receiver(tmp_path / "spool", tls=files.for_listening()) as (_, port),
+        socket.create_connection(("127.0.0.1", port)),
+        socket.create_connection(("127.0.0.1", port)) as half,
+    ):
+        half.sendall(b"\x16\x03\x01")
+        assert echo(port, files.for_sending())
 
 
 def test_objects_are_sent_only_to_the_right_receiver(tmp_path: Path, files: TlsFiles) -> None:

@@ -1,10 +1,24 @@
 """Makes the TLS contexts of a listener and of a sender (DICOM PS3.15, B: BCP 195)."""
 
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from tumorscope.errors import DataError
+
+_SILENCE: Final = 10.0
+"""Seconds that a peer may be silent within a message."""
+
+
+class _PatientContext(ssl.SSLContext):
+    """Leaves the handshake to who reads first: a silent caller must not keep others waiting."""
+
+    def wrap_socket(self, sock: socket.socket, *words: Any, **how: Any) -> ssl.SSLSocket:
+        """Wrap a socket of a caller, or one that listens."""
+        sock.settimeout(_SILENCE)
+        return super().wrap_socket(sock, *words, **{**how, "do_handshake_on_connect": False})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +42,10 @@ class TlsFiles:
         Raises:
             DataError: A file is missing, or they do not belong together.
         """
-        context = self._context(ssl.Purpose.CLIENT_AUTH)
+        context = _PatientContext(ssl.PROTOCOL_TLS_SERVER)
         if self.authority:
             context.verify_mode = ssl.CERT_REQUIRED
-        return context
+        return self._filled(context)
 
     def for_sending(self) -> ssl.SSLContext:
         """Return the context in which peers are called, who must be who they say they are.
@@ -39,12 +53,16 @@ class TlsFiles:
         Raises:
             DataError: A file is missing, or they do not belong together.
         """
-        return self._context(ssl.Purpose.SERVER_AUTH)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if not self.authority:
+            context.load_default_certs()
+        return self._filled(context)
 
-    def _context(self, purpose: ssl.Purpose) -> ssl.SSLContext:
+    def _filled(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
-            context = ssl.create_default_context(purpose, cafile=self.authority)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self.authority:
+                context.load_verify_locations(self.authority)
             context.load_cert_chain(self.certificate, self.key)
         except (OSError, ssl.SSLError) as error:
             files = ", ".join(
