@@ -101,7 +101,8 @@ function words(answer, model, affine) {
   const said = answer.label ? `${plainName(answer.label)}, ${percentBelow(answer.probability, thresholds[answer.label])}` : "no answer";
   const part = make("div", {}, make("h3", {}, model.title), make("p", { class: "said" }, said));
   const reason = answer.reason ? `: ${answer.reason}` : "";
-  part.append(make("p", {}, `${verdictWords(answer.verdict)}${reason}. Confident from ${thresholdsInWords(thresholds)}.`));
+  const from = reason.includes("confident from") ? "" : ` Answers are confident from ${thresholdsInWords(thresholds)}.`;
+  part.append(make("p", {}, `${verdictWords(answer.verdict)}${reason}.${from}`));
   if (answer.answers) {
     const decided = decidedTest(answer);
     const numbers = answer.answers.flatMap((one, i) => (decided(one) ? [sliceNumber(answer.answers, i)] : []));
