@@ -1,12 +1,14 @@
 """Measures throughput, latency and memory of a local service under load, and records them.
 
-    python benchmarks/serve_load.py [--model M] [--seconds 60]
+    python benchmarks/serve_load.py [--model M] [--seconds 60] [--unfriendly]
 
 writes `results/serve.json`. The same pictures are classified by `Classifier.predict` in one process
 before and after, so that the share stands for the same machine in the same state; the load
-generator takes its part of the same cores. Then come unfriendly clients: one in ten requests is
-left before its answer, and half-open connections stand beside them. Last, headless Chromium, where
-there is one, is handed a picture, and the time from the drop to the answer on the page is taken.
+generator takes its part of the same cores. Then headless Chromium, where there is one, is handed a
+picture, and the time from the drop to the answer on the page is taken.
+
+`--unfriendly`: one in ten requests is left before its answer, half-open connections stand beside
+them, and `results/serve_unfriendly.json` is written.
 """
 
 import argparse
@@ -59,17 +61,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=DEFAULT_MODEL, help="an ONNX file or a bundled model")
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument(
+        "--unfriendly",
+        action="store_true",
+        help="some clients leave, some never finish; writes results/serve_unfriendly.json",
+    )
     options = parser.parse_args()
     busy = round(os.getloadavg()[0], 1)
+    more: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder:
         paths = draw(Path(folder))
         contents = [path.read_bytes() for path in paths]
         classifier = Classifier.load(options.model)
         rates = [predict_rate(classifier, paths)]
         with service(options.model) as (port, process):
-            load = asyncio.run(loaded(port, process, contents, options.seconds))
-            unfriendly = asyncio.run(besieged(port, process, contents, options.seconds))
-            first = first_answers(port, paths)
+            if options.unfriendly:
+                more = {"aborting": ABORTING, "half_open": HALF_OPEN}
+                load = asyncio.run(besieged(port, process, contents, options.seconds))
+            else:
+                load = asyncio.run(loaded(port, process, contents, options.seconds))
+                more["page_bytes_without_niivue"] = page_bytes()
+                more["first_answer_ms"] = first_answers(port, paths)
         rates.append(predict_rate(classifier, paths))
     predict = statistics.mean(rate for rate, _ in rates)
     figures = {
@@ -82,24 +94,17 @@ def main() -> None:
         "serve_images_per_second": round(load["rate"], 1),
         "share_of_predict": round(load["rate"] / predict, 3),
         **{name: value for name, value in load.items() if name != "rate"},
-        "unfriendly": {
-            "aborting": ABORTING,
-            "half_open": HALF_OPEN,
-            "images_per_second": round(unfriendly["rate"], 1),
-            **{name: value for name, value in unfriendly.items() if name != "rate"},
-        },
-        "page_bytes_without_niivue": page_bytes(),
-        "first_answer_ms": first,
+        **more,
     }
     print(json.dumps(figures, indent=2))
-    fingerprint = hashlib.sha256(b"".join(contents)).hexdigest()
+    words = " --unfriendly" if options.unfriendly else ""
     path = write_record(
-        "serve",
-        command="python benchmarks/serve_load.py",
+        "serve_unfriendly" if options.unfriendly else "serve",
+        command=f"python benchmarks/serve_load.py{words}",
         figures=figures,
         seeds=list(range(PICTURES)),
         n=PICTURES,
-        data_fingerprint=fingerprint,
+        data_fingerprint=hashlib.sha256(b"".join(contents)).hexdigest(),
     )
     print(path)
 
