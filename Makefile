@@ -6,7 +6,7 @@ export TUMORSCOPE_DATA ?= $(if $(wildcard ../shared/data/kaggle),$(abspath ../sh
 
 .PHONY: demo test setup format lint types imports unit tables static-page clean
 
-demo: setup            ## draw phantoms, train, judge, export, predict; ends with a report
+demo: setup            ## draw phantoms, find planted faults, train, evaluate, export, predict
 	$(RUN)/tumorscope demo
 
 test: lint types imports unit   ## every check that CI makes

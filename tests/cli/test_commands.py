@@ -156,8 +156,15 @@ def test_demo_goes_the_whole_way(
     folder = tmp_path / "demo"
     assert main(["demo", "--out", str(folder)]) == 0
     shown = capsys.readouterr().out
-    for name in ("audit.html", "model.onnx", "model.torchscript", "run/report.html"):
+    for name in ("audit.html", "model.onnx", "model.torchscript", "run/report.html", "overlay.png"):
         assert (folder / name).is_file()
+    for planted in (
+        "near-duplicates across the split",
+        "one slice under two labels",
+        "near copies",
+    ):
+        assert planted in shown
+    assert "tumorscope-edge" in shown
     assert str(folder / "run" / "report.html") in shown.replace("\n", "")
 
 

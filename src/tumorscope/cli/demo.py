@@ -10,6 +10,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="DIR", help="the Kaggle set, or any other, for the phantoms"
     )
     parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="other phantoms, another training"
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("demo"), help="where it all goes (default: demo)"
     )
 

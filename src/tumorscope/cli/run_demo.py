@@ -3,14 +3,18 @@
 import argparse
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
+from tumorscope import RESEARCH_USE_ONLY
 from tumorscope.audit.audit import audit
 from tumorscope.audit.audit_report import render_page
+from tumorscope.audit.findings import findings
 from tumorscope.audit.findings import verdict as audit_verdict
+from tumorscope.classes import NO_TUMOUR
 from tumorscope.cli import run_train as training
 from tumorscope.cli.show import console, progress, show_evaluation, table
 from tumorscope.datasets.catalogue import Slice
@@ -22,7 +26,9 @@ from tumorscope.errors import DataError, ModelError
 from tumorscope.export import export_onnx, export_torchscript, verify
 from tumorscope.files import write_text
 from tumorscope.inference import Classifier, Prediction
+from tumorscope.inference.overlay import write_overlay
 from tumorscope.phantoms.drawing import write_phantoms
+from tumorscope.phantoms.faulty_set import write_faulty_set
 from tumorscope.training.fit import Hardware
 from tumorscope.training.recipe import load_recipe
 from tumorscope.training.run_evaluation import evaluate_run
@@ -35,29 +41,36 @@ _NEARLY_EQUAL = 1e-4
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw or take data, audit, train, evaluate_run, export, classify."""
+    """Draw or take data, audit, train, evaluate, export, classify."""
     training.quiet_libraries()
     began, out = time.perf_counter(), console()
     folder: Path = options.out
     _make_room(folder)
     if options.data:
         split, recipe = _split_for(options.data), load_recipe("quick")
-        sources = data_sources([options.data], split)
+        sources = audited = data_sources([options.data], split)
     else:
         out.print(
             f"[bold]1. Drawing phantoms[/bold]: heads of {4 * _PATIENTS} patients, four classes"
         )
-        split, recipe = "grouped-folds", load_recipe("demo")
+        split, recipe = "grouped-folds", load_recipe("demo", [f"training.seed={options.seed}"])
         sources = [DataSource(folder / "phantoms")]
-        write_phantoms(
+        described = write_phantoms(
             folder / "phantoms",
             patients_per_class=_PATIENTS,
             slices_per_patient=_SLICES,
+            seed=options.seed,
             progress=progress,
         )
-    out.print("\n[bold]2. Auditing[/bold]: copies, leaks, shortcuts")
-    found = audit(sources, progress=progress)
+        write_faulty_set(described, folder / "faulty")
+        audited = [DataSource(folder / "faulty")]
+    out.print("\n[bold]2. Auditing[/bold]: copies, leaks, double labels, shortcuts")
+    found = audit(audited, progress=progress)
     write_text(folder / "audit.html", render_page(found))
+    if not options.data:
+        out.print("In class folders of these slices such faults were planted. What is found:")
+    rows = [(item.what, item.severity, f"{item.files:,}") for item in findings(found)]
+    out.print(table("", ("finding", "severity", "files"), rows))
     out.print(audit_verdict(found), f"page: {folder / 'audit.html'}", sep="\n")
 
     out.print(f"\n[bold]3. Training[/bold]: recipe {recipe.name}, tested on unseen patients")
@@ -72,9 +85,10 @@ def run(options: argparse.Namespace) -> int:
     out.print("\n[bold]5. Exporting[/bold]: the network, ONNX and TorchScript must agree")
     model = _export(done, parts, folder, out)
     out.print("\n[bold]6. Classifying[/bold]: a few test slices with the ONNX file, without torch")
-    _classify(model, parts.test, out)
+    pictures = [folder / "audit.html", *_classify(model, parts.test, folder, out)]
     out.print(f"\nDone in {time.perf_counter() - began:.0f} s.")
     show_evaluation(result, report)
+    out.print(f"[bold]Open {report}[/bold]; then {' and '.join(map(str, pictures))}.")
     return 0
 
 
@@ -123,13 +137,40 @@ def _export(run: RunFolder, parts: Partition, folder: Path, out: Console) -> Pat
     return files[0]
 
 
-def _classify(model: Path, slices: tuple[Slice, ...], out: Console) -> None:
+def _classify(model: Path, slices: tuple[Slice, ...], folder: Path, out: Console) -> list[Path]:
+    """Classify test slices with the new model, one with the bundled one; return the overlays."""
     step = max(1, len(slices) // _SHOWN)
     chosen = slices[::step][:_SHOWN]
-    answers = Classifier.load(model).predict([item.path for item in chosen])
-    rows = [
-        (item.name, item.label, str(answer.label), f"{answer.probability:.0%}", answer.verdict)
-        for item, answer in zip(chosen, answers, strict=True)
+    answers = _answers(Classifier.load(model), chosen)
+    rows = [(Path(item.name).name, item.label, *_words(answer)) for item, answer in answers]
+    out.print(table("", ("slice", "target", "predicted", "probability", "verdict"), rows))
+    tumours = [item for item in chosen if item.label != NO_TUMOUR]
+    bundled = _answers(Classifier.load(), tumours[:1])
+    for item, answer in bundled:
+        label, probability, verdict = _words(answer)
+        out.print(
+            f"{answer.model}, which learned from real heads only, on {Path(item.name).name} "
+            f"({item.label}): {label} {probability}, {verdict}"
+        )
+    shown = [answer for item, answer in answers if answer.label is not None and item in tumours]
+    shown += [answer for _, answer in bundled if answer.label is not None]
+    paths = [folder / "overlay.png"][: len(shown)]
+    for path, answer in zip(paths, shown, strict=False):
+        write_overlay(answer, path, note=f"{answer.model}. {RESEARCH_USE_ONLY}")
+    return paths
+
+
+def _answers(classifier: Classifier, slices: Sequence[Slice]) -> list[tuple[Slice, Prediction]]:
+    answers = classifier.stream([item.path for item in slices], keep_pictures=True)
+    return [
+        (item, answer)
+        for item, answer in zip(slices, answers, strict=True)
         if isinstance(answer, Prediction)
     ]
-    out.print(table("", ("slice", "target", "predicted", "probability", "verdict"), rows))
+
+
+def _words(answer: Prediction) -> tuple[str, str, str]:
+    """Return label, probability and verdict."""
+    if answer.label is None or answer.probability is None:
+        return "none", "", answer.verdict
+    return answer.label, f"{answer.probability:.0%}", answer.verdict
