@@ -54,7 +54,7 @@ export function makeCurve(answers, { decided, title, thresholds, chosen }) {
 
 /** Returns the different thresholds of the tumours, the lowest first. */
 function levels(thresholds) {
-  const tumours = Object.entries(thresholds).filter(([label]) => label !== "notumor");
+  const tumours = Object.entries(thresholds).filter(([label, share]) => label !== "notumor" && share < 1);
   return [...new Set(tumours.map(([, share]) => share))].sort();
 }
 
@@ -80,7 +80,7 @@ function line(shares, thresholds) {
 /** Returns what the curve's lines and colours mean. */
 export function legend(thresholds) {
   const found = levels(thresholds);
-  const from = found.length > 1 ? `${percent(found[0])} to ${percent(found.at(-1))}, class by class` : percent(found[0]);
+  const from = found.length > 1 ? `${percent(found[0])} to ${percent(found.at(-1))}, class by class` : percent(found[0] ?? 1);
   return make(
     "p", { class: "legend" },
     make("span", { class: "line shares" }, "tumour probability"),

@@ -31,7 +31,7 @@ export function confidentFrom(model, answer = {}) {
 
 /** Says the thresholds in one number where all are alike, else class by class. */
 export function thresholdsInWords(thresholds) {
-  const all = Object.entries(thresholds).map(([label, share]) => [plainName(label), percent(share)]);
+  const all = Object.entries(thresholds).map(([label, share]) => [plainName(label), share < 1 ? percent(share) : "never"]);
   if (new Set(all.map(([, share]) => share)).size === 1) return all[0][1];
   return all.map((pair) => pair.join(" ")).join(", ");
 }
