@@ -32,6 +32,7 @@ from tumorscope.training.module import Fitting
 from tumorscope.training.recipe import Precision, Recipe
 from tumorscope.training.run_folder import Origin, RunFolder
 from tumorscope.training.soup import mean_weights, renew_statistics
+from tumorscope.training.synchronised_norm import separate, synchronise
 from tumorscope.training.trained_network import Description, TrainedNetwork, save_weights
 
 _PRECISIONS: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -110,7 +111,9 @@ def fit(
         _check_folder(run, origin, resume=resume)
     keep_freed_memory()
     train, validation = _read_parts(partition, recipe, read, progress)
-    module = _build(train, validation, partition, recipe)
+    module = _build(
+        train, validation, partition, recipe, alone=hardware.devices * hardware.nodes == 1
+    )
     if trainer.is_global_zero and not resume:
         run.begin(
             recipe,
@@ -151,12 +154,16 @@ def _read_parts(
     return train, validation
 
 
-def _build(train: Inputs, validation: Inputs, partition: Partition, recipe: Recipe) -> Fitting:
-    """Build the network with its first weights, and what trains it."""
+def _build(
+    train: Inputs, validation: Inputs, partition: Partition, recipe: Recipe, *, alone: bool
+) -> Fitting:
+    """Build the network with its first weights, and what trains it, alone or with others."""
     torch.manual_seed(recipe.training.seed)
     network = build_network(recipe.network, partition.classes)
     if recipe.network.weights == "imagenet":
         network.load_imagenet()
+    if not alone:
+        synchronise(network)
     return Fitting(
         network,
         recipe,
@@ -176,6 +183,7 @@ def _select(module: Fitting, checkpoint: str | Path) -> None:
         if name.startswith(prefix)
     }
     network = module.network
+    separate(network)
     if not module.total:
         network.load_state_dict(weights)
         return
