@@ -15,7 +15,7 @@ from PIL import Image
 from tumorscope.cli import main as command_line
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 COMMANDS = [
     (page.name, line.split(" #")[0].strip())
     for page in PAGES
