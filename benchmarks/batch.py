@@ -80,7 +80,7 @@ def main() -> None:
         if options.only in (None, "archive"):
             figures["archive"] = _archive(files, options.files, place)
         if options.only in (None, "store"):
-            figures["store"] = _store(files[:300], place)
+            figures["store"] = _store(files[:120], place)
     content = hashlib.sha256()
     for file in files:
         content.update(file.read_bytes())
