@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export TUMORSCOPE_DATA ?= $(if $(wildcard ../shared/data/kaggle),$(abspath ../shared/data),)
 
-.PHONY: demo test setup format lint types imports unit tables static-page clean
+.PHONY: demo test setup format lint types imports unit tables static-page site clean
 
 demo: setup            ## draw phantoms, find planted faults, train, evaluate, export, predict
 	$(RUN)/tumorscope demo
@@ -40,6 +40,11 @@ tables: setup          ## rebuild the README's tables from results/
 
 static-page: setup     ## the page with the model in the browser, for any host of files (needs npm)
 	$(RUN)/python static_page/build.py
+
+site:                  ## the documentation as a site, build/site; with the page above, where that was built
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[site]'
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --config-file site/mkdocs.yml
 
 clean:
 	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
