@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -28,6 +29,7 @@ PROGRAMS = {
     for page in PAGES
     if (found := re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
 }
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 EXAMPLES = sorted(
     path
     for path in (ROOT / "src").rglob("*.py")
@@ -75,6 +77,16 @@ def test_programs_in_the_pages_run(
 ) -> None:
     monkeypatch.chdir(workplace)
     exec(compile(PROGRAMS[page][number], page, "exec"), {})
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        assert not cell.get("outputs"), "commit it without outputs"
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), path.name, "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
