@@ -30,6 +30,7 @@ from small_model import write_model
 from tumorscope.cli.main import main
 from tumorscope.inference import Classifier
 from tumorscope.pacs.answering import Answering, Delivery
+from tumorscope.pacs.listener_metrics import ListenerMetrics
 from tumorscope.pacs.spool import Spool
 from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.serve import create_app
@@ -265,7 +266,8 @@ def test_listener_answers_as_for_the_plain_series(
     spool = Spool(tmp_path / "spool")
     for path in CASES[case](tmp_path / "case").rglob("*.dcm"):
         spool.keep(path.read_bytes(), series="s", instance=path.name)
-    worker = Answering(spool, classifier, Delivery(folder=tmp_path / "out"), quiet=0.0)
+    delivery = Delivery(folder=tmp_path / "out")
+    worker = Answering(spool, classifier, delivery, ListenerMetrics(), quiet=0.0)
     worker.start()
     end = time.monotonic() + 20
     while not (reports := list((tmp_path / "out").rglob("report*"))) and time.monotonic() < end:

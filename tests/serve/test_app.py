@@ -29,7 +29,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dicom_files import write_dicom
-from serving import running
+from serving import run_async, running
 from small_model import write_model
 from tumorscope import RESEARCH_USE_ONLY
 from tumorscope.cli.main import main
@@ -381,7 +381,7 @@ def test_full_queue_is_told_to_come_again(classifier: Classifier) -> None:
             answers = await asyncio.gather(*posts)
             return [*answers, await client.post("/v1/classify", files=[("files", ("a", png(1)))])]
 
-    *answers, later = asyncio.run(crowd())
+    *answers, later = run_async(crowd())
     statuses = [answer.status_code for answer in answers]
     assert set(statuses) == {200, 429}
     assert all(a.headers["Retry-After"] == "1" for a in answers if a.status_code == 429)
@@ -409,7 +409,7 @@ def test_requests_that_come_together_are_judged_together(classifier: Classifier)
             answers = [response.json() for response in await asyncio.gather(*posts)]
             return answers, (await client.get("/metrics")).text
 
-    answers, metrics = asyncio.run(crowd())
+    answers, metrics = run_async(crowd())
     assert [item["path"] for (item,) in answers] == list(pictures)
     alone = classifier.predict([np.asarray(Image.open(io.BytesIO(p))) for p in pictures.values()])
     assert [item["label"] for (item,) in answers] == [answer.label for answer in alone]  # type: ignore[union-attr]

@@ -23,7 +23,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from certificates import write_certificate
-from serving import Service, running
+from serving import Service, run_async, running
 from small_model import write_model
 from tumorscope.cli.main import main
 from tumorscope.images.slices import SliceChoice
@@ -122,7 +122,7 @@ def test_an_upload_that_stalls_is_given_up(model: Path) -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             return await client.post("/v1/classify", content=body(), headers=kind)
 
-    response = asyncio.run(upload())
+    response = run_async(upload())
     assert (response.status_code, "0.2 s" in response.json()["error"]) == (408, True)
 
 
@@ -279,7 +279,7 @@ def test_reading_stops_between_slices_once_the_client_has_gone(
     endless: Endless, picture: Path
 ) -> None:
     app = create_app({"small": endless}, hosts=None)
-    read = asyncio.run(asyncio.wait_for(ask(app, picture, 3), 20))
+    read = run_async(asyncio.wait_for(ask(app, picture, 3), 20))
     assert [answer["path"] for answer in read] == ["a.png"] * 3
     assert endless.given_up.wait(20)
     assert "requests_inside 0.0" in TestClient(app).get("/metrics").text
@@ -298,7 +298,7 @@ def test_a_line_that_is_late_ends_the_stream(endless: Endless, picture: Path) ->
 
 def test_a_client_that_takes_nothing_is_given_up(endless: Endless, picture: Path) -> None:
     app = create_app({"small": endless}, hosts=None, limits=Limits(stall=0.2))
-    read = asyncio.run(asyncio.wait_for(ask(app, picture, 2, stays=True), 20))
+    read = run_async(asyncio.wait_for(ask(app, picture, 2, stays=True), 20))
     assert len(read) == 2
     assert endless.given_up.wait(20)
 
