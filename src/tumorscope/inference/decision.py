@@ -123,10 +123,9 @@ def _why_uncertain(
     values: "Sequence[float]", classes: "Sequence[str]", limit: float, first: int, second: int
 ) -> str:
     """Return between which classes the answer is, or what the only one lacks."""
-    if values[second] < _RIVAL and limit >= 1:
-        return "{} is never called confident".format(plain_name(classes[first]))
     if values[second] < _RIVAL:
-        return "{} is confident from {:.1f} %".format(plain_name(classes[first]), 100 * limit)
+        words = "{} is confident from {:.1f} %" if limit < 1 else "{} is never called confident"
+        return words.format(plain_name(classes[first]), 100 * limit)
     return "between " + " and ".join(
         "{} ({:.0f} %)".format(plain_name(classes[index]), 100 * values[index])
         for index in (first, second)
