@@ -79,6 +79,7 @@ EXAMPLES = {
     "load": Classifier.load,
     "predict": Classifier.predict,
     "predict_series": Classifier.predict_series,
+    "join_series": Classifier.join_series,
     "audit": type(importlib.import_module("tumorscope.audit")).__call__,
     "evaluate": tumorscope.evaluate,
 }

@@ -18,7 +18,6 @@ from tumorscope import RESEARCH_USE_ONLY
 from tumorscope.cli.main import main
 from tumorscope.inference import Classifier
 from tumorscope.inference.overlay import draw_overlay
-from tumorscope.inference.series_prediction import predict_series
 from tumorscope.pacs.deidentification import Pseudonyms
 from tumorscope.pacs.objects import write_objects
 
@@ -70,7 +69,7 @@ def content(report: Dataset, name: str) -> list[Dataset]:
 def test_report_says_what_the_model_said(tmp_path: Path, classifier: Classifier) -> None:
     write_series(tmp_path / "in")
     answers = classifier.predict(tmp_path / "in")
-    (series,) = predict_series(answers, confident=classifier.confident, rule=classifier.series_rule)
+    (series,) = classifier.join_series(answers)
     report, _ = objects(tmp_path / "in", tmp_path / "out", classifier)
     assert report.Modality == "SR"
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
@@ -143,7 +142,7 @@ def test_objects_lie_in_the_same_study_and_refer_to_the_images(
 def test_overlay_shows_the_slice_that_speaks_most(tmp_path: Path, classifier: Classifier) -> None:
     paths = write_series(tmp_path / "in", count=6)
     answers = list(classifier.stream(paths, keep_pictures=True))
-    (series,) = predict_series(answers, confident=classifier.confident, rule=classifier.series_rule)
+    (series,) = classifier.join_series(answers)
     telling = max(
         (item for item in answers if (item.path, item.slice) in series.decided_by),
         key=lambda item: item.probabilities[series.label],

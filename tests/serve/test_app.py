@@ -36,7 +36,6 @@ from tumorscope.cli.main import main
 from tumorscope.images import find_head
 from tumorscope.inference import Classifier
 from tumorscope.inference.heatmap import place_heat
-from tumorscope.inference.series_prediction import predict_series
 from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.serve import Limits, create_app
 from tumorscope.serve.middleware import RequestMiddleware
@@ -197,9 +196,7 @@ def test_series_in_any_order_is_one_answer_along_the_body(
     files = [folder / f"s{number}.dcm" for number in (3, 0, 4, 2, 1)]
     (whole,) = client.post("/v1/classify/volume", files=upload(*files)).json()
     in_order = [folder / f"s{number}.dcm" for number in range(5)]
-    (expected,) = predict_series(
-        classifier.predict(in_order), confident=classifier.confident, rule=classifier.series_rule
-    )
+    (expected,) = classifier.join_series(classifier.predict(in_order))
     assert whole["label"] == expected.to_json()["label"]
     assert whole["slices"] == 5
     assert [answer["path"] for answer in whole["answers"]] == [f"s{n}.dcm" for n in range(5)]

@@ -130,12 +130,8 @@ def run(options: argparse.Namespace) -> int:
         stream = _remembered(stream, reported)
     answers: Iterable[Answer] = _with_overlays(stream, options.overlay)
     if options.series:
-        from tumorscope.inference.series_prediction import predict_series  # noqa: PLC0415
-
-        answers = predict_series(
+        answers = classifier.join_series(
             answers,  # type: ignore[arg-type]
-            confident=classifier.confident,
-            rule=classifier.series_rule,
             volume=options.volume,
         )
     failures = _writer(options)(answers, classifier)

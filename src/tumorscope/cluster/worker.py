@@ -25,7 +25,6 @@ from tumorscope.images.opening import quieten_libraries
 from tumorscope.images.reading import FileInMemory
 from tumorscope.images.slices import File, SliceChoice
 from tumorscope.inference import Classifier, Failure, Prediction
-from tumorscope.inference.series_prediction import predict_series
 from tumorscope.inference.table_rows import row
 from tumorscope.parallel import work_ahead
 
@@ -194,12 +193,8 @@ class Worker:
             folder = _file_of(answer.path, hashes).rpartition("/")[0]
             folders.setdefault(folder, []).append(answer)
         for inside in folders.values():
-            for found in predict_series(
-                inside,
-                confident=self._classifier.confident,
-                rule=self._classifier.series_rule,
-                volume=self._run.options.volume,
-            ):
+            volume = self._run.options.volume
+            for found in self._classifier.join_series(inside, volume=volume):
                 yield row(found)
 
 

@@ -34,7 +34,6 @@ from tumorscope.inference.series_prediction import SeriesPrediction, predict_ser
 from tumorscope.parallel import usable_cores, work_ahead
 from tumorscope.progress import Progress, silent
 from tumorscope.series.finding import find_files
-from tumorscope.series.rule import SeriesRule
 
 Input: TypeAlias = "File | NDArray[np.uint8]"
 """A file, on a disk or in memory, or a grey slice (uint8, `[height, width]`)."""
@@ -126,15 +125,6 @@ class Classifier:
         return self._confident
 
     @property
-    def series_rule(self) -> SeriesRule:
-        """How answers to whole series are calibrated.
-
-        A `confident` that the caller chose counts for series, too.
-        """
-        rule = self._facts.series
-        return rule if self._confident == self._facts.confident else replace(rule, confident=None)
-
-    @property
     def facts(self) -> ModelFacts:
         """What the model file says about itself; its version says so where `tta` is on."""
         return self._facts
@@ -224,7 +214,7 @@ class Classifier:
             >>> len(answer.answers), answer.verdict in ("confident", "uncertain", "unsupported")
             (5, True)
         """
-        found = predict_series(
+        found = self.join_series(
             self.predict(
                 inputs,
                 value_range=value_range,
@@ -232,8 +222,6 @@ class Classifier:
                 choice=choice,
                 progress=progress,
             ),
-            confident=self._confident,
-            rule=self.series_rule,
             volume=volume,
         )
         series = [item for item in found if isinstance(item, SeriesPrediction)]
@@ -247,6 +235,35 @@ class Classifier:
         unread = [f"{item.path} cannot be read ({item.error})" for item in failures]
         note = "; ".join(filter(None, [series[0].note, *unread]))
         return replace(series[0], note=note)
+
+    def join_series(
+        self, answers: Iterable[Prediction | Failure], *, volume: int | None = None
+    ) -> list[SeriesPrediction | Failure]:
+        """Give one answer for each series among slices that were classified.
+
+        A `confident` that the caller chose counts for series, too.
+
+        Args:
+            answers: The answers to the slices, in any order.
+            volume: Which volume of series that hold several, from 0; None lets the most suspicious
+                one decide.
+
+        Returns:
+            An answer a series and the failures, in the order in which each is met first.
+
+        Example:
+            >>> import tumorscope
+            >>> from tumorscope.phantoms.drawing import draw_phantom
+            >>> model = tumorscope.load()
+            >>> phantom = draw_phantom("notumor", plane="axial", patient_seed=3, slice_number=2)
+            >>> (series,) = model.join_series(model.predict([phantom.image] * 3))
+            >>> series.slices
+            3
+        """
+        rule = self._facts.series
+        if self._confident != self._facts.confident:
+            rule = replace(rule, confident=None)
+        return predict_series(answers, confident=self._confident, rule=rule, volume=volume)
 
     def stream(
         self,

@@ -16,7 +16,7 @@ from tumorscope.errors import DataError
 from tumorscope.files import sync, whole_file
 from tumorscope.inference.classifier import Classifier
 from tumorscope.inference.results import Failure, Prediction
-from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
+from tumorscope.inference.series_prediction import SeriesPrediction
 from tumorscope.pacs.deidentification import Pseudonyms
 from tumorscope.pacs.listener_metrics import ListenerMetrics
 from tumorscope.pacs.objects import build_objects, name_in_study, save_object
@@ -188,11 +188,7 @@ class Answering(threading.Thread):
         _LOG.info("%s%s: classified in %.1f s", job.name, state, time.monotonic() - start)
 
     def _classify(self, job: Job, folder: Path) -> None:
-        found = predict_series(
-            self._answers(job),
-            confident=self._classifier.confident,
-            rule=self._classifier.series_rule,
-        )
+        found = self._classifier.join_series(self._answers(job))
         unreadable = {item.path: item.error for item in found if isinstance(item, Failure)}
         whole = [item for item in found if isinstance(item, SeriesPrediction)]
         before = job.before / "answers" / "report.dcm"

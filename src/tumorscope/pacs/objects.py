@@ -18,7 +18,7 @@ from tumorscope.images.slices import SliceChoice
 from tumorscope.images.zip_archives import reopened
 from tumorscope.inference.classifier import Classifier
 from tumorscope.inference.results import Failure, Prediction, Verdict
-from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
+from tumorscope.inference.series_prediction import SeriesPrediction
 from tumorscope.pacs.deidentification import Pseudonyms, mark_deidentified
 from tumorscope.pacs.references import MR_CLASSES, derived_uid, read_source
 from tumorscope.pacs.secondary_capture import build_capture
@@ -150,10 +150,7 @@ def write_objects(
     """
     paths: list[Path] = []
     refused: list[str] = []
-    series = predict_series(
-        answers, confident=classifier.confident, rule=classifier.series_rule, volume=volume
-    )
-    for answer in series:
+    for answer in classifier.join_series(answers, volume=volume):
         if isinstance(answer, Failure):
             continue
         try:

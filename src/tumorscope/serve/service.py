@@ -17,7 +17,7 @@ from tumorscope.images.slices import SliceChoice
 from tumorscope.images.zip_archives import unpacked
 from tumorscope.inference import Classifier, Failure, Prediction
 from tumorscope.inference.classifier import Prepared
-from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
+from tumorscope.inference.series_prediction import SeriesPrediction
 from tumorscope.parallel import usable_cores
 from tumorscope.series.grouping import is_grouped_by_folder
 from tumorscope.serve.batching import Batcher
@@ -171,10 +171,8 @@ class Service:
                     told = time.monotonic()
                     yield Progress(files=request.files, files_done=done, slices_done=len(found))
         items = {id(one.answer): one.item for one in found if isinstance(one.item, SliceAnswer)}
-        for whole in predict_series(
+        for whole in classifier.join_series(
             _told_apart([one.answer for one in found]),
-            confident=classifier.confident,
-            rule=classifier.series_rule,
             volume=request.choice.volume if request.choice else None,
         ):
             if isinstance(whole, SeriesPrediction):
