@@ -1,20 +1,20 @@
 """Compares OOD scores on the features of a trained network.
 
-    python benchmarks/ood.py RUN --data ROOT
+    python benchmarks/ood.py --data ROOT [--model M]
 
-writes `results/ood.json`. RUN is what `bundle_model.py` made. Features of training slices fit each
-score; slices of `kaggle`'s fold 1, which the network was not trained on, are in distribution. The
-scores are compared on three kinds of pictures: near (the same slices cut into tiles that are put
-together otherwise), far (chest, spine, photographs) and a harmless shift (healthy heads of other
-scanners, which should pass). `auc` is the area under the ROC curve against slices in distribution;
-`fpr95` the share of these that is refused with 95 % of the set; `refused` the share of the set that
-is refused with 1 % of these.
+writes `results/ood.json`. Features of training slices fit each score; slices of `kaggle`'s fold 1,
+which the bundled network was not trained on, are in distribution. The scores are compared on three
+kinds of pictures: near (two of the same slices side by side, as a viewer exports them, which no
+score has learned from), far (chest, spine, photographs) and a harmless shift (healthy heads of
+other scanners, which should pass). `auc` is the area under the ROC curve against slices in
+distribution; `fpr95` the share of these that is refused with 95 % of the set; `refused` the share
+of the set that is refused with 1 % of these.
 """
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,16 +27,17 @@ from record import write_record
 from tumorscope.cli.show import progress
 from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.sources import read_data
+from tumorscope.export.rebuilt_network import rebuild
 from tumorscope.images import prepare
 from tumorscope.images.opening import open_slices
 from tumorscope.images.slices import AXES, SliceChoice
+from tumorscope.inference.model_file import DEFAULT_MODEL, find_model
 from tumorscope.training.recipe import load_recipe
-from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.trained_network import TrainedNetwork, load_weights
+from tumorscope.training.trained_network import TrainedNetwork
 
 _FITTED = 4000
 _FOLD = 1
-_TILES = (2, 4, 5)
+_BATCH = 16
 _NEIGHBOURS = 5
 _RESIDUAL = 64
 """So many directions hold the features; ViM looks at what is in none of them."""
@@ -44,13 +45,27 @@ _RESIDUAL = 64
 Values = NDArray[np.float64]
 
 
+class Seen(NamedTuple):
+    """What the network makes of some pictures.
+
+    Attributes:
+        features: The mean features that its own score looks at, `[N, width]`.
+        logits: Not calibrated, `[N, classes]`.
+        score: Its own score, `[N]`.
+    """
+
+    features: Values
+    logits: Values
+    score: Values
+
+
 def main() -> None:
     """Measure and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds the sets")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="an ONNX file or a bundled model")
     options = parser.parse_args()
-    trained = load_weights(RunFolder(options.run).weights_file)
+    trained = rebuild(find_model(options.model))
     random, size = np.random.default_rng(0), trained.description.input_size
     names = load_recipe("edge").training.shares
     catalogue = read_data([options.data / name for name in names], progress=progress)
@@ -64,7 +79,7 @@ def main() -> None:
     chosen = [learned[at] for at in random.choice(len(learned), _FITTED, replace=False)]
     own = [item for item, test in zip(slices, tests, strict=True) if test]
     inside = read_inputs(own, size=size, progress=progress).grey
-    sets = {"near: the slices in tiles": _in_tiles(inside, random)}
+    sets = {"near: two slices side by side": _in_pairs(inside, random)}
     for folder in sorted((options.data / "not_brain_mri").iterdir()):
         sets[f"far: {folder.name}"] = _read(sorted(folder.iterdir()), size)
     child = options.data / "dicom/healthy_child_t1"
@@ -77,7 +92,7 @@ def main() -> None:
     figures = _compare(trained, train, inside, sets)
     write_record(
         "ood",
-        command="python benchmarks/ood.py RUN --data ROOT",
+        command="python benchmarks/ood.py --data ROOT",
         figures={"scores": figures, "n": {name: len(grey) for name, grey in sets.items()}},
         seeds=[0],
         n=len(inside) + sum(map(len, sets.values())),
@@ -85,17 +100,11 @@ def main() -> None:
     )
 
 
-def _in_tiles(grey: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Return pictures cut into tiles that are put together at random."""
-    found = []
-    for number, picture in enumerate(grey):
-        count = _TILES[number % len(_TILES)]
-        side = len(picture) // count
-        whole = picture[: side * count, : side * count]
-        tiles = whole.reshape(count, side, count, side).swapaxes(1, 2).reshape(-1, side, side)
-        mixed = random.permutation(tiles).reshape(count, count, side, side).swapaxes(1, 2)
-        found.append(np.pad(mixed.reshape(whole.shape), (0, len(picture) - len(whole))))
-    return np.stack(found)
+def _in_pairs(grey: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Return pictures of two slices side by side."""
+    others = grey[random.permutation(len(grey))]
+    pairs = np.concatenate([grey, others], axis=2)
+    return np.stack([prepare(pair, grey.shape[-1]) for pair in pairs])
 
 
 def _read(files: Sequence[Path], size: int, choice: SliceChoice | None = None) -> NDArray[np.uint8]:
@@ -110,69 +119,69 @@ def _compare(
     sets: Mapping[str, NDArray[np.uint8]],
 ) -> dict[str, Any]:
     """Return the figures of each score and set."""
-    learned = _features(trained, train)
-    fitted = {
+    learned, own = _look(trained, train), _look(trained, inside)
+    seen = {name: _look(trained, grey) for name, grey in sets.items()}
+    scores: dict[str, Callable[[Seen], Values]] = {
         "Mahalanobis distance": _mahalanobis(learned),
         "nearest neighbours": _neighbours(learned),
-        "ViM": _vim(learned, trained.logits(train)),
+        "ViM": _vim(learned),
+        "the model's": lambda pictures: pictures.score,
     }
-    seen = {name: (_features(trained, grey), trained.logits(grey)) for name, grey in sets.items()}
-    own = _features(trained, inside), trained.logits(inside)
-    found = {
-        score: _figures(work(*own), {name: work(*each) for name, each in seen.items()})
-        for score, work in fitted.items()
+    return {
+        name: _figures(score(own), {which: score(each) for which, each in seen.items()})
+        for name, score in scores.items()
     }
-    scores = {name: _shipped(trained, grey) for name, grey in sets.items()}
-    return found | {"the model's": _figures(_shipped(trained, inside), scores)}
 
 
-def _features(trained: TrainedNetwork, grey: NDArray[np.uint8]) -> Values:
-    """Return the mean features that the network's own score looks at, `[N, width]`."""
+def _look(trained: TrainedNetwork, grey: NDArray[np.uint8]) -> Seen:
+    """Return what the network makes of inputs `[N, S, S]`."""
     kept: list[torch.Tensor] = []
-    hook = trained.network.get_submodule("ood_score").register_forward_hook(
-        lambda _module, inputs, _output: kept.append(inputs[0])
-    )
-    trained.ood_score(grey)
+    module = trained.network.get_submodule("ood_score")
+    hook = module.register_forward_hook(lambda _, inputs, __: kept.append(inputs[0]))
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(grey), _BATCH):
+            inputs = torch.from_numpy(grey[start : start + _BATCH])[:, None].float()
+            found.append(trained.network.outputs(inputs))
     hook.remove()
-    return np.asarray(torch.cat(kept).double().numpy())
+    scores = [outputs.ood_score for outputs in found if outputs.ood_score is not None]
+    parts = (kept, [outputs.logits for outputs in found], scores)
+    return Seen(*(torch.cat(part).double().numpy() for part in parts))
 
 
-def _shipped(trained: TrainedNetwork, grey: NDArray[np.uint8]) -> Values:
-    found = trained.ood_score(grey)
-    assert found is not None
-    return found.astype(np.float64)
-
-
-def _mahalanobis(train: Values) -> Callable[[Values, Values], Values]:
+def _mahalanobis(train: Seen) -> Callable[[Seen], Values]:
     """Lee et al. 2018, https://arxiv.org/abs/1807.03888, with one mean for all classes."""
-    fitted = LedoitWolf().fit(train)
-    return lambda features, _: np.asarray(fitted.mahalanobis(features))
+    fitted = LedoitWolf().fit(train.features)
+    return lambda pictures: np.asarray(fitted.mahalanobis(pictures.features))
 
 
-def _neighbours(train: Values) -> Callable[[Values, Values], Values]:
+def _neighbours(train: Seen) -> Callable[[Seen], Values]:
     """Sun et al. 2022, https://arxiv.org/abs/2204.06507: to the fifth, by the cosine."""
-    mean, deviation = train.mean(axis=0), train.std(axis=0) + 1e-3
+    mean, deviation = train.features.mean(axis=0), train.features.std(axis=0) + 1e-3
 
     def direction(features: Values) -> Values:
         scaled = (features - mean) / deviation
         return np.asarray(scaled / np.linalg.norm(scaled, axis=1, keepdims=True))
 
-    known = direction(train)
-    return lambda features, _: (
-        1 - np.partition(direction(features) @ known.T, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS]
-    )
+    known = direction(train.features)
+
+    def distance(pictures: Seen) -> Values:
+        nearness = direction(pictures.features) @ known.T
+        return np.asarray(1 - np.partition(nearness, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS])
+
+    return distance
 
 
-def _vim(train: Values, logits: Values) -> Callable[[Values, Values], Values]:
+def _vim(train: Seen) -> Callable[[Seen], Values]:
     """Wang et al. 2022, https://arxiv.org/abs/2203.10807: the residual against the logits."""
-    mean = train.mean(axis=0)
-    others = np.linalg.svd(train - mean, full_matrices=False)[2][_RESIDUAL:]
+    mean = train.features.mean(axis=0)
+    others = np.linalg.svd(train.features - mean, full_matrices=False)[2][_RESIDUAL:]
 
-    def size(features: Values) -> Values:
-        return np.asarray(np.linalg.norm((features - mean) @ others.T, axis=1))
+    def size(pictures: Seen) -> Values:
+        return np.asarray(np.linalg.norm((pictures.features - mean) @ others.T, axis=1))
 
-    scale = logits.max(axis=1).mean() / size(train).mean()
-    return lambda features, values: scale * size(features) - logsumexp(values, axis=1)
+    scale = train.logits.max(axis=1).mean() / size(train).mean()
+    return lambda pictures: scale * size(pictures) - logsumexp(pictures.logits, axis=1)
 
 
 def _figures(inside: Values, sets: Mapping[str, Values]) -> dict[str, Any]:

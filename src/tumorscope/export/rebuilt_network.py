@@ -1,0 +1,129 @@
+"""Builds a trained network again from the ONNX file that was made of it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from tumorscope.errors import ModelError
+from tumorscope.export.samples import draw_sample
+from tumorscope.inference.model_file import open_model
+from tumorscope.networks.factory import build_network
+from tumorscope.networks.network import Network
+from tumorscope.networks.network_recipe import NetworkRecipe
+from tumorscope.training.trained_network import Description, TrainedNetwork
+
+_ALLOWED = 1e-4
+"""How far a probability of the network may be from the file's."""
+
+_PREFIX = "network."
+"""What the network is called in an exported file's names."""
+
+
+def rebuild(path: Path) -> TrainedNetwork:
+    """Return the trained network that a model file in 32 bits was made of.
+
+    Batch norms are folded into the convolutions before them there, and stay so: here they pass
+    everything on. So the network predicts as it did, and is not to be trained further.
+
+    Args:
+        path: A file that `export` wrote, with prepared input.
+
+    Raises:
+        ModelError: It is no such file, or was made in another way: what is built answers otherwise.
+    """
+    opened = open_model(path, providers=["cpu"])
+    network, description = _plan(json.loads(opened.runtime.metadata or ""))
+    model = onnx.load(path)
+    values = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    # (Two weights with the same values are kept once.)
+    values |= {
+        node.output[0]: values[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "Identity" and node.input[0] in values
+    }
+    try:
+        _fill(network, description.input_size, model.graph, values)
+    except (RuntimeError, KeyError) as error:
+        raise ModelError(f"{path}: not exported in 32 bits with prepared input ({error})") from None
+    rebuilt = TrainedNetwork(network.eval(), description)
+    grey = draw_sample(description).grey
+    expected = opened.runtime.run(grey)["probabilities"]
+    apart = float(np.abs(rebuilt.probabilities(grey) - expected).max())
+    if not apart <= _ALLOWED:
+        raise ModelError(f"{path}: what is built of it answers otherwise, by {apart:.2g}")
+    return rebuilt
+
+
+def _plan(metadata: Mapping[str, Any]) -> tuple[Network, Description]:
+    """Return the network with any weights, and its description."""
+    recipe = metadata["recipe"]
+    description = Description(
+        network=recipe["network"],
+        classes=metadata["classes"],
+        input_size=metadata["input_size"],
+        preparation=metadata["preparation"],
+        temperature=metadata["temperature"],
+        false_negative_cost=recipe["decision"]["false_negative_cost"],
+        **metadata["thresholds"],
+    )
+    return build_network(NetworkRecipe(**recipe["network"]), description.classes), description
+
+
+@torch.no_grad()
+def _fill(
+    network: Network, side: int, graph: onnx.GraphProto, values: Mapping[str, NDArray[Any]]
+) -> None:
+    """Give a network the weights of a graph.
+
+    Those of folded convolutions have lost their names there, but stand in the order in which the
+    network computes. (What other convolutions a graph has come last.)
+    """
+    state = network.state_dict()
+    named = {name: values[_PREFIX + name] for name in state if _PREFIX + name in values}
+    network.load_state_dict(
+        {name: torch.tensor(value) for name, value in named.items()}, strict=False
+    )
+    folded = [pair for pair in _convolutions(network, side) if f"{pair[0]}.weight" not in named]
+    nodes = [
+        node
+        for node in graph.node
+        if node.op_type == "Conv" and not node.input[1].startswith(_PREFIX)
+    ]
+    for (_, convolution, norm), node in zip(folded, nodes, strict=False):
+        weight, bias = (torch.tensor(values[name]) for name in node.input[1:3])
+        if weight.shape != convolution.weight.shape or weight.dtype != torch.float32:
+            raise RuntimeError(f"{node.name} has other weights")
+        convolution.weight.copy_(weight)
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1.0 - norm.eps)
+        norm.weight.fill_(1.0)
+        norm.bias.copy_(bias)
+    if len(folded) > len(nodes):
+        raise RuntimeError(f"it has {len(nodes)} convolutions, the network {len(folded)}")
+
+
+def _convolutions(network: Network, side: int) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:
+    """Return convolutions that a batch norm follows, in the order in which they are computed."""
+    names = {module: name for name, module in network.named_modules()}
+    found: list[tuple[str, nn.Conv2d, nn.BatchNorm2d]] = []
+    before: list[tuple[nn.Conv2d, Tensor]] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            before[:] = [(module, output)]
+        elif isinstance(module, nn.BatchNorm2d) and before and inputs[0] is before[0][1]:
+            found.append((names[before[0][0]], before[0][0], module))
+
+    hooks = [module.register_forward_hook(note) for module in names]
+    network.eval().outputs(torch.zeros(1, 1, side, side))
+    for hook in hooks:
+        hook.remove()
+    return found

@@ -1,0 +1,54 @@
+"""A network that was built again from its file answers as the file does."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tumorscope.errors import ModelError
+from tumorscope.export import export_onnx, export_run
+from tumorscope.export.rebuilt_network import rebuild
+from tumorscope.inference.model_file import DEFAULT_MODEL, find_model
+from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.trained_network import load_weights
+
+
+@pytest.fixture(scope="module")
+def file(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_onnx(RunFolder(trained), tmp_path_factory.mktemp("file") / "model.onnx")
+
+
+def test_it_answers_as_the_network_did(trained: Path, file: Path) -> None:
+    before, after = load_weights(RunFolder(trained).weights_file), rebuild(file)
+    assert after.description == before.description
+    grey = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
+    np.testing.assert_allclose(after.probabilities(grey), before.probabilities(grey), atol=1e-5)
+    chosen = np.arange(5) % 4
+    heatmaps = after.heatmaps(grey, chosen), before.heatmaps(grey, chosen)
+    np.testing.assert_allclose(*heatmaps, atol=1e-4)
+
+
+def test_the_bundled_model_can_be_built_again() -> None:
+    rebuilt = rebuild(find_model(DEFAULT_MODEL))  # compares its answers with the file's
+    assert rebuilt.description.ood_threshold is not None
+    assert rebuilt.description.series is not None
+
+
+def test_a_file_with_other_weights_is_found_out(file: Path, tmp_path: Path) -> None:
+    model = onnx.load(file)
+    (linear,) = (item for item in model.graph.initializer if item.name.endswith("linear.bias"))
+    linear.name = "somebody.elses.bias"
+    for node in model.graph.node:
+        node.input[:] = [
+            linear.name if name == "network.linear.bias" else name for name in node.input
+        ]
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(ModelError, match="answers otherwise"):
+        rebuild(tmp_path / "other.onnx")
+
+
+def test_sixteen_bits_are_not_built_again(trained: Path, tmp_path: Path) -> None:
+    made = export_run(RunFolder(trained), "onnx-fp16", tmp_path / "half.onnx", check=False).path
+    with pytest.raises(ModelError, match="32 bits"):
+        rebuild(made)
