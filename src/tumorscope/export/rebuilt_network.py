@@ -102,10 +102,16 @@ def _fill(
         if weight.shape != convolution.weight.shape or weight.dtype != torch.float32:
             raise RuntimeError(f"{node.name} has other weights")
         convolution.weight.copy_(weight)
-        norm.running_mean.zero_()
-        norm.running_var.fill_(1.0 - norm.eps)
-        norm.weight.fill_(1.0)
-        norm.bias.copy_(bias)
+        same = torch.ones(len(bias))
+        norm.load_state_dict(
+            {
+                "weight": same,
+                "bias": bias,
+                "running_mean": same - same,
+                "running_var": same - norm.eps,
+                "num_batches_tracked": norm.num_batches_tracked,
+            }
+        )
     if len(folded) > len(nodes):
         raise RuntimeError(f"it has {len(nodes)} convolutions, the network {len(folded)}")
 
