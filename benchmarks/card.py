@@ -119,6 +119,46 @@ def hospital_table() -> str:
     return table(rows)
 
 
+def bundled_table() -> str:
+    """Return what both bundled models make of scans from elsewhere, in a few lines."""
+    versions = _versions()
+    rows = [["scans that nothing was trained on", "n", *versions]]
+    for sequence in ("T1c", "T1", "FLAIR"):
+        slices = [each["lgg_external"][sequence] for each in versions.values()]
+        count = slices[0]["glioma"]["n"] + slices[0]["notumor"]["n"]
+        title = f"another hospital's {sequence}: tumour against none within one scan, AUC"
+        rows.append([title, f"{count} slices", *(f"{each['auc']:.2f}" for each in slices)])
+    of_hospital = [list(each["lgg_external"].values()) for each in versions.values()]
+    for title, kind, key in (
+        ("its slices with a glioma called glioma", "glioma", "glioma"),
+        ("its slices without a tumour called a tumour", "notumor", "tumour"),
+        ("its slices with a glioma: confident and wrong", "glioma", "confident_wrong"),
+    ):
+        rows.append([title, *_pooled([[each[kind] for each in all_] for all_ in of_hospital], key)])
+    for title, healthy, right in (
+        ("healthy series called a tumour", True, "notumor"),
+        ("glioma series not called glioma", False, "glioma"),
+    ):
+        series = [
+            [found for name, found in each["series"].items() if (name == "healthy") == healthy]
+            for each in versions.values()
+        ]
+        counts = [sum(found["n"] for found in each) for each in series]
+        wrongs = [
+            sum(found["n"] - found["labels"].get(right, 0) for found in each) for each in series
+        ]
+        rows.append([title, f"{counts[0]} series", *map(str, wrongs)])
+    return table(rows)
+
+
+def _pooled(sets: Sequence[Sequence[dict[str, Any]]], key: str) -> list[str]:
+    """Return the number of slices and, version by version, the share of all of them."""
+    counts = [sum(found["n"] for found in each) for each in sets]
+    hits = [sum(round(found[key] * found["n"]) for found in each) for each in sets]
+    shares = [f"{hit / count:.0%}" for hit, count in zip(hits, counts, strict=True)]
+    return [f"{counts[0]} slices", *shares]
+
+
 def series_table() -> str:
     """Return what both bundled models make of whole series, by the same rule."""
     rows = [["series", "model", "n", "answers", "confident"]]

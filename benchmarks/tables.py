@@ -49,6 +49,7 @@ def rebuild(text: str) -> str:
         "elsewhere": elsewhere_table,
         "architectures": architectures_table,
         **{f"leaderboard-{split}": partial(leaderboard_table, split) for split in _PROTOCOLS},
+        "bundled": card.bundled_table,
         "card-data": card.data_table,
         "card-figures": card.figures_table,
         "card-zooms": card.zooms_table,
