@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export TUMORSCOPE_DATA ?= $(if $(wildcard ../shared/data/kaggle),$(abspath ../shared/data),)
 
-.PHONY: demo test setup format lint types imports unit tables static-page site clean
+.PHONY: demo test setup format lint types imports unit tables notebooks static-page site clean
 
 demo: setup            ## draw phantoms, find planted faults, train, evaluate, export, predict
 	$(RUN)/tumorscope demo
@@ -37,6 +37,10 @@ unit: setup
 
 tables: setup          ## rebuild the README's tables from results/
 	$(RUN)/python benchmarks/tables.py
+
+notebooks: setup       ## run the notebooks and keep their outputs
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[notebooks]'
+	$(RUN)/python site/run_notebooks.py
 
 static-page: setup     ## the page with the model in the browser, for any host of files (needs npm)
 	$(RUN)/python static_page/build.py
