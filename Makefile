@@ -25,6 +25,8 @@ format: setup          ## put the code in its standard form
 lint: setup
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
+	$(RUN)/codespell
+	$(RUN)/codespell --dictionary site/british.txt --ignore-regex '`[^`]*`|Brain Tumor|[A-Za-z0-9+/=]{60,}' *.md docs site/pages/*.md
 
 types: setup
 	$(RUN)/mypy

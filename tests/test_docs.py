@@ -106,12 +106,33 @@ def test_outputs_of_notebooks_are_those_of_their_code(path: Path) -> None:
     assert not re.findall(r"/(?:home|opt|root|tmp|usr|work|Users)/", text), "a path of a machine"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_links_in_the_pages_lead_somewhere(page: Path) -> None:
+def words_of(page: Path) -> str:
+    """A page, or the texts of a notebook, without code."""
     text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-        if "://" not in target:
-            assert (page.parent / target).exists(), target
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+        text = "\n".join(texts)
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors_of(page: Path) -> set[str]:
+    """What a link may name behind a '#': headings as GitHub and MkDocs call them, and own marks."""
+    text = words_of(page)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings}
+    return {re.sub(r"\s", "-", slug) for slug in slugs} | set(re.findall(r'<a id="(.+?)"', text))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda path: path.name)
+def test_links_in_the_pages_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", words_of(page)):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors_of(target), link
 
 
 def test_tables_are_what_the_records_say() -> None:
