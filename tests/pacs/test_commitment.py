@@ -56,6 +56,7 @@ def ask(port: int, told: Told, *, stays: bool, action: int = 1) -> int:
         assert told.event.wait(20)
         assert told.results[0].TransactionUID == asked.TransactionUID
     association.release()
+    assert association.is_released
     return int(status.Status)
 
 

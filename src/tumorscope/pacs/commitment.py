@@ -32,6 +32,12 @@ _PROCESSING_FAILURE: Final = 0x0110
 
 _TIMEOUT: Final = 30
 
+_LEAVES_WITHIN: Final = 1.0
+"""Seconds in which a caller who does not wait for the result has released its association.
+
+Its release would go unanswered while the result is sent over that association.
+"""
+
 
 class Commitment:
     """What answers requests for storage commitment.
@@ -59,6 +65,7 @@ class Commitment:
     def _tell(self, asking: Association, result: Dataset) -> None:
         """Send the result (N-EVENT-REPORT), over the same association while it is open."""
         title = str(asking.requestor.ae_title).strip()
+        asking.join(_LEAVES_WITHIN)
         told = _report(asking, result) or self._call(title, result)
         count = len(result.FailedSOPSequence)
         words = "told" if told else "could not be told"
