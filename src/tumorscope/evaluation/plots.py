@@ -11,7 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    LogFormatter,
+    MaxNLocator,
+    MultipleLocator,
+    NullLocator,
+    PercentFormatter,
+    StrMethodFormatter,
+)
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
@@ -65,7 +72,8 @@ def confusion_plot(predictions: Predictions) -> bytes:
     np.add.at(counts, (predictions.target, predictions.predicted), 1)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    figure = Figure(figsize=(1.7 + 1.2 * len(classes), 1.4 + 1.0 * len(classes)))
+    across, down = 1.2 * len(classes), 1.0 * len(classes)
+    figure = _figure(across + 1.7, down + 0.9, left=1.55, bottom=0.75)
     axes = figure.add_subplot()
     # Root scale: 1 % must not look like 0 %, for the rare mistakes are what one looks for.
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1.1, aspect="auto")
@@ -101,7 +109,7 @@ def roc_plot(predictions: Predictions) -> bytes:
     Returns:
         A PNG file.
     """
-    figure = Figure(figsize=(6.4, 5.4))
+    figure = _figure(6.4, 5.4, left=0.85, bottom=0.65, right=0.35)
     axes = figure.add_subplot()
     corner = axes.inset_axes((0.42, 0.33, 0.55, 0.52))
     areas = roc_auc(predictions)[0]
@@ -156,7 +164,7 @@ def reliability_plot(predictions: Predictions, bins: int = BINS) -> bytes:
     width = 1 / bins
     middles = found.edges[:-1] + width / 2
     filled = found.counts > 0
-    figure = Figure(figsize=(6.4, 5.4))
+    figure = _figure(6.4, 5.4, left=0.85, bottom=0.65, right=0.35)
     upper, lower = figure.subplots(
         2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1), "hspace": 0.08}
     )
@@ -191,6 +199,7 @@ def reliability_plot(predictions: Predictions, bins: int = BINS) -> bytes:
     _style(lower)
     lower.set_yscale("log")
     lower.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    lower.yaxis.set_minor_locator(NullLocator())
     lower.set(ylim=(0.7, found.counts.max() * 4), ylabel="images")
     lower.set_xlabel("probability of the answer given")
     _in_percent(lower.xaxis)
@@ -219,7 +228,7 @@ def mistakes_plot(predictions: Predictions, most: int = _MISTAKES_SHOWN) -> byte
     if not shown:
         figure = Figure(figsize=(1.75 * _MISTAKES_ACROSS, 1))
         figure.text(0.5, 0.5, "no mistakes", ha="center", va="center", size=14, color=_QUIET)
-        return _png(figure, crop=False)
+        return _png(figure)
     down = math.ceil(len(shown) / _MISTAKES_ACROSS)
     figure = Figure(figsize=(1.75 * _MISTAKES_ACROSS, 2.5 * down))
     grid = figure.subplots(down, _MISTAKES_ACROSS, squeeze=False)
@@ -228,7 +237,7 @@ def mistakes_plot(predictions: Predictions, most: int = _MISTAKES_SHOWN) -> byte
     for axes, rows in zip(grid.ravel(), shown, strict=False):
         _draw_mistake(axes, predictions, rows)
     figure.subplots_adjust(0.01, 0.14 / down, 0.99, 1 - 0.2 / down, wspace=0.08, hspace=0.42)
-    return _png(figure, crop=False)
+    return _png(figure)
 
 
 def _draw_mistake(axes: Axes, predictions: Predictions, rows: Sequence[int]) -> None:
@@ -282,8 +291,8 @@ def curves_plot(history: Sequence[HistoryRow]) -> bytes:
     Returns:
         A PNG file.
     """
-    figure = Figure(figsize=(10.5, 3.6))
-    loss, accuracy, rate = figure.subplots(1, 3)
+    figure = _figure(10.5, 3.6, left=0.6, bottom=0.6, top=0.35)
+    loss, accuracy, rate = figure.subplots(1, 3, gridspec_kw={"wspace": 0.28})
     epochs = [_number(row, "epoch") for row in history]
     for axes, what in ((loss, "loss"), (accuracy, "accuracy")):
         for part, colour, line in (
@@ -308,12 +317,13 @@ def curves_plot(history: Sequence[HistoryRow]) -> bytes:
     rate.set_title("learning rate", size=11, color=_INK, loc="left")
     if any(value > 0 for value in rates):
         rate.set_yscale("log")
+        rate.yaxis.set_major_formatter(LogFormatter())
+        rate.yaxis.set_minor_formatter(LogFormatter())
     _in_percent(accuracy.yaxis, decimals=None)
     for axes in (loss, accuracy, rate):
         _style(axes)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.subplots_adjust(left=0.06, right=0.99, wspace=0.28)
     return _png(figure)
 
 
@@ -362,7 +372,7 @@ def search_plot(
     _style(history)
     _style(shares)
     figure.subplots_adjust(left=0.06, right=0.99, wspace=0.65)
-    return _png(figure)
+    return _png(figure, crop=True)
 
 
 def _number(row: HistoryRow, name: str) -> float:
@@ -384,8 +394,26 @@ def _style(axes: Axes) -> None:
         label.set(size=10.5, color=_QUIET)
 
 
-def _png(figure: Figure, *, crop: bool = True) -> bytes:
-    """Draw without pyplot, so that nothing is global; no date or version, so that bytes repeat."""
+def _figure(
+    width: float,
+    height: float,
+    *,
+    left: float,
+    bottom: float,
+    right: float = 0.15,
+    top: float = 0.15,
+) -> Figure:
+    """Return a figure with margins, all in inches."""
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
+    return figure
+
+
+def _png(figure: Figure, *, crop: bool = False) -> bytes:
+    """Draw without pyplot, so that nothing is global; no date or version, so that bytes repeat.
+
+    Cropping draws twice: it is for pictures whose labels may have any length.
+    """
     FigureCanvasAgg(figure)
     content = io.BytesIO()
     figure.savefig(

@@ -19,7 +19,7 @@ from tumorscope.inference.runtimes import AT_ONCE, Runtime, open_runtime, to_inp
 from tumorscope.training.trained_network import TrainedNetwork
 
 _WARM_UP = 5
-_TIMED_CALLS = 40
+_TIMED_CALLS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
