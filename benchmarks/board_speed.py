@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from record import ROOT, write_record
-from same_labels import build_program, standin_variables
+from same_labels import ENGINES, build_program
 from tumorscope.inference.complete_file import PixelSize, preparation
 from tumorscope.inference.model_file import DEFAULT_MODEL, find_model
 from tumorscope.jetson import TARGETS, estimate
@@ -91,16 +91,17 @@ def _programs(tree: Path, folder: Path, names: str) -> Programs:
     )
     program = build_program(bundle, folder / "build")
     python = f"cd {bundle} && {sys.executable}"
+    computed = f"{sys.executable} {ENGINES} {program} {names}"
     return {
         "reading and preparing": f"{python} -c '{_READY}' $FILES",
         "classify.py": f"{python} classify.py --runtime onnx $FILES",
-        "classify.cpp": f"{python} classify.py --raw $FILES | {program} {names}",
+        "classify.cpp": f"{python} classify.py --raw $FILES | {computed}",
     }
 
 
 def _seconds_a_slice(command: str, files: list[Path]) -> float:
     """Return the processor's time for a slice, of a program with all its children."""
-    variables = {name: value for name, value in standin_variables().items() if name != "PYTHONPATH"}
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     took = []
     for count in (_FEW, _MANY):
         listed = " ".join(str(file) for file in files[:: len(files) // _MANY][:count])

@@ -36,6 +36,8 @@ from tumorscope.inference.runtimes import ONNX, OPENVINO, open_runtime
 from tumorscope.jetson import find_target, write_bundle
 
 STANDINS: Final = ROOT / "tests" / "standins"
+ENGINES: Final = STANDINS / "engine_server.py"
+"""Runs a program for which the stand-ins compute."""
 
 Answer = dict[str, Any]
 """Has `label` and `probabilities`, both None where the slice is unsupported."""
@@ -109,20 +111,8 @@ def run_bundle(bundle: Path, words: list[str]) -> bytes:
 def run_program(program: Path, bundle: Path, frames: bytes) -> bytes:
     """Run a bundle's C++ program on frames; return what it writes."""
     names = ("preparation.onnx", "model.onnx", "model.txt")
-    result = subprocess.run(
-        [program, *(bundle / name for name in names)],
-        input=frames,
-        env=standin_variables(),
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    return result.stdout
-
-
-def standin_variables() -> dict[str, str]:
-    """Return the environment in which the stand-ins compute."""
-    standin = {"PYTHON": sys.executable, "STANDIN_ENGINE": str(STANDINS / "engine_process.py")}
-    return dict(os.environ) | standin
+    words = [sys.executable, ENGINES, program, *(bundle / name for name in names)]
+    return subprocess.run(words, input=frames, stdout=subprocess.PIPE, check=True).stdout
 
 
 def read_lines(content: bytes) -> list[Answer]:

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from browsing import BROWSER, FLAGS, MILLISECONDS
+from heads import head
 from tumorscope.cli.main import main
-from tumorscope.phantoms.drawing import draw_phantom, write_phantoms
+from tumorscope.phantoms.drawing import write_phantoms
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +83,7 @@ def draw() -> Draw:
     """Draws a small head slice to a path: another seed, another head."""
 
     def draw_to(path: Path, seed: int, *, label: str = "glioma", mirrored: bool = False) -> Path:
-        image = draw_phantom(label, plane="axial", patient_seed=seed, slice_number=2, size=72).image
+        image = head(seed, label=label)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.fliplr(image) if mirrored else image).save(path)
         return path

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
-from tumorscope.phantoms.drawing import draw_phantom
+from heads import head
 
 
 def dicom(pixels: NDArray[Any], **tags: Any) -> Dataset:
@@ -72,9 +72,7 @@ def write_series(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number in range(count):
-        image = draw_phantom(
-            "glioma", plane="axial", patient_seed=seed, slice_number=number, size=size
-        ).image
+        image = head(seed, slice_number=number, size=size)
         facts: dict[str, Any] = {
             **PATIENT,
             "StudyInstanceUID": study,

@@ -153,6 +153,10 @@ def test_demo_goes_the_whole_way(
 
     monkeypatch.setattr(run_demo, "_PATIENTS", 5)
     monkeypatch.setattr(run_demo, "_SLICES", 2)
+    recipe = run_demo.load_recipe
+    monkeypatch.setattr(
+        run_demo, "load_recipe", lambda name, fields: recipe(name, [*fields, "training.epochs=2"])
+    )
     folder = tmp_path / "demo"
     assert main(["demo", "--out", str(folder)]) == 0
     shown = capsys.readouterr().out

@@ -15,16 +15,15 @@ import pytest
 from PIL import Image
 
 from dicom_files import write_dicom
+from heads import head
 from small_model import write_model
 from tumorscope.classes import CLASSES
 from tumorscope.cli.main import DISCLAIMER, main
-from tumorscope.phantoms.drawing import draw_phantom
 
 
 def draw(path: Path, seed: int) -> Path:
-    phantom = draw_phantom("glioma", plane="axial", patient_seed=seed, slice_number=2, size=72)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(phantom.image).save(path)
+    Image.fromarray(head(seed)).save(path)
     return path
 
 
@@ -41,9 +40,8 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
         draw(folder / "a" / f"{number}.png", number)
     (folder / "a" / "3.jpg").write_bytes(b"\xff\xd8\xff damaged")
     draw(folder / "b" / "1.png", 5)
-    phantom = draw_phantom("glioma", plane="axial", patient_seed=7, slice_number=2, size=72)
-    write_dicom(folder / "b" / "ct.dcm", phantom.image, Modality="CT")
-    volume = np.stack([phantom.image.T[::-1, ::-1]] * 5, axis=-1)
+    write_dicom(folder / "b" / "ct.dcm", head(7), Modality="CT")
+    volume = np.stack([head(7).T[::-1, ::-1]] * 5, axis=-1)
     nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / "v.nii.gz")
     return folder
 

@@ -15,6 +15,7 @@ from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from dicom_files import picture, write_dicom, write_encapsulated
+from heads import head
 from small_model import SIDE, write_model
 from tumorscope.classes import CLASSES
 from tumorscope.images import prepare, read_slice
@@ -22,12 +23,10 @@ from tumorscope.images.slices import SliceChoice
 from tumorscope.images.zooms import zoomed
 from tumorscope.inference import Classifier, Failure, InputError, Prediction
 from tumorscope.inference.decision import NOT_FINITE
-from tumorscope.phantoms.drawing import draw_phantom
 
 
 def phantom(seed: int, size: int = 80) -> NDArray[np.uint8]:
-    label = CLASSES[seed % 4]
-    return draw_phantom(label, plane="axial", patient_seed=seed, slice_number=2, size=size).image
+    return head(seed, label=CLASSES[seed % 4], size=size)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ arithmetic.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bundles import STANDINS, answers, make_bundle, run_bytes_in, run_in
+from standins.engine_server import engine_server
 from tumorscope.classes import CLASSES
 from tumorscope.images import find_head, prepare, read_slice
 from tumorscope.inference import Classifier
@@ -275,7 +275,7 @@ def test_before_building_board_and_space_are_checked(
 @pytest.fixture(scope="module", params=[(8, 2), (10, 3), (11, 0)], ids=str)
 def program(
     request: pytest.FixtureRequest, cudart: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+) -> Iterator[Path]:
     """`classify.cpp`, built with its CMake file against the stand-ins' headers."""
     if not (shutil.which("cmake") and shutil.which("c++")):
         pytest.skip("no CMake or no C++ compiler here")
@@ -295,17 +295,14 @@ def program(
     words += [f"-D{name}={value}" for name, value in cache.items()]
     subprocess.run(words, check=True, capture_output=True)
     subprocess.run(["cmake", "--build", folder / "build"], check=True, capture_output=True)
-    return folder / "build" / "classify"
+    with engine_server(folder / "socket") as socket, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STANDIN_ENGINE", str(socket))
+        yield folder / "build" / "classify"
 
 
 def _pipe(program: Path, frames: bytes, *words: object) -> subprocess.CompletedProcess[bytes]:
-    standin = {"PYTHON": sys.executable, "STANDIN_ENGINE": str(STANDINS / "engine_process.py")}
     return subprocess.run(
-        [program, *map(str, words)],
-        input=frames,
-        env=os.environ | standin,
-        capture_output=True,
-        check=False,
+        [program, *map(str, words)], input=frames, capture_output=True, check=False
     )
 
 

@@ -1,16 +1,17 @@
 // A stand-in for TensorRT's header: what classify.cpp uses, declared as NvInferRuntime.h of 8.2, 10
 // and 11 declare it (NV_TENSORRT_MAJOR and _MINOR say which). An engine is the ONNX file itself, and
-// ONNX Runtime computes, in a Python process at the other end of two pipes (engine_process.py; PYTHON
-// and STANDIN_ENGINE name both). It shows that classify.cpp keeps to these interfaces and answers as
+// ONNX Runtime computes, in Python at the other end of a socket (engine_server.py; STANDIN_ENGINE names
+// it). It shows that classify.cpp keeps to these interfaces and answers as
 // Python does; compiling against the real header is left to the board.
 #pragma once
 #include <cuda_runtime_api.h>
-#include <fcntl.h>
-#include <sys/wait.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <string>
@@ -40,44 +41,30 @@ struct Tensor {
     Dims shape;
 };
 
-// The process that computes: 64-bit and 32-bit integers and floats go to and fro.
-class Process {
+// A connection to who computes: 64-bit and 32-bit integers and floats go to and fro.
+class Connection {
 public:
-    Process() {
-        int there[2], back[2];
-        if (pipe(there) || pipe(back)) std::abort();
-        child_ = fork();
-        if (child_ == 0) {
-            dup2(there[0], 0);
-            dup2(back[1], 1);
-            for (int end : {there[0], there[1], back[0], back[1]}) close(end);
-            char const* python = std::getenv("PYTHON");
-            execl(python, python, std::getenv("STANDIN_ENGINE"), static_cast<char*>(nullptr));
-            std::abort();
-        }
-        close(there[0]);
-        close(back[1]);
-        to_ = there[1];
-        from_ = back[0];
-        for (int end : {to_, from_}) fcntl(end, F_SETFD, FD_CLOEXEC);  // Not for the next engine's process.
+    Connection() {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::strncpy(address.sun_path, std::getenv("STANDIN_ENGINE"), sizeof address.sun_path - 1);
+        socket_ = socket(AF_UNIX, SOCK_STREAM, 0);
+        if (connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address)) std::abort();
     }
-    ~Process() {
-        close(to_), close(from_);
-        waitpid(child_, nullptr, 0);
-    }
-    Process(Process const&) = delete;
-    Process& operator=(Process const&) = delete;
+    ~Connection() { close(socket_); }
+    Connection(Connection const&) = delete;
+    Connection& operator=(Connection const&) = delete;
 
     void put(void const* data, std::size_t size) {
         for (auto* at = static_cast<char const*>(data); size > 0;) {
-            auto const done = write(to_, at, size);
+            auto const done = write(socket_, at, size);
             if (done <= 0) std::abort();
             at += done, size -= static_cast<std::size_t>(done);
         }
     }
     void get(void* data, std::size_t size) {
         for (auto* at = static_cast<char*>(data); size > 0;) {
-            auto const done = read(from_, at, size);
+            auto const done = read(socket_, at, size);
             if (done <= 0) std::abort();
             at += done, size -= static_cast<std::size_t>(done);
         }
@@ -89,12 +76,11 @@ public:
     }
 
 private:
-    int to_ = -1, from_ = -1;
-    pid_t child_ = -1;
+    int socket_ = -1;
 };
 
 struct File {
-    Process process;
+    Connection connection;
     std::vector<Tensor> tensors;
 
     std::size_t find(std::string const& name) const {
@@ -138,13 +124,13 @@ private:
             if (!tensor.is_input) continue;
             for (int32_t side = 0; side < tensor.shape.nbDims; ++side) {
                 auto const length = static_cast<int32_t>(tensor.shape.d[side]);
-                file_->process.put(&length, sizeof length);
+                file_->connection.put(&length, sizeof length);
             }
-            file_->process.put(addresses_[tensor.name], count(tensor.shape) * sizeof(float));
+            file_->connection.put(addresses_[tensor.name], count(tensor.shape) * sizeof(float));
         }
-        if (!file_->process.number()) return false;
+        if (!file_->connection.number()) return false;
         for (auto const& tensor : tensors_)
-            if (!tensor.is_input) file_->process.get(addresses_[tensor.name], count(tensor.shape) * sizeof(float));
+            if (!tensor.is_input) file_->connection.get(addresses_[tensor.name], count(tensor.shape) * sizeof(float));
         return true;
     }
     std::shared_ptr<File> file_;
@@ -181,15 +167,15 @@ public:
     ICudaEngine* deserializeCudaEngine(void const* blob, std::size_t size) noexcept {
         auto file = std::make_shared<File>();
         auto const length = static_cast<int64_t>(size);
-        file->process.put(&length, sizeof length);
-        file->process.put(blob, size);
-        file->tensors.resize(static_cast<std::size_t>(file->process.number()));
+        file->connection.put(&length, sizeof length);
+        file->connection.put(blob, size);
+        file->tensors.resize(static_cast<std::size_t>(file->connection.number()));
         for (auto& tensor : file->tensors) {
-            tensor.name.resize(static_cast<std::size_t>(file->process.number()));
-            file->process.get(&tensor.name[0], tensor.name.size());
-            tensor.is_input = file->process.number() != 0;
-            tensor.shape.nbDims = file->process.number();
-            for (int32_t side = 0; side < tensor.shape.nbDims; ++side) tensor.shape.d[side] = file->process.number();
+            tensor.name.resize(static_cast<std::size_t>(file->connection.number()));
+            file->connection.get(&tensor.name[0], tensor.name.size());
+            tensor.is_input = file->connection.number() != 0;
+            tensor.shape.nbDims = file->connection.number();
+            for (int32_t side = 0; side < tensor.shape.nbDims; ++side) tensor.shape.d[side] = file->connection.number();
         }
         return file->tensors.empty() ? nullptr : new ICudaEngine(file);
     }
