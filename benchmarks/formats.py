@@ -27,7 +27,15 @@ AGREEMENT: Final = {"onnx-fp16": 0.995, "onnx-int8": 0.99}
 FULL_AGREEMENT: Final = 0.999
 """The same for the formats in float32."""
 
-MEASURED: Final = ("onnx", "onnx-fp16", "onnx-int8", "torchscript", "openvino")
+MEASURED: Final = (
+    "onnx",
+    "onnx-fp16",
+    "onnx-int8",
+    "torchscript",
+    "openvino",
+    "triton",
+    "monai-bundle",
+)
 
 
 def main() -> int:
@@ -56,7 +64,15 @@ def main() -> int:
             except MissingExtraError as error:
                 print(error)
                 continue
-            found = verify(trained, path, sample.grey, sample.labels)
+            kind = FORMATS[name]
+            found = verify(
+                trained,
+                path,
+                sample.grey,
+                sample.labels,
+                picture=None if kind.tolerance else sample.picture,
+                opener=kind.open,
+            )
             needed = AGREEMENT.get(name, FULL_AGREEMENT)
             good &= found.label_agreement >= needed
             figures[name] = found.to_json() | {"label_agreement_needed": needed}

@@ -13,6 +13,7 @@ from tumorscope.errors import MissingExtraError, ModelError
 if TYPE_CHECKING:
     from tumorscope.export import Exported, Verification
     from tumorscope.inference.complete_file import PixelSize
+    from tumorscope.inference.runtimes import Runtime
     from tumorscope.jetson import Bundle
 
 SUMMARIES: Final = {
@@ -23,8 +24,13 @@ SUMMARIES: Final = {
     "torchscript": "for libtorch and C++",
     "openvino": "a folder for OpenVINO (needs openvino)",
     "tensorrt": "an engine for this machine's NVIDIA GPU (needs TensorRT)",
+    "triton": "a model repository for Triton Inference Server; takes pixels",
+    "monai-bundle": "a bundle for MONAI; takes pixels",
 }
 """The formats by name, a line each."""
+
+_PACKED: Final = ("triton", "monai-bundle")
+"""Formats that are a folder around a file that takes pixels; a model file will do, too."""
 
 TARGETS: Final = ("jetson-nano", "orin-jp6", "orin-jp7", "thor")
 _FORMATS: Final = {"fp32": "onnx", "fp16": "onnx-fp16", "int8": "onnx-int8-signed"}
@@ -51,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ]
     )
     parser.add_argument(
-        "source", metavar="RUN", help="a run folder; with --target also a model file"
+        "source",
+        metavar="RUN",
+        help="a run folder; for boards and for pixels also a model file",
     )
     parser.add_argument(
         "--format",
@@ -63,10 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target",
         choices=TARGETS,
         metavar="BOARD",
-        help=f"write a bundle and its .tar.gz for a board: {', '.join(TARGETS)}",
+        help=f"a bundle for {', '.join(TARGETS)}",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="PATH", help="the file, the bundle (default: in the run)"
+        "--out", type=Path, metavar="PATH", help="the file or folder (default: in the run)"
     )
     parser.add_argument(
         "--batch", default="dynamic", metavar="N", help="images a call: a number, or dynamic"
@@ -74,8 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input",
         choices=("prepared", "pixels"),
-        default="prepared",
-        help="pixels: a file that prepares raw slices itself",
+        metavar="KIND",
+        help="pixels: raw slices, prepared in the file; else prepared",
     )
     parser.add_argument(
         "--input-size",
@@ -86,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--opset",
         default=str(OPSET),
         metavar="N",
-        help=f"ONNX operator set: {OPSET} for TensorRT 8.2 (default), another, or newest",
+        help=f"ONNX operator set: a number, or newest (default: {OPSET})",
     )
     parser.add_argument(
         "--data",
@@ -107,8 +115,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the file or the bundle and show what became of it."""
     made: Bundle | Exported
+    if options.input == "prepared" and options.format in _PACKED:
+        raise ModelError(f"{options.format} takes pixels: leave out --input prepared")
     if options.target:
         made = _make_bundle(options)
+    elif options.format in _PACKED and not Path(options.source).is_dir():
+        return _pack(options)
     elif options.input == "pixels" and not Path(options.source).is_dir():
         return _complete(options)
     else:
@@ -128,7 +140,7 @@ def _export(
     if not options.target and not folder.is_dir():
         raise ModelError(
             f"{folder}: not a run folder; of a model file a bundle is made, with --target, or a "
-            "file that takes pixels, with --input pixels"
+            f"file that takes pixels, with --input pixels or --format {' or '.join(_PACKED)}"
         )
     try:
         from tumorscope.export import export_run, newest_opset  # noqa: PLC0415  (imports torch)
@@ -182,27 +194,60 @@ def _complete(options: argparse.Namespace) -> int:
     """Write a model file anew, with the preparation in front."""
     from tumorscope.files import write_bytes  # noqa: PLC0415
     from tumorscope.inference.complete_file import PixelSize, complete_file  # noqa: PLC0415
-    from tumorscope.inference.model_file import find_model, open_model  # noqa: PLC0415
+    from tumorscope.inference.model_file import find_model  # noqa: PLC0415
+    from tumorscope.inference.runtimes import open_runtime  # noqa: PLC0415
 
     source, pixels = find_model(options.source), _pixels(options) or PixelSize()
-    facts = open_model(source, providers=["cpu"]).facts
     out = options.out or Path(f"{source.stem}-complete.onnx")
     with tempfile.TemporaryDirectory() as folder:
         model, made = Path(folder) / "model.onnx", Path(folder) / "complete.onnx"
         model = _convert(source, options.format, model) if options.format else source
         complete_file(model, made, pixels)
-        apart = None if options.no_verify else _apart(made, model, pixels)
+        opened = open_runtime(made, providers=["cpu"])
+        apart = None if options.no_verify else _apart(opened, model, pixels)
         write_bytes(out, made.read_bytes())
+    _say_complete(options, source, out, apart)
+    return 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    """Write a folder around a model file, with the preparation in front of it."""
+    from tumorscope.inference.complete_file import PixelSize, complete_file  # noqa: PLC0415
+    from tumorscope.inference.model_file import find_model  # noqa: PLC0415
+
+    try:
+        from tumorscope.export.formats import PACKED, put  # noqa: PLC0415  (imports torch)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", error.name or "torch") from None
+    source, pixels = find_model(options.source), _pixels(options) or PixelSize()
+    out, packing = options.out or Path(f"{source.stem}-{options.format}"), PACKED[options.format]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        complete, made = Path(folder) / ".complete.onnx", Path(folder) / out.name
+        complete_file(source, complete, pixels)
+        packing.write(complete, made)
+        apart = None if options.no_verify else _apart(packing.open(made), source, pixels)
+        put(made, out, Path(folder))
+    _say_complete(options, source, out, apart)
+    return 0
+
+
+def _say_complete(
+    options: argparse.Namespace, source: Path, out: Path, apart: float | None
+) -> None:
+    """Show what became of a model file that takes pixels now."""
+    from tumorscope.inference.model_file import open_model  # noqa: PLC0415
+
     if options.json:
         write_json(options.json, {"path": str(out), "largest_difference": apart})
     if options.json != "-":
         found = ", not verified" if apart is None else f": within {apart:.1g} of {source.name}"
-        console().print(f"written{found}: {out}, {facts.title} for pixels")
+        title = open_model(source, providers=["cpu"]).facts.title
+        console().print(f"written{found}: {out}, {title} for pixels")
         console().print(DISCLAIMER)
-    return 0
 
 
-def _apart(complete: Path, prepared: Path, pixels: "PixelSize") -> float:
+def _apart(complete: "Runtime", prepared: Path, pixels: "PixelSize") -> float:
     """Return the largest difference of a probability between two files' answers to phantoms.
 
     Raises:
@@ -218,14 +263,14 @@ def _apart(complete: Path, prepared: Path, pixels: "PixelSize") -> float:
     from tumorscope.phantoms.outlines import PLANES  # noqa: PLC0415
 
     height, width = pixels.fixed or (192, 176)
-    first, second = (open_runtime(path, providers=["cpu"]) for path in (complete, prepared))
+    second = open_runtime(prepared, providers=["cpu"])
     differences = []
     for label in CLASSES:
         for plane in PLANES:
             drawn = draw_phantom(label, plane=plane, patient_seed=7, slice_number=2).image
             grey = np.array(Image.fromarray(drawn).resize((width, height)))
             inputs = prepare(grey, second.inputs[0].shape[-1] or 0)[None]
-            said = first.ask(grey[None].astype(np.float32)), second.run(inputs)
+            said = complete.ask(grey[None].astype(np.float32)), second.run(inputs)
             given, expected = (answer["probabilities"] for answer in said)
             differences.append(np.abs(given - expected).max())
     apart = float(np.max(differences))  # (NaN, too)
@@ -272,9 +317,10 @@ def _pixels(options: argparse.Namespace) -> "PixelSize | None":
     """Return which slices the file prepares itself."""
     from tumorscope.inference.complete_file import PixelSize  # noqa: PLC0415  (keeps --help fast)
 
+    pixels = options.input == "pixels" or options.format in _PACKED
     if options.input_size is None:
-        return PixelSize() if options.input == "pixels" else None
-    if options.input != "pixels":
+        return PixelSize() if pixels else None
+    if not pixels:
         raise ModelError("--input-size goes with --input pixels")
     match = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", options.input_size)
     if match is None:
@@ -301,7 +347,7 @@ def _say(exported: "Exported") -> None:
                 _rows(found),
             )
         )
-        out.print(f"allowed: {exported.format.tolerance}")
+        out.print(f"allowed: {exported.tolerance}")
     if exported.origin == "phantoms":
         out.print("The run's data is not where it was, so these are phantoms; --data says where.")
     if exported.missing:

@@ -13,14 +13,17 @@ from tumorscope.datasets.catalogue import Slice
 from tumorscope.errors import DataError, ModelError
 from tumorscope.export.fp16 import to_fp16
 from tumorscope.export.metadata import metadata_of
+from tumorscope.export.monai_bundle import open_monai_bundle, write_monai_bundle
 from tumorscope.export.onnx_file import EDGE_OPSET, build_onnx, save_onnx
 from tumorscope.export.openvino_folder import write_openvino
 from tumorscope.export.quantization import CALIBRATION_IMAGES, quantize
 from tumorscope.export.samples import Sample, draw_sample, find_slices, read_sample
 from tumorscope.export.tensorrt_engine import write_engine
 from tumorscope.export.torchscript_file import export_torchscript
+from tumorscope.export.triton_repository import open_triton, write_triton
 from tumorscope.export.verification import Tolerance, Verification, verify
 from tumorscope.inference.complete_file import PixelSize, complete_file
+from tumorscope.inference.runtimes import Opener
 from tumorscope.jetson.operators import unsupported_operators
 from tumorscope.progress import Progress, silent
 from tumorscope.training.run_folder import RunFolder
@@ -83,6 +86,26 @@ class Order:
         )
 
 
+@dataclass(frozen=True)
+class Packing:
+    """A folder around a file that takes pixels.
+
+    Attributes:
+        write: Writes the folder, from the file and the folder's path.
+        open: Opens it.
+    """
+
+    write: Callable[[Path, Path], None]
+    open: Opener
+
+
+PACKED: Final = {
+    "triton": Packing(write_triton, open_triton),
+    "monai-bundle": Packing(write_monai_bundle, open_monai_bundle),
+}
+"""The formats that are such a folder, by name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """A kind of model file.
@@ -90,17 +113,37 @@ class Format:
     Attributes:
         name: What `--format` says.
         file: What the file is called unless told otherwise; its ending is the format's.
-        tolerance: How far it may be from the trained network.
         write: Writes the file.
+        tolerance: How far it may be from the trained network; None where its input is always
+            pixels.
         complete: The same where the file prepares its input itself, whose roundings may differ;
             None where it cannot.
+        open: Opens the file; None: what opens files of its kind.
     """
 
     name: str
     file: str
-    tolerance: Tolerance
     write: Callable[[Order, Path], object]
+    tolerance: Tolerance | None = None
     complete: Tolerance | None = None
+    open: Opener | None = None
+
+    def tolerance_for(self, pixels: PixelSize | None) -> Tolerance:
+        """Return how far a file may be from the network.
+
+        Args:
+            pixels: What pictures it prepares itself; None where its input is prepared.
+
+        Raises:
+            ModelError: There is no such file of this format.
+        """
+        tolerance = self.complete if pixels else self.tolerance
+        if tolerance is None:
+            able = ", ".join(item.name for item in FORMATS.values() if item.complete)
+            raise ModelError(
+                f"a file of format {self.name} takes prepared inputs; pixels take: {able}"
+            )
+        return tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +151,9 @@ class Exported:
     """A model file that was written.
 
     Attributes:
-        path: The file, or OpenVINO's folder.
+        path: The file or folder.
         format: Its format.
+        tolerance: How far it may be from the trained network.
         verification: How it compares with the trained network; None where nobody looked.
         origin: What images were compared, in plain words.
         missing: What TensorRT 8.2 (Jetson Nano) cannot read in it: see `unsupported_operators`.
@@ -117,6 +161,7 @@ class Exported:
 
     path: Path
     format: Format
+    tolerance: Tolerance
     verification: Verification | None
     origin: str
     missing: tuple[str, ...]
@@ -126,7 +171,7 @@ class Exported:
         return {
             "path": str(self.path),
             "format": self.format.name,
-            "tolerance": str(self.format.tolerance),
+            "tolerance": str(self.tolerance),
             "images": self.origin,
             "missing_in_tensorrt_8_2": list(self.missing),
             "verification": self.verification and self.verification.to_json(),
@@ -151,11 +196,11 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
     Args:
         run: A finished run.
         format: A name in `FORMATS`.
-        out: The file (OpenVINO: the folder); in the run's folder when left out.
+        out: The file or folder; in the run's folder when left out.
         opset: ONNX operator set, from 13 to `newest_opset()`.
         batch: Fixed number of images a call, or None for any; TorchScript has no fixed one.
         pixels: What pictures the file prepares itself, one a call; None where its input is what
-            `prepare` returns.
+            `prepare` returns, or of any size in a format that always takes pixels.
         data: Where the run's data sets are now; None: where they were. They are needed to
             calibrate `onnx-int8`. Without them a file is compared on phantoms.
         name: What the model is called; `tumorscope-` and the recipe's name when left out.
@@ -166,8 +211,9 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
         What was written.
 
     Raises:
-        ModelError: The run is not finished, an argument does not fit the format, or the file
-            differs from the network by more than the format's tolerance: then none is left.
+        ModelError: The run is not finished, an argument does not fit the format, other files
+            stand where the folder would, or the file differs from the network by more than the
+            format's tolerance: then none is left.
         DataError: The run's data is needed and gone.
         MissingExtraError: The format needs a package that is not installed.
     """
@@ -176,10 +222,9 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
         raise ModelError(f"no format '{format}': it is one of {', '.join(FORMATS)}")
     if format == "torchscript" and (batch is not None or opset != EDGE_OPSET):
         raise ModelError("a TorchScript file takes any batch and has no operator set")
-    tolerance = kind.complete if pixels else kind.tolerance
-    if tolerance is None:
-        able = ", ".join(item.name for item in FORMATS.values() if item.complete)
-        raise ModelError(f"a file of format {format} takes prepared inputs; pixels take: {able}")
+    if kind.tolerance is None:
+        pixels = pixels or PixelSize()
+    tolerance = kind.tolerance_for(pixels)
     if pixels and batch not in (None, 1):
         raise ModelError(f"a file that takes pixels answers one slice a call, not {batch}")
     target = out or run.path / (kind.file.replace("model", "complete") if pixels else kind.file)
@@ -205,13 +250,20 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
         if check:
             sample = _verification_sample(order)
             picture = sample.picture if pixels else None
-            verification = verify(trained, made, sample.grey, sample.labels, picture=picture)
+            verification = verify(
+                trained, made, sample.grey, sample.labels, picture=picture, opener=kind.open
+            )
             origin = sample.origin
             verification.check(tolerance, f"{target.name} on {origin}")
         missing = unsupported_operators(onnx.load(made)) if made.suffix == ".onnx" else []
-        _put(made, target, Path(folder))
+        put(made, target, Path(folder))
     return Exported(
-        path=target, format=kind, verification=verification, origin=origin, missing=tuple(missing)
+        path=target,
+        format=kind,
+        tolerance=tolerance,
+        verification=verification,
+        origin=origin,
+        missing=tuple(missing),
     )
 
 
@@ -225,9 +277,21 @@ def _verification_sample(order: Order) -> Sample:
         return draw_sample(order.trained.description)
 
 
-def _put(made: Path, target: Path, folder: Path) -> None:
-    """Move what was made to its place; a folder that stands there goes first."""
+def put(made: Path, target: Path, folder: Path) -> None:
+    """Move what was made to its place; an earlier one that stands there goes first.
+
+    Args:
+        made: A file or folder.
+        target: Its place.
+        folder: Takes up the earlier one, and is deleted by the caller.
+
+    Raises:
+        ModelError: A folder stands there that holds other things, too.
+    """
     if target.is_dir():
+        others = {item.name for item in target.iterdir()} - {item.name for item in made.iterdir()}
+        if others:
+            raise ModelError(f"{target}: holds '{min(others)}', too: name another folder")
         target.rename(folder / "old")
     made.replace(target)
 
@@ -258,6 +322,13 @@ def _write_openvino(order: Order, path: Path) -> None:
         file = Path(folder) / "model.onnx"
         order.save(order.model, file)
         write_openvino(onnx.load(file), path)
+
+
+def _write_packed(order: Order, path: Path, *, name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        order.save(order.model, file)
+        PACKED[name].write(file, path)
 
 
 def _write_tensorrt(order: Order, path: Path) -> None:
@@ -314,6 +385,16 @@ FORMATS: Final = {
             # TensorRT multiplies in TF32, with ten bits after the point, where the GPU has it.
             tolerance=Tolerance(probability=1e-2),
             write=_write_tensorrt,
+        ),
+        *(
+            Format(
+                name=name,
+                file=name.replace("-", "_"),
+                write=partial(_write_packed, name=name),
+                complete=Tolerance(probability=1e-3),
+                open=packing.open,
+            )
+            for name, packing in PACKED.items()
         ),
     )
 }

@@ -15,7 +15,7 @@ from tumorscope.errors import ModelError
 from tumorscope.export.served_network import ServedNetwork
 from tumorscope.export.torch_runtimes import TORCH_RUNTIMES
 from tumorscope.inference.model_file import open_model
-from tumorscope.inference.runtimes import AT_ONCE, Runtime, open_runtime, to_inputs
+from tumorscope.inference.runtimes import AT_ONCE, Opener, Runtime, open_runtime, to_inputs
 from tumorscope.training.trained_network import TrainedNetwork
 
 _WARM_UP = 5
@@ -113,6 +113,7 @@ def verify(
     labels: NDArray[np.int64],
     *,
     picture: Callable[[int], NDArray[np.uint8]] | None = None,
+    opener: Opener | None = None,
 ) -> Verification:
     """Ask a model file and the network that it was made from about the same images.
 
@@ -122,6 +123,7 @@ def verify(
         grey: Inputs `[N, S, S]`, grey values 0 to 255, at least one.
         labels: The true classes' numbers `[N]`.
         picture: Where the file takes pixels: returns those of an input, `[height, width]`.
+        opener: Opens it; None: what opens files of its kind.
 
     Returns:
         The comparison; `Verification.check` says whether it is good enough.
@@ -131,11 +133,11 @@ def verify(
     """
     expected = trained.probabilities(grey)
     if picture is None:
-        model = open_exported(path)
+        model = (opener or open_exported)(path)
         outputs = model.run(grey)
         one = to_inputs(grey[:1]).repeat(model.batch or 1, axis=0)
     else:
-        model = open_runtime(path, providers=["cpu"])
+        model = opener(path) if opener else open_runtime(path, providers=["cpu"])
         answers = [model.ask(_to_pixels(picture(number))) for number in range(len(grey))]
         outputs = {name: np.concatenate([item[name] for item in answers]) for name in answers[0]}
         one = _to_pixels(picture(0))
