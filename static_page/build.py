@@ -42,7 +42,8 @@ def fetch_packages(folder: Path) -> Path:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder / name)
         words = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-        subprocess.run(words, cwd=folder, check=True, capture_output=True)
+        patience = ("--fetch-retries=1", "--fetch-retry-maxtimeout=5000")
+        subprocess.run((*words, *patience), cwd=folder, check=True, capture_output=True)
     return modules
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import nibabel
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 import tumorscope
@@ -65,8 +66,10 @@ def site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    (ROOT / "build").mkdir(exist_ok=True)
     try:
-        packages = module.fetch_packages(ROOT / "build" / "npm")
+        with FileLock(ROOT / "build" / "npm.lock"):  # other processes test, too
+            packages = module.fetch_packages(ROOT / "build" / "npm")
     except (OSError, CalledProcessError) as error:
         pytest.skip(f"npm does not give the packages ({error})")
     folder = tmp_path_factory.mktemp("static-page")
