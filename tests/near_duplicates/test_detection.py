@@ -71,6 +71,8 @@ COPIES = [
     pytest.param(lambda grey: saved_again(np.fliplr(squashed(grey))), "mirrored", id="all-three"),
     pytest.param(np.flipud, "flipped", id="flipped"),
     pytest.param(lambda grey: np.rot90(grey, 2), "flipped", id="half-turn"),
+    pytest.param(np.rot90, "turned", id="quarter-turn"),
+    pytest.param(np.transpose, "turned", id="quarter-turn-mirrored"),
     pytest.param(lambda grey: bent(grey, 0.6), "contrast", id="gamma-0.6"),
     pytest.param(lambda grey: bent(grey, 1.7), "contrast", id="gamma-1.7"),
     pytest.param(lambda grey: (grey // 2 + 30).astype(np.uint8), "contrast", id="less-contrast"),
@@ -88,6 +90,29 @@ def test_each_copy_finds_its_slice_and_no_other(
     ]
     assert {pair.kind for pair in pairs} == {kind}
     assert all(0.8 < pair.similarity <= 1 for pair in pairs)
+
+
+@pytest.mark.parametrize("degrees", [5, -5])
+def test_nearly_all_copies_turned_by_some_degrees_are_found(
+    heads: list[Grey], degrees: float
+) -> None:
+    copies = [
+        np.asarray(Image.fromarray(grey).rotate(degrees, Image.Resampling.BILINEAR))
+        for grey in heads
+    ]
+    pairs = find_near_duplicates([describe(grey) for grey in [*heads, *copies]])
+    assert {pair.kind for pair in pairs} <= {"near", "contrast", "turned"}
+    assert len(pairs) >= PATIENTS - 1
+    assert all(pair.second == pair.first + PATIENTS for pair in pairs)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2])
+def test_copies_whose_lower_edge_was_cut_off_are_found(heads: list[Grey], share: float) -> None:
+    copies = [grey[: round(len(grey) * (1 - share))] for grey in heads]
+    pairs = find_near_duplicates([describe(grey) for grey in [*heads, *copies]])
+    assert [(pair.first, pair.second) for pair in pairs] == [
+        (place, place + PATIENTS) for place in range(PATIENTS)
+    ]
 
 
 def test_every_pair_within_a_set_of_copies_is_there(heads: list[Grey]) -> None:
@@ -123,7 +148,7 @@ def test_the_order_does_not_matter(heads: list[Grey]) -> None:
     ]
 
 
-def test_progress_is_told_of_both_views(heads: list[Grey]) -> None:
+def test_progress_is_told_of_every_view(heads: list[Grey]) -> None:
     told: list[tuple[str, int]] = []
 
     def listen(items, *, total, label):  # type: ignore[no-untyped-def]
@@ -131,7 +156,7 @@ def test_progress_is_told_of_both_views(heads: list[Grey]) -> None:
         return items
 
     find_near_duplicates([describe(grey) for grey in heads[:2]], progress=listen)
-    assert told == [("comparing", 1), ("comparing", 1)]
+    assert told == [("comparing", 1)] * 4
 
 
 def test_a_colour_picture_is_refused() -> None:
@@ -158,15 +183,29 @@ def test_clusters_are_what_pairs_join(count: int, data: st.DataObject) -> None:
 
 @given(
     st.tuples(*[st.floats(-0.08, 0.08)] * 4),
+    st.tuples(*[st.floats(-0.08, 0.08)] * 2),
     st.integers(0, 5),
 )
-def test_overlay_finds_shift_and_scale(moves: tuple[float, ...], seed: int) -> None:
+def test_overlay_finds_shift_and_scale_and_turn(
+    moves: tuple[float, ...], shears: tuple[float, float], seed: int
+) -> None:
     noise = np.random.default_rng(seed).normal(size=(48, 48))
     moving = gaussian_filter(noise, 3).astype(np.float32)[None] * 10
-    true = np.array([moves], dtype=np.float32)
-    fixed = warp(moving, true)
-    found = lay_over(fixed, moving, still(1), steps=12)
-    assert correlation(fixed, warp(moving, found))[0] > 0.97
+    down, taller, right, wider = moves
+    for true, turning in (
+        ((down, taller, 0, right, wider, 0), False),
+        ((down, taller, shears[0], right, wider, shears[1]), True),
+    ):
+        fixed = warp(moving, np.array([true], dtype=np.float32))
+        found = lay_over(fixed, moving, still(1), steps=12, turning=turning)
+        assert correlation(fixed, warp(moving, found))[0] > 0.97
+
+
+def test_a_picture_is_moved_alike_with_and_without_a_turn() -> None:
+    picture = np.random.default_rng(0).normal(size=(1, 32, 32)).astype(np.float32)
+    straight = np.array([[0.06, -0.04, 0, -0.1, 0.08, 0]], dtype=np.float32)
+    hardly_turned = straight + np.array([0, 0, 1e-6, 0, 0, 0], dtype=np.float32)
+    assert np.allclose(warp(picture, straight), warp(picture, hardly_turned), atol=1e-3)
 
 
 def test_correlation_of_a_flat_picture_is_nothing() -> None:

@@ -110,13 +110,18 @@ def _sheets(audit: Audit) -> Iterator[_Sheet]:
             "Mirrored near-duplicates",
             "Left and right changed; a plain hash does not see it.",
         ),
-        ("flipped", "Flipped or turned near-duplicates", "Upside down or turned by half a circle."),
+        ("flipped", "Flipped near-duplicates", "Upside down or turned by half a circle."),
+        ("turned", "Turned near-duplicates", "Turned by a quarter or by some degrees."),
         (
             "contrast",
             "Contrast-changed near-duplicates",
             "Other brightness, contrast or sharpness.",
         ),
-        ("near", "Near copies", "The same picture, saved again, resized or cropped anew."),
+        (
+            "near",
+            "Near copies",
+            "The same picture, saved again, resized, cropped anew or turned a little.",
+        ),
     ):
         yield _pair_sheet(audit, title, text, [pair for pair in rest if pair.kind == kind])
     yield _Sheet(

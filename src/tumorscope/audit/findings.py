@@ -23,12 +23,16 @@ _SPLIT_ANEW: Final = "split anew by near-duplicate groups (--groups)"
 
 _KIND_WORDS: Final[dict[Kind, tuple[str, str]]] = {
     "exact": ("exact copies", "The very same grey pixels"),
-    "near": ("near copies", "One picture, saved again, resized or cropped anew"),
+    "near": (
+        "near copies",
+        "One picture, saved again, resized, cropped anew or turned by some degrees",
+    ),
     "mirrored": ("mirrored near-duplicates", "One slice, left and right changed"),
     "flipped": (
-        "flipped or turned near-duplicates",
+        "flipped near-duplicates",
         "One slice, upside down or turned by half a circle",
     ),
+    "turned": ("turned near-duplicates", "One slice, turned by a quarter or by some degrees"),
     "contrast": (
         "contrast-changed near-duplicates",
         "One slice, other brightness, contrast or sharpness",
