@@ -1,8 +1,9 @@
-"""A finished run comes in; `results/formats.json` tells how its exported formats compare with it.
+"""Makes every format of a model file and compares it; `results/formats.json`.
 
-Every format is made, and the file and the trained network answer all official test images of the
-Kaggle set, whether the run learned from them or not. Formats whose runtime is not installed are
-left out.
+    python benchmarks/formats.py --data KAGGLE [--model M]
+
+Each format and the network that is in the model file answer all official test images of the Kaggle
+set, whether it learned from them or not. Formats whose runtime is not installed are left out.
 """
 
 import argparse
@@ -17,8 +18,9 @@ from record import write_record
 from tumorscope.datasets.sources import read_set
 from tumorscope.errors import MissingExtraError
 from tumorscope.export import FORMATS, export_run, newest_opset, verify
+from tumorscope.export.rebuilt_network import unpack
 from tumorscope.export.samples import read_sample
-from tumorscope.training.run_folder import RunFolder
+from tumorscope.inference.model_file import DEFAULT_MODEL, find_model, open_model
 from tumorscope.training.trained_network import load_weights
 
 AGREEMENT: Final = {"onnx-fp16": 0.995, "onnx-int8": 0.99}
@@ -41,26 +43,21 @@ MEASURED: Final = (
 def main() -> int:
     """Make and compare the formats; the exit status is 1 when one falls short."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="a finished run")
-    parser.add_argument("--data", type=Path, action="append", help="where its data is now")
-    parser.add_argument("--record", default="formats", help="the record's name")
+    parser.add_argument("--data", type=Path, required=True, help="the Kaggle set")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="an ONNX file or a bundled model")
     options = parser.parse_args()
-    run = RunFolder(options.run)
-    trained = load_weights(run.weights_file)
-    slices = [
-        item
-        for path in options.data or run.sources()
-        for item in read_set(path).slices
-        if (item.source, item.split) == ("kaggle", "test")
-    ]
-    sample = read_sample(slices, trained.description, origin="official test images")
     figures: dict[str, object] = {"opset_newest": newest_opset()}
     good = True
     with tempfile.TemporaryDirectory() as folder:
+        model = find_model(options.model)
+        run = unpack(model, Path(folder) / "run", [options.data])
+        trained = load_weights(run.weights_file)
+        slices = [item for item in read_set(options.data).slices if item.split == "test"]
+        sample = read_sample(slices, trained.description, origin="official test images")
         for name in MEASURED:
             path = Path(folder) / FORMATS[name].file
             try:
-                export_run(run, name, path, data=options.data, check=False)
+                export_run(run, name, path, data=[options.data], check=False)
             except MissingExtraError as error:
                 print(error)
                 continue
@@ -79,13 +76,14 @@ def main() -> int:
             if path.suffix == ".onnx":
                 figures[name] |= {"opset": onnx.load(path).opset_import[0].version}
             print(f"{name}: {found}")
+        facts = open_model(model).facts
     write_record(
-        options.record,
-        command="python benchmarks/formats.py RUN",
-        figures=figures | {"recipe": run.recipe().name, "split": run.data()["split"]},
-        seeds=[run.recipe().training.seed],
+        "formats",
+        command="python benchmarks/formats.py --data KAGGLE",
+        figures=figures | {"model": facts.title},
+        seeds=[facts.recipe["training"]["seed"]],
         n=len(sample.labels),
-        data_fingerprint=run.data()["fingerprint"],
+        data_fingerprint=facts.data["fingerprint"],
     )
     return 0 if good else 1
 

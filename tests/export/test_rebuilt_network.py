@@ -1,15 +1,18 @@
 """A network that was built again from its file answers as the file does."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+from tumorscope.cli.main import main
 from tumorscope.errors import ModelError
 from tumorscope.export import export_onnx, export_run
 from tumorscope.export.rebuilt_network import rebuild
-from tumorscope.inference.model_file import DEFAULT_MODEL, find_model
+from tumorscope.inference.model_file import DEFAULT_MODEL, find_model, open_model
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import load_weights
 
@@ -33,6 +36,38 @@ def test_the_bundled_model_can_be_built_again() -> None:
     rebuilt = rebuild(find_model(DEFAULT_MODEL))  # compares its answers with the file's
     assert rebuilt.description.ood_threshold is not None
     assert rebuilt.description.series is not None
+
+
+def test_any_format_is_made_of_a_model_file(
+    file: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["export", str(file), "--data", str(phantoms), "--format"]
+    assert main([*words, "onnx-int8", "--json", "made.json"]) == 0
+    made = json.loads((tmp_path / "made.json").read_text())
+    assert made["path"] == "model-int8.onnx"
+    assert made["images"] == "the run's validation slices"
+    before, after = (open_model(path).facts for path in (file, tmp_path / "model-int8.onnx"))
+    assert replace(after, created=before.created) == before
+
+
+def test_eight_bits_of_a_model_file_need_slices(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "small.onnx"
+    assert main(["export", str(file), "--format", "onnx-int8", "--out", str(target)]) == 2
+    assert "--data" in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_a_file_is_not_written_over_itself(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = file.read_bytes()
+    monkeypatch.chdir(file.parent)
+    assert main(["export", file.name]) == 2
+    assert "is the model file itself" in capsys.readouterr().err
+    assert file.read_bytes() == before
 
 
 def test_a_file_with_other_weights_is_found_out(file: Path, tmp_path: Path) -> None:

@@ -295,10 +295,6 @@ def test_the_command_bundles_a_run(
             ["tumorscope-edge", "--target", "jetson-nano", "--format", "onnx-int8"],
             "jetson-nano takes the format onnx, not onnx-int8",
         ),
-        (
-            ["tumorscope-edge"],
-            "of a model file a bundle is made, with --target, or a",
-        ),
     ],
 )
 def test_what_cannot_be_bundled_gives_one_line(

@@ -32,6 +32,9 @@ SUMMARIES: Final = {
 _PACKED: Final = ("triton", "monai-bundle")
 """Formats that are a folder around a file that takes pixels; a model file will do, too."""
 
+_WITHOUT_TORCH: Final = (None, "onnx", "onnx-fp16")
+"""Formats that a model file that takes pixels is made in without PyTorch."""
+
 TARGETS: Final = ("jetson-nano", "orin-jp6", "orin-jp7", "thor")
 _FORMATS: Final = {"fp32": "onnx", "fp16": "onnx-fp16", "int8": "onnx-int8-signed"}
 """The format of a board's file by its precision."""
@@ -50,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lines = [f"  {name:{width}}  {summary}" for name, summary in SUMMARIES.items()]
     parser.description = "\n".join(
         [
-            "Make a model file of a run, or with --target a folder that runs on a Jetson.",
+            "Make a model file of a run or of another model file, or with --target a folder that",
+            "runs on a Jetson.",
             "The formats are",
             "",
             *lines,
@@ -59,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="RUN",
-        help="a run folder; for boards and for pixels also a model file",
+        help="a run folder, a model file or a bundled model's name",
     )
     parser.add_argument(
         "--format",
@@ -121,7 +125,11 @@ def run(options: argparse.Namespace) -> int:
         made = _make_bundle(options)
     elif options.format in _PACKED and not Path(options.source).is_dir():
         return _pack(options)
-    elif options.input == "pixels" and not Path(options.source).is_dir():
+    elif (
+        options.input == "pixels"
+        and options.format in _WITHOUT_TORCH
+        and not Path(options.source).is_dir()
+    ):
         return _complete(options)
     else:
         made = _export(
@@ -135,30 +143,37 @@ def run(options: argparse.Namespace) -> int:
 def _export(
     options: argparse.Namespace, kind: str, out: Path | None, *, opset: str, batch: str
 ) -> "Exported":
-    """Write a run's file and show how it compares with the network."""
-    folder = Path(options.source)
-    if not options.target and not folder.is_dir():
-        raise ModelError(
-            f"{folder}: not a run folder; of a model file a bundle is made, with --target, or a "
-            f"file that takes pixels, with --input pixels or --format {' or '.join(_PACKED)}"
-        )
+    """Write a run's file, or another format of a model file, and show how it compares."""
+    from tumorscope.inference.model_file import find_model, open_model  # noqa: PLC0415
+
+    source, name = Path(options.source), options.name
+    model = None if source.is_dir() else find_model(options.source)
     try:
-        from tumorscope.export import export_run, newest_opset  # noqa: PLC0415  (imports torch)
+        from tumorscope.export import FORMATS, export_run, newest_opset  # noqa: PLC0415  (torch)
+        from tumorscope.export.rebuilt_network import unpack  # noqa: PLC0415
         from tumorscope.training.run_folder import RunFolder  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", error.name or "torch") from None
-    exported = export_run(
-        RunFolder(folder),
-        kind,
-        out,
-        opset=newest_opset() if opset == "newest" else _number(opset, "--opset", "newest"),
-        batch=None if batch == "dynamic" else _number(batch, "--batch", "dynamic"),
-        pixels=_pixels(options),
-        data=options.data,
-        name=options.name,
-        check=not options.no_verify,
-        progress=progress,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder(source)
+        if model:
+            out = out or Path(FORMATS[kind].file.replace("model", model.stem))
+            if out.resolve() == model.resolve():
+                raise ModelError(f"{out}: is the model file itself; --out names another one")
+            run = unpack(model, Path(folder) / "run", options.data)
+            name = name or open_model(model, providers=["cpu"]).facts.name
+        exported = export_run(
+            run,
+            kind,
+            out,
+            opset=newest_opset() if opset == "newest" else _number(opset, "--opset", "newest"),
+            batch=None if batch == "dynamic" else _number(batch, "--batch", "dynamic"),
+            pixels=_pixels(options),
+            data=options.data,
+            name=name,
+            check=not options.no_verify,
+            progress=progress,
+        )
     if options.json != "-":
         _say(exported)
     return exported
@@ -166,7 +181,6 @@ def _export(
 
 def _make_bundle(options: argparse.Namespace) -> "Bundle":
     """Write a bundle of a run or a model file."""
-    from tumorscope.inference.model_file import find_model  # noqa: PLC0415
     from tumorscope.jetson import find_target, write_bundle  # noqa: PLC0415  (keeps --help fast)
 
     if options.input == "pixels":
@@ -183,7 +197,7 @@ def _make_bundle(options: argparse.Namespace) -> "Bundle":
             _export(options, kind, model, opset=str(OPSET), batch="1")
         else:
             out = options.out or Path(f"{source.stem}-{target.name}")
-            model = _convert(find_model(options.source), kind, model)
+            model = _convert(options, kind, model)
         bundle = write_bundle(model, target, out)
     if options.json != "-":
         _describe(bundle)
@@ -201,7 +215,7 @@ def _complete(options: argparse.Namespace) -> int:
     out = options.out or Path(f"{source.stem}-complete.onnx")
     with tempfile.TemporaryDirectory() as folder:
         model, made = Path(folder) / "model.onnx", Path(folder) / "complete.onnx"
-        model = _convert(source, options.format, model) if options.format else source
+        model = _convert(options, options.format, model) if options.format else source
         complete_file(model, made, pixels)
         opened = open_runtime(made, providers=["cpu"])
         apart = None if options.no_verify else _apart(opened, model, pixels)
@@ -282,15 +296,18 @@ def _apart(complete: "Runtime", prepared: Path, pixels: "PixelSize") -> float:
     return apart
 
 
-def _convert(model: Path, kind: str, out: Path) -> Path:
+def _convert(options: argparse.Namespace, kind: str, out: Path) -> Path:
     """Return a model file in the format that a board takes; `out` where it had to be written."""
-    from tumorscope.inference.onnx_messages import read_model  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.inference.model_file import find_model  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.inference.onnx_messages import read_model  # noqa: PLC0415
     from tumorscope.jetson.operators import precision_of  # noqa: PLC0415
 
+    model = find_model(options.source)
     if _FORMATS[precision_of(read_model(model.read_bytes()))] == kind:
         return model
     if kind != _FORMATS["fp16"]:
-        raise ModelError(f"{model}: {kind} is made of a run: give its folder")
+        _export(options, kind, out, opset=str(OPSET), batch="1")
+        return out
     try:
         from tumorscope.export.fp16 import convert_file  # noqa: PLC0415  (needs onnx)
     except ModuleNotFoundError as error:
@@ -349,7 +366,9 @@ def _say(exported: "Exported") -> None:
         )
         out.print(f"allowed: {exported.tolerance}")
     if exported.origin == "phantoms":
-        out.print("The run's data is not where it was, so these are phantoms; --data says where.")
+        out.print(
+            "Those are phantoms: the slices it learned from are not at hand; --data says where."
+        )
     if exported.missing:
         out.print(f"not for a Jetson Nano: TensorRT 8.2 has no {', '.join(exported.missing)}")
     out.print(f"{'written' if found else 'written, not verified'}: {exported.path}")

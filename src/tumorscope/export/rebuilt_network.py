@@ -1,7 +1,9 @@
-"""Builds a trained network again from the ONNX file that was made of it."""
+"""Builds a trained network, and a run's folder, again from the ONNX file that was made of them."""
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,20 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from tumorscope.classes import ANY_TUMOUR
+from tumorscope.datasets.catalogue import Slice
+from tumorscope.datasets.locations import DataSource, noted
+from tumorscope.datasets.sources import read_set
 from tumorscope.errors import ModelError
 from tumorscope.export.samples import draw_sample
+from tumorscope.files import write_text
 from tumorscope.inference.model_file import open_model
 from tumorscope.networks.factory import build_network
 from tumorscope.networks.network import Network
 from tumorscope.networks.network_recipe import NetworkRecipe
-from tumorscope.training.trained_network import Description, TrainedNetwork
+from tumorscope.training.recipe import Recipe
+from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.trained_network import Description, TrainedNetwork, save_weights
 
 _ALLOWED = 1e-4
 """How far a probability of the network may be from the file's."""
@@ -60,6 +69,57 @@ def rebuild(path: Path) -> TrainedNetwork:
     if not apart <= _ALLOWED:
         raise ModelError(f"{path}: what is built of it answers otherwise, by {apart:.2g}")
     return rebuilt
+
+
+def unpack(path: Path, folder: Path, data: Sequence[Path] | None = None) -> RunFolder:
+    """Write a model file as a run's folder, so that any format can be made of it.
+
+    Args:
+        path: As in `rebuild`.
+        folder: A new folder.
+        data: Data sets whose slices stand for the run's, which are not known: every other one
+            as a slice that it learned from, the rest as those that it was validated on.
+
+    Raises:
+        ModelError: As in `rebuild`.
+        DataError: A data set cannot be read.
+    """
+    trained, facts = rebuild(path), open_model(path, providers=["cpu"]).facts
+    sources = [DataSource.of(source) for source in data or ()]
+    slices = [item for source in sources for item in read_set(source).slices]
+    named = sorted(
+        (item for item in slices if item.label != ANY_TUMOUR),
+        key=lambda item: (item.label, item.source, item.name),
+    )
+    run = RunFolder(folder)
+    folder.mkdir(parents=True)
+    write_text(run.slices_file, _listed(named))
+    write_text(run.recipe_file, Recipe.model_validate(facts.recipe).to_toml())
+    noted_facts = {
+        **noted(tuple(sources)),
+        **facts.data,
+        "classes": list(facts.classes),
+        "version": facts.version,
+        "license": facts.license,
+        "skipped": [],
+        "left_out_for_doubted_labels": 0,
+        "left_out_for_patients_in_test": 0,
+        "test_slices_whose_group_was_learned": 0,
+    }
+    write_text(run.data_file, json.dumps(noted_facts, indent=2) + "\n")
+    save_weights(run.weights_file, trained)
+    return run
+
+
+def _listed(slices: Sequence[Slice]) -> str:
+    """Return `slices.csv`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "class", "source", "group", "twin_cluster", "part"))
+    for number, item in enumerate(slices):
+        part = ("train", "validation")[number % 2]
+        writer.writerow((item.name, item.label, item.source, item.group, item.cluster, part))
+    return text.getvalue()
 
 
 def _plan(metadata: Mapping[str, Any]) -> tuple[Network, Description]:

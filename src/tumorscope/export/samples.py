@@ -70,6 +70,8 @@ def find_slices(
         part: [found[name] for name in sorted(run.part(part) & found.keys())]
         for part in ("train", "validation", "test")
     }
+    if not sources:
+        raise DataError("a model file does not hold its data: --data says where slices are")
     if not parts["validation"]:
         raise DataError(f"{sources[0]}: holds none of the run's validation slices")
     return parts
