@@ -32,7 +32,7 @@ from tumorscope.training.recipe import load_recipe
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import load_weights
 
-_FIGURES = (
+FIGURES = (
     "accuracy",
     "balanced_accuracy",
     "macro_f1",
@@ -40,6 +40,7 @@ _FIGURES = (
     "selective_accuracy",
     "miss_rate",
 )
+"""The figures of an evaluation that a record keeps with their intervals."""
 
 
 def main() -> None:
@@ -148,8 +149,8 @@ def _result(folder: Path, seed: int) -> dict[str, object]:
         "seed": seed,
         "n": evaluation["n"],
         "groups": evaluation["groups"],
-        **{name: evaluation.get(name) for name in _FIGURES},
-        "interval": {name: evaluation["interval"].get(name) for name in _FIGURES},
+        **{name: evaluation.get(name) for name in FIGURES},
+        "interval": {name: evaluation["interval"].get(name) for name in FIGURES},
         "verdicts": evaluation.get("verdicts"),
         "by_slice": {name: evaluation["by_slice"][name] for name in ("n", "accuracy")},
         "by_patient": {name: evaluation["by_patient"][name] for name in ("n", "accuracy")},
