@@ -24,6 +24,8 @@ _SETTLED: Final = (
     "out",
     "search",
     "study",
+    "tracker",
+    "tracker_uri",
 )
 """Options that a run keeps from its start to its end."""
 
@@ -35,9 +37,8 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None) ->
         type=DataSource.of,
         action="append",
         metavar="DIR",
-        help="a data set (a folder or a CSV table; NAME=DIR names it), or the folder that holds "
-        "the public ones; may be given several times (default: $TUMORSCOPE_DATA, then what "
-        "'tumorscope download' fetched)",
+        help="a data set (a folder or a CSV table; NAME=DIR names it), or the folder of the "
+        "public ones; may be repeated (default: $TUMORSCOPE_DATA, then the downloads)",
     )
     parser.add_argument(
         "--no-patients",
@@ -64,7 +65,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, several_devices: bo
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="override a field, as in --set training.epochs=30; may be given several times",
+        help="override a field, as training.epochs=30; repeatable",
     )
     parser.add_argument("--seed", type=int, help="short for --set training.seed=N")
     parser.add_argument("--accelerator", choices=("auto", "cpu", "gpu"), default="auto")
@@ -72,6 +73,16 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, several_devices: bo
         return
     parser.add_argument("--devices", type=int, default=1, help="devices a machine (default: 1)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
+
+
+def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--tracker` and `--tracker-uri`."""
+    parser.add_argument(
+        "--tracker", choices=("mlflow",), metavar="mlflow", help="tell MLflow, too (a local store)"
+    )
+    parser.add_argument(
+        "--tracker-uri", metavar="URI", help="tell this server or database of MLflow's"
+    )
 
 
 def named_sources(options: argparse.Namespace, split: str | None = None) -> list[DataSource]:

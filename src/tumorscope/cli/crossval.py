@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from tumorscope.cli.choices import DEFAULT_SPLIT, add_data_arguments, add_recipe_arguments
+from tumorscope.cli.choices import (
+    DEFAULT_SPLIT,
+    add_data_arguments,
+    add_recipe_arguments,
+    add_tracker_arguments,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,16 +17,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
     parser.add_argument("--out", type=Path, help="where it goes (default: runs/ and the time)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with one that stopped")
+    add_tracker_arguments(parser)
     parser.add_argument(
         "--control",
         choices=("random-labels",),
-        help="train no network, but measure what the split leaks: labels are shuffled by group",
+        metavar="random-labels",
+        help="train nothing, but measure what the split leaks",
     )
     parser.add_argument(
         "--folds-out",
         type=Path,
         metavar="DIR",
-        help="train nothing, but write each fold's lists and folders of links for other tools",
+        help="train nothing, but write the folds for other tools",
     )
     parser.add_argument("--json", metavar="FILE", help="write the pooled metrics; - for the screen")
 

@@ -12,6 +12,7 @@ from tumorscope.cli.run_train import (
     make_partition,
     quiet_libraries,
     resumable,
+    tracker_of,
     train,
 )
 from tumorscope.cli.show import progress, show_evaluation, write_json
@@ -25,6 +26,7 @@ from tumorscope.training.fit import Hardware, is_first_process
 from tumorscope.training.recipe import Recipe, load_recipe
 from tumorscope.training.run_evaluation import evaluate_pooled, evaluate_run
 from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.tracking import TrackedRun, Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class _Plan:
     sources: list[DataSource]
     hardware: Hardware
     resume: bool
+    tracker: Tracker | None
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,6 +57,11 @@ def run(options: argparse.Namespace) -> int:
         return 0
     result = evaluate_pooled(runs, catalogue, plan.folder)
     report = result.save(plan.folder)
+    if plan.tracker:
+        pooled = RunFolder(plan.folder)
+        tracked = plan.tracker.begin(pooled, {"folds": len(runs), "split": plan.split})
+        tracked.add_evaluation(pooled, result.to_json())
+        tracked.end("FINISHED")
     if options.json:
         write_json(options.json, result.to_json())
     if options.json != "-":
@@ -67,7 +75,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
     )
     if options.resume:
         first = RunFolder(min(options.resume.glob("fold-*"), default=options.resume))
-        facts = first.data()
+        facts, tracked = first.data(), TrackedRun.noted(first)
         return _Plan(
             folder=options.resume,
             recipe=first.recipe(),
@@ -75,6 +83,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
             sources=first.sources(),
             hardware=hardware,
             resume=True,
+            tracker=tracked and tracked.tracker,
         )
     recipe = load_recipe(options.recipe, overrides(options))
     folder = options.out or default_folder(recipe, f"{options.split}-crossval")
@@ -87,6 +96,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
         sources=named_sources(options),
         hardware=hardware,
         resume=False,
+        tracker=tracker_of(options, folder),
     )
 
 
@@ -96,10 +106,21 @@ def _run_fold(run: RunFolder, catalogue: Catalogue, fold: int, plan: _Plan) -> N
         if not run.weights_file.is_file():
             begun = plan.resume and run.recipe_file.is_file()
             train(
-                catalogue, parts, plan.recipe, run.path, plan.sources, plan.hardware, resume=begun
+                catalogue,
+                parts,
+                plan.recipe,
+                run.path,
+                plan.sources,
+                plan.hardware,
+                resume=begun,
+                tracker=plan.tracker,
             )
         if is_first_process():
-            evaluate_run(run, parts, catalogue, progress=progress).save(run.path)
+            result = evaluate_run(run, parts, catalogue, progress=progress)
+            result.save(run.path)
+            tracked = TrackedRun.noted(run)
+            if tracked:
+                tracked.add_evaluation(run, result.to_json())
     if is_first_process():
         found = Predictions.load(run.path / "predictions.csv")
         right = (found.target == found.predicted).mean()

@@ -25,6 +25,7 @@ from tumorscope.training.fit import Hardware, fit, is_first_process
 from tumorscope.training.recipe import Recipe, load_recipe
 from tumorscope.training.run_evaluation import evaluate_run
 from tumorscope.training.run_folder import Origin, RunFolder
+from tumorscope.training.tracking import TrackedRun, Tracker
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         split, fold = options.split, options.fold
         sources = named_sources(options)
         folder = options.out or default_folder(recipe, split)
+    tracker = tracker_of(options, folder)
     catalogue = read_data(sources, progress=progress)
     parts = make_partition(catalogue, split, fold, recipe)
     hardware = Hardware(
@@ -51,7 +53,14 @@ def run(options: argparse.Namespace) -> int:
     )
     with resumable(RunFolder(folder).recipe_file, f"tumorscope train --resume {folder}"):
         done = train(
-            catalogue, parts, recipe, folder, sources, hardware, resume=bool(options.resume)
+            catalogue,
+            parts,
+            recipe,
+            folder,
+            sources,
+            hardware,
+            resume=bool(options.resume),
+            tracker=tracker,
         )
         if done is None:
             return 0
@@ -59,8 +68,24 @@ def run(options: argparse.Namespace) -> int:
             console().print(f"weights: {done.weights_file}")
             return 0
         result = evaluate_run(done, parts, catalogue, progress=progress)
-        show_evaluation(result, result.save(done.path))
+        report = result.save(done.path)
+        tracked = TrackedRun.noted(done)
+        if tracked:
+            tracked.add_evaluation(done, result.to_json())
+        show_evaluation(result, report)
     return 0
+
+
+def tracker_of(options: argparse.Namespace, folder: Path) -> Tracker | None:
+    """Return what is told about a new run, besides its folder.
+
+    Args:
+        options: With what `add_tracker_arguments` describes.
+        folder: The run's.
+    """
+    if options.tracker_uri and not options.tracker:
+        raise ModelError("--tracker-uri goes with --tracker mlflow")
+    return Tracker.of(options.tracker_uri, folder) if options.tracker else None
 
 
 @contextmanager
@@ -103,6 +128,7 @@ def train(
     hardware: Hardware,
     *,
     resume: bool = False,
+    tracker: Tracker | None = None,
 ) -> RunFolder | None:
     """Fit with bars on the screen."""
     out = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not is_first_process())
@@ -126,6 +152,7 @@ def train(
             origin=origin,
             hardware=hardware,
             resume=resume,
+            tracker=tracker,
             progress=progress,
             listener=bars,
         )

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -16,6 +17,7 @@ from tumorscope.cli.run_train import (
     origin_of,
     quiet_libraries,
     resumable,
+    tracker_of,
 )
 from tumorscope.cli.show import console, progress, table, write_json
 from tumorscope.cli.tune import DEFAULT_TRIALS
@@ -46,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
         plan = _plan(options)
         name = default_folder(plan.recipe, f"{plan.split}-tune")
         folder = SearchFolder(options.out or name)
+        plan = replace(plan, tracker=tracker_of(options, folder.path))
     catalogue = read_data(plan.sources, progress=progress)
     parts = make_partition(catalogue, plan.split, plan.fold, plan.recipe)
     origin = origin_of(catalogue, plan.sources)

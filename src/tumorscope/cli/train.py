@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from tumorscope.cli.choices import DEFAULT_SPLIT, add_data_arguments, add_recipe_arguments
+from tumorscope.cli.choices import (
+    DEFAULT_SPLIT,
+    add_data_arguments,
+    add_recipe_arguments,
+    add_tracker_arguments,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
     parser.add_argument("--out", type=Path, help="run folder (default: runs/ and the time)")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that stopped")
+    add_tracker_arguments(parser)
     parser.add_argument("--no-test", action="store_true", help="leave the test part alone")
 
 

@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from tumorscope.cli.choices import DEFAULT_SPLIT, add_data_arguments, add_recipe_arguments
+from tumorscope.cli.choices import (
+    DEFAULT_SPLIT,
+    add_data_arguments,
+    add_recipe_arguments,
+    add_tracker_arguments,
+)
 
 DEFAULT_TRIALS = 50
 
@@ -24,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", metavar="NAME", help="its name in there")
     parser.add_argument("--out", type=Path, help="where it goes (default: runs/ and the time)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with one that stopped")
+    add_tracker_arguments(parser)
     parser.add_argument("--json", metavar="FILE", help="write all trials; - for the screen")
 
 

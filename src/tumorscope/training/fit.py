@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -33,6 +33,7 @@ from tumorscope.training.recipe import Precision, Recipe
 from tumorscope.training.run_folder import Origin, RunFolder
 from tumorscope.training.soup import mean_weights, renew_statistics
 from tumorscope.training.synchronised_norm import separate, synchronise
+from tumorscope.training.tracking import TrackedRun, Tracker, tracker_errors
 from tumorscope.training.trained_network import Description, TrainedNetwork, save_weights
 
 _PRECISIONS: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -65,7 +66,7 @@ def is_first_process() -> bool:
     return int(rank_zero_only.rank) == 0  # type: ignore[attr-defined]  # set by Lightning
 
 
-def fit(
+def fit(  # noqa: PLR0913  (what the commands' options say)
     partition: Partition,
     recipe: Recipe,
     folder: Path,
@@ -73,6 +74,7 @@ def fit(
     origin: Origin,
     hardware: Hardware = Hardware(),
     resume: bool = False,
+    tracker: Tracker | None = None,
     progress: Progress = silent,
     listener: Listener | None = None,
     read: Callable[..., Inputs] = read_inputs,
@@ -86,7 +88,8 @@ def fit(
         folder: The run folder; new or empty unless `resume`.
         origin: Where the slices come from, noted in the run.
         hardware: What may be used.
-        resume: Go on from the run's last whole epoch.
+        resume: Go on from the run's last whole epoch, and in the same run of MLflow.
+        tracker: Is told about a new run.
         progress: Shows how far the reading is.
         listener: Is told about batches and epochs.
         read: Reads and prepares slices; another one may remember them from run to run.
@@ -96,7 +99,8 @@ def fit(
 
     Raises:
         DataError: No picture of the validation part, or of a class, can be read.
-        ModelError: The folder holds another run, or the run to resume is about other data.
+        ModelError: The folder holds another run, the run to resume is about other data, or MLflow
+            cannot be told.
         RecipeError: The recipe does not fit the machine.
     """
     run = RunFolder(folder)
@@ -120,15 +124,42 @@ def fit(
             replace(partition, train=train.slices, validation=validation.slices),
             replace(origin, skipped=(*origin.skipped, *train.skipped, *validation.skipped)),
         )
+    tracked = _track(run, trainer, tracker, recipe, resume=resume)
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
-    _optimise(trainer, module, checkpoint)
+    with tracker_errors(tracked.uri) if tracked else nullcontext():
+        _optimise(trainer, module, checkpoint)
     if not trainer.is_global_zero:
         return None
     takes_last = recipe.training.keep == "last" or not validates
     _select(module, run.last_checkpoint if takes_last else best.best_model_path)
     trained = _calibrated(module.network, train, validation, partition, recipe)
     save_weights(run.weights_file, trained)
+    if tracked:
+        tracked.add_files(run)
     return run
+
+
+def _track(
+    run: RunFolder,
+    trainer: lightning.Trainer,
+    tracker: Tracker | None,
+    recipe: Recipe,
+    *,
+    resume: bool,
+) -> TrackedRun | None:
+    """Let the first process tell MLflow, beside TensorBoard, from now on."""
+    if not trainer.is_global_zero:
+        return None
+    tracked = TrackedRun.noted(run) if resume else None
+    if tracked:
+        tracked.go_on()
+    elif tracker:
+        facts = run.data()
+        data = {name: facts[name] for name in ("split", "fold", "fingerprint", "counts")}
+        tracked = tracker.begin(run, {**recipe.model_dump(), "data": data})
+    if tracked:
+        trainer.loggers = [*trainer.loggers, tracked.logger()]
+    return tracked
 
 
 def _read_parts(

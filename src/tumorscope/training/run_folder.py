@@ -95,6 +95,11 @@ class RunFolder:
         return self.path / "log.csv"
 
     @property
+    def tracker_file(self) -> Path:
+        """Which run of MLflow's this is; there where MLflow is told about it."""
+        return self.path / "tracker.json"
+
+    @property
     def checkpoints(self) -> Path:
         """What `--resume` goes on from."""
         return self.path / "checkpoints"

@@ -16,6 +16,7 @@ from tumorscope.datasets.locations import DataSource, noted, sources_from
 from tumorscope.errors import ModelError
 from tumorscope.files import write_text
 from tumorscope.training.recipe import Recipe, load_recipe
+from tumorscope.training.tracking import Tracker
 from tumorscope.tuning.search_space import SearchSpace, load_search
 
 _HIDDEN = "***"
@@ -36,6 +37,7 @@ class Plan:
         study: The study's name in the storage.
         storage: An Optuna storage's URL; empty for a file in the folder.
         runner: Tells this folder's trials from those of others that share the study.
+        tracker: Is told about the trials.
     """
 
     recipe: Recipe
@@ -47,6 +49,7 @@ class Plan:
     study: str
     storage: str = ""
     runner: str = field(default_factory=lambda: secrets.token_hex(8))
+    tracker: Tracker | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class SearchFolder:
             "study": plan.study,
             "storage": without_password(plan.storage),
             "runner": plan.runner,
+            "tracker": plan.tracker and plan.tracker.to_json(),
         }
         write_text(self.plan_file, json.dumps(facts, indent=2) + "\n")
         write_text(self.space_file, plan.space.to_toml())
@@ -157,6 +161,7 @@ class SearchFolder:
                 study=facts["study"],
                 storage=storage or facts["storage"],
                 runner=facts["runner"],
+                tracker=Tracker(**facts["tracker"]) if facts.get("tracker") else None,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{self.plan_file}: damaged ({error!r})") from None

@@ -32,6 +32,7 @@ from tumorscope.training.fit import Hardware, fit
 from tumorscope.training.module import HistoryRow
 from tumorscope.training.recipe import vary
 from tumorscope.training.run_folder import Origin, RunFolder
+from tumorscope.training.tracking import TrackedRun
 from tumorscope.tuning.search_folder import Plan, SearchFolder, without_password
 from tumorscope.tuning.trials import (
     INSTEAD_OF,
@@ -119,6 +120,7 @@ def tune(
         partition,
         origin=origin,
         hardware=hardware,
+        tracker=plan.tracker,
         progress=progress,
         # Most trials read the same pictures at the same size: the two parts stay in memory.
         read=functools.lru_cache(maxsize=2)(read_inputs),
@@ -251,6 +253,9 @@ def _try(
         train(recipe, run.path, resume=begun, listener=reporter)
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
+        tracked = TrackedRun.noted(run)
+        if tracked:
+            tracked.end("KILLED")
     except (torch.OutOfMemoryError, MemoryError):
         _fail(study, trial, "out of memory")
     except RecipeError as error:
