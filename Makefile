@@ -34,8 +34,9 @@ types: setup
 imports: setup
 	$(RUN)/lint-imports
 
+# Two processes of one thread each; neighbours stay together, for they share what they are tested on.
 unit: setup
-	$(RUN)/pytest --numprocesses 2 --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(RUN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report=term:skip-covered
 
 tables: setup          ## rebuild the README's tables from results/
 	$(RUN)/python benchmarks/tables.py

@@ -12,7 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
-    LogFormatter,
+    LogLocator,
     MaxNLocator,
     MultipleLocator,
     NullLocator,
@@ -50,6 +50,9 @@ _QUIET: Final = "#6b737c"
 _GRID: Final = "#e3e6ea"
 _ALARM: Final = "#b3261e"
 _DOTS_PER_INCH: Final = 144
+_ABOVE: Final = 1.0
+"""Where titles stand; said, for otherwise each tick is measured to find out."""
+
 _MISTAKES_ACROSS: Final = 6
 _MISTAKES_SHOWN: Final = 24
 
@@ -142,7 +145,7 @@ def roc_plot(predictions: Predictions) -> bytes:
     corner.set(xlim=(-0.002, 0.2), ylim=(0.8, 1.002))
     corner.yaxis.set_major_locator(MultipleLocator(0.05))
     corner.tick_params(labelsize=8)
-    corner.set_title("upper left corner, 5x", size=8.5, color=_QUIET)
+    corner.set_title("upper left corner, 5x", y=_ABOVE, size=8.5, color=_QUIET)
     for each in (axes, corner):
         _in_percent(each.xaxis)
         _in_percent(each.yaxis)
@@ -310,15 +313,16 @@ def curves_plot(history: Sequence[HistoryRow]) -> bytes:
                 marker="o",
                 markersize=3,
             )
-        axes.set_title(what, size=11, color=_INK, loc="left")
+        axes.set_title(what, y=_ABOVE, size=11, color=_INK, loc="left")
         axes.legend(frameon=False, fontsize=9.5, labelcolor=_INK)
     rates = [_number(row, "learning_rate") for row in history]
     rate.plot(epochs, rates, color=_QUIET, linewidth=1.8, marker="o", markersize=3)
-    rate.set_title("learning rate", size=11, color=_INK, loc="left")
+    rate.set_title("learning rate", y=_ABOVE, size=11, color=_INK, loc="left")
     if any(value > 0 for value in rates):
         rate.set_yscale("log")
-        rate.yaxis.set_major_formatter(LogFormatter())
-        rate.yaxis.set_minor_formatter(LogFormatter())
+        rate.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        rate.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        rate.yaxis.set_minor_locator(NullLocator())
     _in_percent(accuracy.yaxis, decimals=None)
     for axes in (loss, accuracy, rate):
         _style(axes)
@@ -356,12 +360,12 @@ def search_plot(
             history.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.02, 0.98), "ncols": 3}
         history.legend(frameon=False, labelcolor=_INK, handlelength=1, columnspacing=1, **place)
-    history.set_title(monitor.replace("_", " "), size=11, color=_INK, loc="left")
+    history.set_title(monitor.replace("_", " "), y=_ABOVE, size=11, color=_INK, loc="left")
     history.set_xlabel("trial")
     history.xaxis.set_major_locator(MaxNLocator(integer=True))
     if monitor == "validation_accuracy":
         _in_percent(history.yaxis, decimals=None)
-    shares.set_title("what the score depends on", size=11, color=_INK, loc="left")
+    shares.set_title("what the score depends on", y=_ABOVE, size=11, color=_INK, loc="left")
     if importances:
         names = list(importances)[::-1]
         shares.barh(names, [importances[name] for name in names], color="#8fbcdb")
