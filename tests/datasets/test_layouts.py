@@ -33,6 +33,7 @@ def train(tmp_path: Path, small: list[str], capsys: pytest.CaptureFixture[str]) 
     def run(*words: str, split: str = "grouped-folds") -> tuple[int, str, dict]:
         folder = tmp_path / "run"
         given = ["train", *words, "--split", split, *small, "--set", "training.epochs=1"]
+        given.append("--no-test")
         status = main([*given, "--out", str(folder)])
         facts = json.loads((folder / "data.json").read_text()) if status == 0 else {}
         return status, capsys.readouterr().err, facts
@@ -213,21 +214,23 @@ def test_a_validation_part_is_chosen_by(
 ) -> None:
     root = tmp_path / "set"
     for number, part in enumerate(("train", name, "test")):
-        write_set(root, draw, part + "/{label}/{patient}{slice}.jpg", first=10_000 * number)
+        layout = part + "/{label}/{patient}{slice}.jpg"
+        write_set(root, draw, layout, patients=2, first=10_000 * number)
     status, said, facts = train("--data", str(root), split="published-split")
     assert status == 0
     counts = {part: sum(numbers.values()) for part, numbers in facts["counts"].items()}
-    assert counts == {"train": 40, "validation": 40, "test": 40}
-    assert "40 validation" in said
+    assert counts == {"train": 16, "validation": 16, "test": 16}
+    assert "16 validation" in said
 
 
 def test_slices_of_no_part_are_counted(tmp_path: Path, draw: Draw, train: Train) -> None:
     root = tmp_path / "set"
     for number, part in enumerate(("train", "test", "extra")):
-        write_set(root, draw, part + "/{label}/{patient}{slice}.jpg", first=10_000 * number)
+        layout = part + "/{label}/{patient}{slice}.jpg"
+        write_set(root, draw, layout, patients=2, first=10_000 * number)
     status, said, facts = train("--data", str(root), split="published-split")
-    assert (status, facts["left_out_of_every_part"]) == (0, 40)
-    assert "40 slices left out, the split has no part" in said
+    assert (status, facts["left_out_of_every_part"]) == (0, 16)
+    assert "16 slices left out, the split has no part" in said
 
 
 # Names of sets
