@@ -43,13 +43,15 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     assert not heavy & set(done.stderr.split())
 
 
-@pytest.mark.parametrize("name", ["train", "crossval", "tune", "demo", "export", "evaluate"])
-def test_help_of_what_trains_imports_no_torch(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["train", "crossval", "tune", "demo", "export", "evaluate", "audit"]
+)
+def test_help_of_what_trains_and_measures_imports_nothing_slow(name: str) -> None:
     code = (
         "import sys; from tumorscope.cli.main import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit as leaving: assert leaving.code == 0\n"
-        "assert not {'torch', 'lightning', 'optuna'} & set(sys.modules)"
+        "assert not {'torch', 'lightning', 'optuna', 'sklearn', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, name, "--help"], capture_output=True, check=True)
 

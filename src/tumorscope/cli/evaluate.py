@@ -1,15 +1,9 @@
-"""`tumorscope evaluate`: metrics and a report of any model, or of a file of predictions."""
+"""The arguments of `tumorscope evaluate`."""
 
 import argparse
-import re
 from pathlib import Path
 
-from tumorscope.cli.choices import add_data_arguments, named_sources
-from tumorscope.cli.show import progress, show_evaluation, write_json
-from tumorscope.datasets.sources import join_sets, read_set
-from tumorscope.datasets.splits import PROTOCOLS, partition
-from tumorscope.errors import DataError, MissingExtraError, ModelError
-from tumorscope.evaluation import EvaluationResult, evaluate
+from tumorscope.cli.choices import add_data_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,65 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluate a model on a test part."""
-    if Path(options.model).is_dir():
-        result, folder = _evaluate_run(options)
-    else:
-        if options.split is None:
-            raise DataError(f"name the test with --split: {', '.join(sorted(PROTOCOLS))}")
-        result = evaluate(
-            options.model,
-            data=named_sources(options, options.split),
-            split=options.split,
-            fold=options.fold,
-            tta=options.tta,
-            progress=progress,
-        )
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", result.evaluation.title).strip("-")
-        folder = options.out or Path("evaluations") / name
-    report = result.save(folder)
-    if options.json:
-        write_json(options.json, result.to_json())
-    if options.json != "-":
-        show_evaluation(result, report)
-    return 0
+    """Run the command."""
+    from tumorscope.cli import run_evaluate  # noqa: PLC0415  (imports scikit-learn)
 
-
-def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
-    """Evaluate a run, and say where its report goes."""
-    try:  # a run needs PyTorch, all else does not
-        from tumorscope.training.run_evaluation import evaluate_run  # noqa: PLC0415
-        from tumorscope.training.run_folder import RunFolder  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("train", str(error.name)) from None
-    model = RunFolder(Path(options.model))
-    facts, recipe = model.data(), model.recipe()
-    if not model.weights_file.is_file():
-        raise ModelError(
-            f"{model.path}: no weights yet; go on with: tumorscope train --resume {model.path}"
-        )
-    split = options.split or facts["split"]
-    fold = options.fold or facts["fold"] or 1
-    learned_from = model.sources()
-    if options.data is None and PROTOCOLS[split].source in ("", PROTOCOLS[facts["split"]].source):
-        sources = learned_from
-    else:
-        sources = named_sources(options, split)
-    # What the run was trained on stands beside it, so that near-duplicates of it are found.
-    known = {str(source) for source in sources}
-    joined = [item for item in learned_from if item.path.exists() and str(item) not in known]
-    sets = [read_set(source, progress=progress) for source in (*sources, *joined)]
-    catalogue = join_sets(sets, progress=progress)
-    asked = {item.source for part in sets[: len(sources)] for item in part.slices}
-    parts = partition(
-        catalogue.where(lambda item: item.source in asked),
-        split=split,
-        fold=fold,
-        validation_share=recipe.training.validation_share,
-        seed=recipe.training.seed,
-    )
-    own = split == facts["split"] and parts.fold == facts["fold"] and not options.tta
-    name = f"{split}-{parts.fold}" if parts.fold else split
-    name += "-tta" if options.tta else ""
-    folder = options.out or (model.path if own else model.path / "evaluations" / name)
-    return evaluate_run(model, parts, catalogue, tta=options.tta, progress=progress), folder
+    return run_evaluate.run(options)

@@ -1,0 +1,118 @@
+"""Audits folders of pictures, writes what was asked for, and shows the findings."""
+
+import argparse
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tumorscope.audit.audit import Audit, audit
+from tumorscope.audit.audit_report import render_page
+from tumorscope.audit.findings import findings, percent, verdict
+from tumorscope.cli import show
+from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
+from tumorscope.files import whole_file, write_text
+
+_STYLES = {"severe": "bold red", "look": "yellow", "note": "dim"}
+_UNREADABLE_SHOWN = 5
+
+
+def run(options: argparse.Namespace) -> int:
+    """Audit, write what was asked for, and print the findings unless JSON is printed."""
+    sources = [replace(source, patients=not options.no_patients) for source in options.folders]
+    result = audit(sources, progress=show.progress)
+    if options.json:
+        show.write_json(options.json, _as_json(result))
+    if options.html:
+        write_text(options.html, render_page(result))
+    if options.groups:
+        _write_groups(options.groups, result)
+    if options.json != "-":
+        _print(result, show.console())
+        written = [str(path) for path in (options.json, options.html, options.groups) if path]
+        if written:
+            show.console().print(f"Written: {', '.join(written)}")
+        show.console().print(DISCLAIMER, style="dim")
+    return STATUS_FAILED if result.unreadable else 0
+
+
+def _as_json(result: Audit) -> dict[str, object]:
+    found = [
+        {"severity": item.severity, "what": item.what, "files": item.files, "detail": item.detail}
+        for item in findings(result)
+    ]
+    return {
+        "verdict": verdict(result),
+        "findings": found,
+        **result.as_dict(),
+        "research_use_only": DISCLAIMER,
+    }
+
+
+def _write_groups(path: Path, result: Audit) -> None:
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, ("file", "class", "twin_cluster", "group"))
+        writer.writeheader()
+        writer.writerows(result.groups())
+
+
+def _print(result: Audit, console: Console) -> None:
+    where = ", ".join(map(str, result.folders))
+    console.print(
+        Text(
+            f"{where}: {len(result.files):,} pictures of {result.unique_slices:,} different slices"
+        )
+    )
+    for note in result.notes:
+        console.print(Text(note, style="dim"))
+    for table in (_findings_table(result), _balance_table(result), _shortcut_table(result)):
+        if table.row_count:
+            console.print()
+            console.print(table, soft_wrap=False)
+    for item in result.unreadable[:_UNREADABLE_SHOWN]:
+        console.print(Text(f"\nleft out: {item.name}: {item.reason}"), end="")
+    more = len(result.unreadable) - _UNREADABLE_SHOWN
+    if more > 0:
+        console.print(f"\nand {more:,} more (all in --json)", end="")
+    console.print()
+    console.print(Text(verdict(result), style="bold"))
+
+
+def _findings_table(result: Audit) -> Table:
+    table = Table(title="Findings", title_justify="left", title_style="bold", show_edge=False)
+    table.add_column("")
+    table.add_column("finding", min_width=12)
+    table.add_column("files", justify="right")
+    table.add_column("what it is")
+    for item in findings(result):
+        style = _STYLES[item.severity]
+        table.add_row(
+            Text(item.severity, style),
+            Text(item.what, style),
+            f"{item.files:,}",
+            Text(item.detail),
+        )
+    return table
+
+
+def _balance_table(result: Audit) -> Table:
+    cells = {(row.split, row.label): row for row in result.balance()}
+    sides = [*result.splits, ""]
+    columns = [name or "all" for name in sides]
+    rows = []
+    for label in result.labels:
+        found = [cells.get((side, label)) for side in sides]
+        rows.append((label, *(f"{row.files:,} ({row.slices:,})" if row else "0" for row in found)))
+    return show.table("Class balance: files (slices)", ("class", *columns), rows)
+
+
+def _shortcut_table(result: Audit) -> Table:
+    chance = result.shortcuts[0].chance if result.shortcuts else 0
+    return show.table(
+        f"Class told from the file (chance {percent(chance)})",
+        ("from", "balanced accuracy"),
+        [(item.fact, percent(item.balanced_accuracy)) for item in result.shortcuts],
+    )
