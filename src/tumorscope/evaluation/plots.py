@@ -319,10 +319,7 @@ def curves_plot(history: Sequence[HistoryRow]) -> bytes:
     rate.plot(epochs, rates, color=_QUIET, linewidth=1.8, marker="o", markersize=3)
     rate.set_title("learning rate", y=_ABOVE, size=11, color=_INK, loc="left")
     if any(value > 0 for value in rates):
-        rate.set_yscale("log")
-        rate.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        rate.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        rate.yaxis.set_minor_locator(NullLocator())
+        _in_decades(rate)
     _in_percent(accuracy.yaxis, decimals=None)
     for axes in (loss, accuracy, rate):
         _style(axes)
@@ -344,8 +341,8 @@ def search_plot(
     Returns:
         A PNG file.
     """
-    figure = Figure(figsize=(10.5, 3.6))
-    history, shares = figure.subplots(1, 2, gridspec_kw={"width_ratios": (3, 2)})
+    figure = _figure(10.5, 3.6, left=0.75, bottom=0.6, top=0.4)
+    history, shares = figure.subplots(1, 2, gridspec_kw={"width_ratios": (3, 2), "wspace": 0.65})
     ended = [trial for trial in trials if math.isfinite(trial[1])]
     for state, colour, marker in (("pruned", "#aab1b9", "x"), ("done", "#56b4e9", "o")):
         drawn = [(number, score) for number, score, ended_as in ended if ended_as == state]
@@ -356,8 +353,7 @@ def search_plot(
         best = (np.minimum if monitor == "validation_loss" else np.maximum).accumulate(scores)
         history.step(numbers, best, where="post", color="#d55e00", label="best so far")
         if monitor == "validation_loss" and max(scores) > 10 * best[-1] > 0:
-            history.set_yscale("log")  # one that went wrong would press the others flat
-            history.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            _in_decades(history)  # one that went wrong would press the others flat
         place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.02, 0.98), "ncols": 3}
         history.legend(frameon=False, labelcolor=_INK, handlelength=1, columnspacing=1, **place)
     history.set_title(monitor.replace("_", " "), y=_ABOVE, size=11, color=_INK, loc="left")
@@ -375,8 +371,7 @@ def search_plot(
         shares.set(xticks=[], yticks=[])
     _style(history)
     _style(shares)
-    figure.subplots_adjust(left=0.06, right=0.99, wspace=0.65)
-    return _png(figure, crop=True)
+    return _png(figure)
 
 
 def _number(row: HistoryRow, name: str) -> float:
@@ -386,6 +381,13 @@ def _number(row: HistoryRow, name: str) -> float:
 
 def _in_percent(axis: Axis, decimals: int | None = 0) -> None:
     axis.set_major_formatter(PercentFormatter(1, decimals=decimals, symbol=" %"))
+
+
+def _in_decades(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _style(axes: Axes) -> None:
@@ -413,11 +415,8 @@ def _figure(
     return figure
 
 
-def _png(figure: Figure, *, crop: bool = False) -> bytes:
-    """Draw without pyplot, so that nothing is global; no date or version, so that bytes repeat.
-
-    Cropping draws twice: it is for pictures whose labels may have any length.
-    """
+def _png(figure: Figure) -> bytes:
+    """Draw without pyplot, so that nothing is global; no date or version, so that bytes repeat."""
     FigureCanvasAgg(figure)
     content = io.BytesIO()
     figure.savefig(
@@ -425,8 +424,6 @@ def _png(figure: Figure, *, crop: bool = False) -> bytes:
         format="png",
         dpi=_DOTS_PER_INCH,
         facecolor="white",
-        bbox_inches="tight" if crop else None,
-        pad_inches=0.12,
         metadata={"Software": None},
     )
     return content.getvalue()
