@@ -19,6 +19,7 @@ from PIL import Image, ImageFilter
 from tumorscope.classes import CLASSES
 from tumorscope.errors import DataError
 from tumorscope.files import whole_file, write_text
+from tumorscope.parallel import map_ordered
 from tumorscope.phantoms.outlines import PLANES, Map, anatomy
 from tumorscope.phantoms.painting import (
     Painted,
@@ -156,27 +157,36 @@ def write_phantoms(
     random = np.random.default_rng(seed)
     patients = [(label, number) for label in CLASSES for number in range(patients_per_class)]
     order = random.permutation(len(patients))
-    rows = []
-    for position in progress(range(len(patients)), total=len(patients), label="Drawing patients"):
+    seeds = random.integers(2**31, size=len(patients))
+
+    def draw(position: int) -> list[tuple[str | int, ...]]:
         label, number = patients[order[position]]
         patient = f"P{position + 1:03}"
-        patient_seed = int(random.integers(2**31))
         plane, size = PLANES[number % len(PLANES)], _SIDES[(number // len(PLANES)) % len(_SIDES)]
         split = "test" if number % FOLDS == 0 else "train"
         # Shifted by one after each round, so that the test patients spread over the folds.
         fold = (number + number // FOLDS) % FOLDS + 1
+        rows: list[tuple[str | int, ...]] = []
         for slice_ in range(slices_per_patient):
             phantom = draw_phantom(
-                label, plane=plane, patient_seed=patient_seed, slice_number=slice_, size=size
+                label,
+                plane=plane,
+                patient_seed=int(seeds[position]),
+                slice_number=slice_,
+                size=size,
             )
             name = f"{patient}_{slice_ + 1}.png"
             _write_picture(folder / "images" / name, phantom.image)
             _write_picture(folder / "masks" / name, phantom.mask)
             rows.append((f"images/{name}", label, patient, split, fold, f"masks/{name}"))
+        return rows
+
+    drawn = map_ordered(draw, range(len(patients)))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("file", "class", "patient", "split", "fold", "mask"))
-    writer.writerows(rows)
+    for rows in progress(drawn, total=len(patients), label="Drawing patients"):
+        writer.writerows(rows)
     write_text(folder / "slices.csv", table.getvalue())
     return folder / "slices.csv"
 
