@@ -3,7 +3,7 @@
 
 import { decide, unsupported } from "./decision.js";
 import { isDicom, readDicom } from "./dicom-file.js";
-import { sentName } from "./files.js";
+import { sentNames } from "./files.js";
 import { isPicture, readPicture } from "./picture-file.js";
 import { answerSeries } from "./series-rule.js";
 import { inOrder } from "./slice-order.js";
@@ -43,7 +43,8 @@ export async function card() {
 }
 
 export async function classify(job, _, signal) {
-  const files = job.files.map(({ file, path }, number) => ({ file, path: sentName(number, path) }));
+  const names = sentNames(job);
+  const files = job.files.map(({ file }, number) => ({ file, path: names[number] }));
   if (job.kind === "pictures") {
     const answers = [];
     for (const one of files) answers.push(await orError(one, () => answerPicture(one, signal)));

@@ -3,9 +3,11 @@
 import csv
 import io
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -90,6 +92,32 @@ def test_folder_of_other_things_is_told(page: Any, tmp_path: Path) -> None:
     (tmp_path / "folder" / "notes.txt").write_text("nothing to see")
     page.set_input_files("#choose-folder", str(tmp_path / "folder"))
     expect(page.get_by_role("alert")).to_contain_text("No JPEG, PNG, DICOM or NIfTI file")
+
+
+def test_what_a_folder_holds_besides_scans_is_listed(
+    page: Any, scans: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    shutil.copy(scans / "scan1.png", folder)
+    head = nibabel.load(scans / "head.nii.gz")  # type: ignore[attr-defined]
+    nibabel.save(nibabel.Nifti1Pair(head.dataobj, head.affine), folder / "head.hdr")  # type: ignore[attr-defined]
+    for name in ("notes.txt", "table.csv", "Thumbs.db", "volume.nhdr", "DICOMDIR"):
+        (folder / name).write_bytes(b"nothing")
+    page.set_input_files("#choose-folder", str(folder))
+    page.wait_for_selector("#save-csv:enabled")
+    left = page.locator("#left-out")
+    expect(left.locator("summary")).to_have_text(
+        "5 files left out: 1 index of a DICOM medium, 2 of no kind that is read, "
+        "1 metadata of the operating system, 1 header whose voxels lie in another file"
+    )
+    left.locator("summary").click()
+    expect(left.get_by_text("exam/notes.txt: of no kind that is read")).to_be_visible()
+    expect(page.locator("#list .name")).to_have_text(["exam/scan1.png", "exam/head.hdr"])
+    page.get_by_role("option", name="head.hdr").click()
+    expect(page.get_by_role("slider", name="Slices").locator("i")).to_have_count(6)
+    page.click("#clear")
+    expect(left).to_be_hidden()
 
 
 def test_names_of_files_stay_in_the_page(page: Any, scans: Path) -> None:

@@ -8,7 +8,9 @@ import { unpacked } from "./zip.js";
 const VOLUME = /\.(nii(\.gz)?|mg[hz]|nrrd|mha|tiff?|gif|zip)$/i;
 const DICOM = /\.(dcm|dicom|ima)$/i;
 const PICTURE = /\.(jpe?g|png|bmp|webp)$/i;
-const LITTER = /(^|\/)(\._[^/]*|\.DS_Store|Thumbs\.db|ehthumbs\.db|desktop\.ini|__MACOSX\/.*)$/i;
+const LITTER = /(^|\/)(\._[^/]*|\.DS_Store|Thumbs\.db|ehthumbs\.db|desktop\.ini|__MACOSX(\/.*)?)$/i;
+const HIDDEN = /(^|\/)\.[^/]+/;
+const HEADER = /\.(mhd|nhdr)$/i;
 const PICTURES_TOGETHER = 8;
 const HEAD = 65536;
 
@@ -26,11 +28,9 @@ export function chosen(files) {
 }
 
 async function walk(entry) {
-  if (entry.name.startsWith(".")) return [];
-  if (entry.isFile) {
-    const file = await new Promise((good, bad) => entry.file(good, bad));
-    return [{ file, path: entry.fullPath.replace(/^\//, "") }];
-  }
+  const path = entry.fullPath.replace(/^\//, "");
+  if (entry.name.startsWith(".")) return [{ file: null, path }];
+  if (entry.isFile) return [{ file: await new Promise((good, bad) => entry.file(good, bad)), path }];
   const reader = entry.createReader();
   const inside = [];
   for (;;) {
@@ -47,28 +47,38 @@ async function walk(entry) {
  *
  * The files in ZIP archives take the archives' place. Volumes go alone, the DICOM files of a series
  * together (or of a folder, where they name none), pictures a few at a time; the first picture goes
- * alone, so that its answer is there at once. What a folder holds beside scans is left out; what was
- * chosen by itself is sent whatever it is. A NIfTI file that is called a mask goes with the volume
- * beside it, as its job's `mask`; without one it comes back in `masks`.
+ * alone, so that its answer is there at once. A `.hdr` file goes with the `.img` file beside it. What
+ * a folder holds beside scans comes back in `leftOut`, as `{path, why}`; what was chosen by itself is
+ * sent whatever it is. A NIfTI file that is called a mask goes with the volume beside it, as its job's
+ * `mask`; without one it comes back in `masks`.
  */
 export async function toJobs(found) {
   const jobs = [];
   const series = new Map();
   const pictures = [];
   const masks = [];
+  const leftOut = [];
   const byName = new Intl.Collator("en", { numeric: true });
   const files = (await Promise.all(found.map(unpacked))).flat();
+  const byPath = new Map(files.map((one) => [one.path.toLowerCase(), one]));
   for (const one of files.sort((a, b) => byName.compare(a.path, b.path))) {
-    if (LITTER.test(one.path)) continue;
     const folder = folderOf(one.path);
-    if (isMask(one.path)) masks.push(one);
+    const beside = (ending, other) => ending.test(one.path) && byPath.get(one.path.toLowerCase().replace(ending, other));
+    const voxels = beside(/\.hdr$/i, ".img");
+    const leave = (why) => leftOut.push({ path: one.path, why });
+    if (LITTER.test(one.path)) leave("metadata of the operating system");
+    else if (!one.file || (folder && HIDDEN.test(one.path))) leave("hidden file or folder");
+    else if (/(^|\/)DICOMDIR$/i.test(one.path)) leave("index of a DICOM medium");
+    else if (voxels) jobs.push({ kind: "volume", files: [one, voxels], pair: true });
+    else if (beside(/\.img$/i, ".hdr")) continue; // (It went with its header.)
+    else if (isMask(one.path)) masks.push(one);
     else if (VOLUME.test(one.path)) jobs.push({ kind: "volume", files: [one] });
     else if (DICOM.test(one.path) || (!PICTURE.test(one.path) && (await isDicom(one.file)))) {
-      if (one.file.name.toUpperCase() === "DICOMDIR") continue;
       const key = (await seriesUid(one.file)) ?? folder;
       if (!series.has(key)) series.set(key, []);
       series.get(key).push(one);
     } else if (!folder || PICTURE.test(one.path)) pictures.push(one);
+    else leave(HEADER.test(one.path) ? "header whose voxels lie in another file: tumorscope predict reads both" : "of no kind that is read");
   }
   const left = masks.filter((mask) => !attach(mask, jobs));
   const inFolder = new Map();
@@ -82,7 +92,7 @@ export async function toJobs(found) {
   while (pictures.length) {
     jobs.push({ kind: "pictures", files: pictures.splice(0, PICTURES_TOGETHER) });
   }
-  return { jobs, masks: left };
+  return { jobs, masks: left, leftOut };
 }
 
 /** Gives a mask to the volumes that it belongs to; tells whether there are any. */
@@ -109,8 +119,11 @@ async function seriesUid(file) {
   return text.match(/\x20\0\x0e\0(?:UI[^]{2}|[^]\0\0\0)([0-9.]{1,64})/)?.[1];
 }
 
-/** The name under which a file is sent: its number and ending; its own name stays here. */
-export function sentName(number, path) {
-  const ending = path.match(VOLUME) ?? path.match(DICOM) ?? path.match(PICTURE);
-  return `${number}${ending ? ending[0].toLowerCase() : ""}`;
+/** The names under which a job's files are sent: number and ending; their own names stay here. */
+export function sentNames({ files, pair }) {
+  return files.map(({ path }, number) => {
+    if (pair) return `0${path.slice(-4).toLowerCase()}`;
+    const ending = path.match(VOLUME) ?? path.match(DICOM) ?? path.match(PICTURE);
+    return `${number}${ending ? ending[0].toLowerCase() : ""}`;
+  });
 }

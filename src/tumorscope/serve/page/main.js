@@ -6,6 +6,7 @@ import { offerExamples } from "./examples.js";
 import { saveCsv, saveReport } from "./export.js";
 import { chosen, dropped, toJobs } from "./files.js";
 import { makeFilters } from "./filters.js";
+import { showLeftOut } from "./left-out.js";
 import { makeList } from "./list.js";
 import { makeQueue, STOPPED } from "./queue.js";
 import { placeAnswers, waitingScans } from "./scans.js";
@@ -20,6 +21,7 @@ const backEnd = await import(new URL(document.documentElement.dataset.backEnd, i
 let models = [];
 let facts = null;
 let scans = [];
+let leftOut = [];
 let unsaved = false;
 let reporting = 0;
 let drawing = false;
@@ -48,7 +50,9 @@ function complain(error) {
 async function take(found) {
   $("problem").hidden = true;
   if (!found.length) return;
-  const { jobs, masks } = await toJobs(found);
+  const { jobs, masks, leftOut: others } = await toJobs(found);
+  leftOut = scans.length ? [...leftOut, ...others] : others;
+  showLeftOut($("left-out"), leftOut);
   const current = list.current;
   for (const mask of masks) {
     // A mask that comes later is laid over the volume that is shown.
@@ -166,12 +170,13 @@ function clear() {
   reporting += 1;
   queue.clear();
   scans = [];
+  leftOut = [];
   unsaved = false;
   list.clear();
   filters.clear();
   emptyDetail($("detail"));
   document.body.classList.remove("full", "single");
-  $("bar").hidden = $("results").hidden = $("problem").hidden = $("confusion").hidden = true;
+  $("bar").hidden = $("results").hidden = $("problem").hidden = $("left-out").hidden = $("confusion").hidden = true;
   $("files-button").focus();
 }
 

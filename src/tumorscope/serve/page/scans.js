@@ -1,6 +1,6 @@
 // Keeps what was dropped as scans, and gives the answers to those that they belong to.
 
-import { folderOf, sentName } from "./files.js";
+import { folderOf, sentNames } from "./files.js";
 
 let numbers = 0;
 
@@ -10,9 +10,9 @@ function newScan(name, kind, file, job) {
 
 /** Returns a job's scans before they are answered. */
 export function waitingScans(job) {
-  const { kind, files, series } = job;
+  const { kind, files, series, pair } = job;
   if (kind === "pictures") return files.map(({ path }) => ({ ...newScan(path, "slice", null, job), path }));
-  if (files.length === 1) {
+  if (files.length === 1 || pair) {
     const [{ path, file }] = files;
     return [newScan(path, "volume", /\.nii(\.gz)?$/i.test(path) ? file : null, job)];
   }
@@ -26,9 +26,10 @@ export function waitingScans(job) {
  * @param added Told of each further scan: the files of a job may hold several series.
  */
 export function placeAnswers(job, model, answers, models, added) {
-  const names = new Map(job.files.map(({ path }, number) => [sentName(number, path), path]));
+  const sent = sentNames(job);
+  const names = new Map(sent.map((name, number) => [name, job.files[number].path]));
   if (job.kind === "pictures") {
-    const scans = new Map(job.files.map(({ path }, number) => [sentName(number, path), job.scans[number]]));
+    const scans = new Map(sent.map((name, number) => [name, job.scans[number]]));
     for (const answer of answers) give(scans.get(answer.path), model, named(answer, names), models);
     return;
   }

@@ -1,6 +1,6 @@
 // Asks the service for answers. One of two back ends: the static page answers in the browser.
 
-import { sentName } from "./files.js";
+import { sentNames } from "./files.js";
 
 const PATIENCE = 60;
 let token = "";
@@ -23,12 +23,13 @@ export async function card() {
  * @param job `kind` ("pictures" or "volume") and `files`.
  * @param model The model's id.
  * @param signal Aborts it.
- * @returns The array of answers, whose paths are the names that `sentName` gives.
+ * @returns The array of answers, whose paths are the names that `sentNames` gives.
  */
 export async function classify(job, model, signal) {
   const form = () => {
     const data = new FormData();
-    job.files.forEach(({ file, path }, number) => data.append("files", file, sentName(number, path)));
+    const names = sentNames(job);
+    job.files.forEach(({ file }, number) => data.append("files", file, names[number]));
     return data;
   };
   const where = job.kind === "volume" ? "v1/classify/volume" : "v1/classify";
