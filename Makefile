@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export TUMORSCOPE_DATA ?= $(if $(wildcard ../shared/data/kaggle),$(abspath ../shared/data),)
 
-.PHONY: demo test setup format lint types imports unit tables notebooks static-page site clean
+.PHONY: demo test setup format lint types imports unit test-newest tables notebooks static-page site clean
 
 demo: setup            ## draw phantoms, find planted faults, train, evaluate, export, predict
 	$(RUN)/tumorscope demo
@@ -38,6 +38,16 @@ imports: setup
 unit: setup
 	OMP_NUM_THREADS=1 $(RUN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report=term:skip-covered
 
+NEWEST := $(VENV)-newest
+test-newest:           ## notebooks and tests with the newest packages, but for torch, in a place of its own
+	$(PYTHON) -m venv $(NEWEST)
+	grep '^torch==' constraints.txt > $(NEWEST)/torch.txt
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+		--constraint $(NEWEST)/torch.txt --editable '.[dev]'
+	$(NEWEST)/bin/pytest --numprocesses 2 tests/test_docs.py tests/test_public_interface.py \
+		tests/datasets tests/evaluation tests/export tests/images tests/inference tests/networks \
+		tests/pacs/test_objects.py tests/pacs/test_segmentation.py tests/serve/test_app.py tests/training
+
 tables: setup          ## rebuild the README's tables from results/
 	$(RUN)/python benchmarks/tables.py
 
@@ -54,4 +64,4 @@ site:                  ## the documentation as a site, build/site; with the page
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --config-file site/mkdocs.yml
 
 clean:
-	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NEWEST) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
