@@ -22,6 +22,9 @@ RECORDS = ROOT / "results"
 NOTEBOOKS = ROOT / "docs" / "notebooks"
 STATIC_PAGE = ROOT / "build" / "static-page"
 
+_ALONE = ("docs/leaderboard.md", "python.md")
+"""Pages that are a section by themselves: no list of its pages beside them."""
+
 _LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 _RECORDS_HEAD = """# Records
 
@@ -54,6 +57,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Lead links to notebooks and to folders of the repository to pages that show them."""
     here = (ROOT / page.file.src_uri).parent
+    if page.file.src_uri in _ALONE:
+        page.meta["hide"] = ["navigation"]
 
     def led(link: re.Match[str]) -> str:
         target = (here / link[1]).resolve()
