@@ -16,6 +16,15 @@ _NAMES = {
     "pituitary": "pituitary tumour",
 }
 
+_SHARES = {
+    "accuracy": "accuracy",
+    "balanced accuracy": "balanced_accuracy",
+    "macro F1": "macro_f1",
+    "expected calibration error": "ece",
+    "selective accuracy at 90 % coverage": "selective_accuracy",
+    "miss rate": "miss_rate",
+}
+
 
 def data_table() -> str:
     """Return how many slices the bundled network was trained on, as its file says."""
@@ -35,18 +44,10 @@ def figures_table() -> str:
     columns["the same at 224 px"] = "edge_figshare-patient_px224"
     columns["the same, soup of two"] = "edge_figshare-patient_soup"
     found = {title: read_record(name)["figures"]["by_seed"][0] for title, name in columns.items()}
-    shares = {
-        "accuracy": "accuracy",
-        "balanced accuracy": "balanced_accuracy",
-        "macro F1": "macro_f1",
-        "expected calibration error": "ece",
-        "selective accuracy at 90 % coverage": "selective_accuracy",
-        "miss rate": "miss_rate",
-    }
     rows = [["measure", *columns]]
     sizes = [f"{each['n']:,}, {each['groups']:,}" for each in found.values()]
     rows.append(["test images, patients", *sizes])
-    for title, name in shares.items():
+    for title, name in _SHARES.items():
         rows.append([title, *(_share(each, name) for each in found.values())])
     for title, level in {"slice (copies count once)": "by_slice", "patient": "by_patient"}.items():
         each_level = [each[level] for each in found.values()]
@@ -66,6 +67,19 @@ def figures_table() -> str:
     rows.append(
         [title, *(shown if name == "edge_figshare-patient" else "" for name in columns.values())]
     )
+    return table(rows)
+
+
+def fold_table() -> str:
+    """Return the bundled file's figures on the fold that it did not learn from."""
+    (found,) = read_record("tumorscope-edge_kaggle-patient_fold-1")["figures"]["by_seed"]
+    rows = [["measure", f"{found['n']:,} slices of {found['groups']} patients and groups"]]
+    rows += [[title, _share(found, name)] for title, name in _SHARES.items()]
+    places = {"heatmap's peak inside the outline": "peak_inside", "overlap (Dice)": "dice"}
+    rows += [[title, _share(found["localisation"], name)] for title, name in places.items()]
+    for verdict, each in found["verdicts"].items():
+        right = "" if each["accuracy"] is None else f", {each['accuracy']:.1%} of them right"
+        rows.append([f"`{verdict}`", f"{each['share']:.1%}{right}"])
     return table(rows)
 
 

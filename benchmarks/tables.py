@@ -52,6 +52,7 @@ def rebuild(text: str) -> str:
         "bundled": card.bundled_table,
         "card-data": card.data_table,
         "card-figures": card.figures_table,
+        "card-fold": card.fold_table,
         "card-zooms": card.zooms_table,
         "card-classes": card.classes_table,
         "card-hospital": card.hospital_table,
