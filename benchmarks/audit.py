@@ -1,9 +1,10 @@
-"""Measures how well the audit finds the near-duplicates of the Kaggle set.
+"""Measures how well the audit finds the near-duplicates and label errors of the Kaggle set.
 
     python benchmarks/audit.py --data PATH/kaggle
 
 writes `results/audit.json`. A slice that `groups.csv` matched to figshare has a known patient, so
-pairs that were missed and pairs that join two patients can be counted.
+pairs that were missed and pairs that join two patients can be counted. Label errors are ranked by
+predictions out of fold that `measure.py` kept, plain and with some labels changed.
 """
 
 import argparse
@@ -14,20 +15,27 @@ import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from sklearn.metrics import roc_auc_score
 
 from record import write_record
 from tumorscope.audit.audit import Audit, audit
+from tumorscope.audit.label_errors import LabelErrors
+from tumorscope.audit.out_of_fold import find_label_errors
+from tumorscope.classes import CLASSES
 from tumorscope.images import read_slice
 from tumorscope.near_duplicates.detection import describe, find_near_duplicates
 
 COMMAND = "python benchmarks/audit.py --data PATH/kaggle"
+PREDICTIONS = Path(__file__).parents[1] / "results/predictions/quick_kaggle-patient_0.csv"
 ALTERED = 300
+CHANGED_LABELS = 100
 SEED = 0
 
 Row = dict[str, str]
@@ -60,6 +68,7 @@ def main() -> None:
         "label_conflict_pairs": len(result.label_conflicts),
         "shortcuts": {item.fact: round(item.balanced_accuracy, 4) for item in result.shortcuts},
         "shortcut_chance": result.shortcuts[0].chance,
+        "label_errors": label_errors(result),
         "altered_copies_found": altered_copies(result),
     }
     path = write_record(
@@ -116,11 +125,52 @@ def pairs_sharing(rows: Iterable[Row], column: str) -> Iterator[Pair]:
         yield from combinations(sorted(same), 2)
 
 
+def label_errors(result: Audit) -> dict[str, object]:
+    """Rank label errors as they are, and with the labels of some slices changed."""
+    random = np.random.default_rng(SEED)
+    plain = ranked(result, [item.label for item in result.files])
+    clusters = np.array([item.cluster for item in result.files])
+    labels = [item.label for item in result.files]
+    chosen = random.choice(np.unique(clusters), CHANGED_LABELS, replace=False)
+    changed = np.isin(clusters, chosen)
+    for cluster in chosen:
+        (place, *_) = places = np.flatnonzero(clusters == cluster)
+        other = random.choice([name for name in CLASSES if name != labels[place]])
+        for place in places:
+            labels[place] = str(other)
+    found = ranked(result, labels)
+    scores = np.full(len(labels), -1.0)
+    scores[[item.place for item in found.ranked]] = [item.score for item in found.ranked]
+    first = [changed[item.place] for item in found.ranked[: int(changed.sum())]]
+    return {
+        "predictions": PREDICTIONS.name,
+        "predicted": plain.predicted,
+        "as_labelled": plain.agreeing,
+        "learned_from": plain.learned_from,
+        "likely_errors": len(plain.ranked),
+        "changed_slices": CHANGED_LABELS,
+        "changed_files": int(changed.sum()),
+        "changed_files_ranked": sum(bool(changed[item.place]) for item in found.ranked),
+        "changed_among_as_many_first": round(float(np.mean(first)), 4),
+        "auroc": round(float(roc_auc_score(changed, scores)), 4),
+    }
+
+
+def ranked(result: Audit, labels: list[str]) -> LabelErrors:
+    """Rank label errors where the files are labelled so."""
+    return find_label_errors(
+        PREDICTIONS,
+        [replace(item.item, label=label) for item, label in zip(result.files, labels, strict=True)],
+        [item.cluster for item in result.files],
+        [item.group or f"cluster {item.cluster}" for item in result.files],
+    )
+
+
 def altered_copies(result: Audit) -> dict[str, float]:
     """Alter some slices in known ways and return, by way, the share that is found again."""
     chosen: dict[int, Path] = {}
     for place in np.random.default_rng(SEED).permutation(len(result.files)):
-        chosen.setdefault(result.files[place].cluster, result.files[place].path)
+        chosen.setdefault(result.files[place].cluster, result.files[place].item.path)
         if len(chosen) == ALTERED:
             break
     slices = [read_slice(path) for path in chosen.values()]
@@ -197,7 +247,7 @@ def fingerprint(result: Audit) -> str:
     """Return a SHA-256 over the names and sizes of the files."""
     digest = hashlib.sha256()
     for item in result.files:
-        digest.update(f"{item.name}\0{item.path.stat().st_size}\0".encode())
+        digest.update(f"{item.name}\0{item.item.path.stat().st_size}\0".encode())
     return digest.hexdigest()
 
 

@@ -41,6 +41,7 @@ def rebuild(text: str) -> str:
         "speed": speed_table,
         "audit": audit_table,
         "altered": altered_table,
+        "label-errors": label_errors_table,
         "jetson": jetson_table,
         "protocols": protocols_table,
         "leak": leak_table,
@@ -263,6 +264,24 @@ def altered_table() -> str:
     shares = read_record("audit")["figures"]["altered_copies_found"]
     rows = {name: f"{share:.0%}" for name, share in shares.items()}
     return table([("alteration", "found"), *rows.items()])
+
+
+def label_errors_table() -> str:
+    """Return what the ranking of label errors finds of labels that were changed."""
+    found = read_record("audit")["figures"]["label_errors"]
+    changed = found["changed_files"]
+    rows = {
+        "pictures with a prediction out of fold": f"{found['predicted']:,}",
+        "of these predicted as labelled": f"{found['as_labelled'] / found['predicted']:.1%}",
+        "likely label errors, as published": f"{found['likely_errors']:,}",
+        f"labels changed ({found['changed_slices']:,} slices)": f"{changed:,}",
+        "of these in the ranking": f"{found['changed_files_ranked'] / changed:.0%}",
+        f"changed labels among the first {changed:,}": (
+            f"{found['changed_among_as_many_first']:.0%}"
+        ),
+        "AUROC of the score": f"{found['auroc']:.3f}",
+    }
+    return table([("", "count"), *rows.items()])
 
 
 def jetson_table() -> str:

@@ -16,17 +16,27 @@ if TYPE_CHECKING:
 class _CallablePackage(ModuleType):
     """This package; a folder and a function of the public interface have one name."""
 
-    def __call__(self, places: Path | str | Sequence[Path | str]) -> "Audit":
+    def __call__(
+        self,
+        places: Path | str | Sequence[Path | str],
+        *,
+        predictions: Path | str | None = None,
+        off_topic: bool = False,
+    ) -> "Audit":
         """Audit folders or tables as one data set.
 
         Args:
             places: A data set's folder or table, or several.
+            predictions: Predictions out of fold, by which likely label errors are ranked: a folder
+                of `tumorscope crossval`, or a CSV file.
+            off_topic: Whether to look for pictures that are no brain MRI, by the bundled model.
 
         Returns:
             What was found; `save` writes it as a page.
 
         Raises:
-            DataError: A place is missing, or there is no picture that can be read.
+            DataError: A place is missing, there is no picture that can be read, or the predictions
+                are none for these pictures.
 
         Example:
             >>> import tempfile, tumorscope
@@ -45,7 +55,7 @@ class _CallablePackage(ModuleType):
         from tumorscope.audit.audit import audit  # noqa: PLC0415  (keeps `import tumorscope` fast)
 
         given = [places] if isinstance(places, (Path, str)) else places
-        return audit([Path(place) for place in given])
+        return audit([Path(place) for place in given], predictions=predictions, off_topic=off_topic)
 
 
 sys.modules[__name__].__class__ = _CallablePackage

@@ -2,7 +2,8 @@
 
 Found are unreadable files, near-duplicates (copies, mirrored, turned and contrast-changed pictures
 of one slice), near-duplicates on both sides of a split, one slice under two labels, the class
-balance, and how well file facts alone predict the class.
+balance, and how well file facts alone predict the class; with predictions likely label errors, and
+by the bundled model's OOD score pictures that are no brain MRI.
 """
 
 from collections import defaultdict
@@ -16,6 +17,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tumorscope.audit.file_facts import FileFacts, file_facts, odd_files
+from tumorscope.audit.label_errors import LabelErrors
+from tumorscope.audit.off_topic import OffTopic, find_off_topic
 from tumorscope.audit.shortcuts import Shortcut, find_shortcuts
 from tumorscope.classes import CLASSES
 from tumorscope.datasets.catalogue import Skipped, Slice
@@ -93,6 +96,8 @@ class Audit:
             are too few classes.
         notes: What the reader must know about how the folder was read.
         ignored: Files of kinds that hold no slices.
+        label_errors: What predictions say about the labels; None where there are none.
+        off_topic: Pictures that are no brain MRI, the surest first; None where not looked for.
     """
 
     folders: tuple[Path, ...]
@@ -103,6 +108,8 @@ class Audit:
     shortcuts: tuple[Shortcut, ...]
     notes: tuple[str, ...]
     ignored: tuple[Ignored, ...] = field(default=())
+    label_errors: LabelErrors | None = None
+    off_topic: tuple[OffTopic, ...] | None = None
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
@@ -204,6 +211,11 @@ class Audit:
                 "group": names.get(int(union[item.cluster]), f"duplicates-{item.cluster}"),
             }
 
+    @property
+    def names(self) -> list[str]:
+        """The files' names."""
+        return [item.name for item in self.files]
+
     def save(self, path: Path | str) -> Path:
         """Write the findings as a page (HTML), whole or not at all, and return its path."""
         from tumorscope.audit.audit_report import render_page  # noqa: PLC0415  (it imports this)
@@ -237,6 +249,10 @@ class Audit:
                 {"name": self.files[place].name, "reason": reason}
                 for place, reason in self.odd.items()
             ],
+            "label_errors": self.label_errors and self.label_errors.to_json(self.names),
+            "off_topic": None
+            if self.off_topic is None
+            else [item.to_json(self.names) for item in self.off_topic],
             "label_conflicts": [self._pair(pair) for pair in self.label_conflicts],
             "notes": list(self.notes),
             "pairs": [self._pair(pair) for pair in self.pairs],
@@ -254,6 +270,8 @@ class Audit:
 def audit(
     places: Sequence[DataSource | Path | str] | DataSource | Path | str,
     *,
+    predictions: Path | str | None = None,
+    off_topic: bool = False,
     progress: Progress = silent,
 ) -> Audit:
     """Audit folders or tables as one data set.
@@ -263,13 +281,17 @@ def audit(
 
     Args:
         places: A data set, or several.
+        predictions: Predictions out of fold, by which likely label errors are ranked: a folder of
+            `tumorscope crossval`, or a CSV file (see `tumorscope.audit.out_of_fold`).
+        off_topic: Whether to look for pictures that are no brain MRI, by the bundled model.
         progress: Shows how far the reading and comparing are.
 
     Returns:
         What was found.
 
     Raises:
-        DataError: A place is missing, or there is no picture that can be read.
+        DataError: A place is missing, there is no picture that can be read, or the predictions are
+            none for these pictures, or by a model that learned from them.
     """
     if isinstance(places, DataSource | Path | str):
         places = [places]
@@ -317,6 +339,8 @@ def audit(
         shortcuts=_shortcuts(files),
         notes=(*notes, *_notes(files, ignored)),
         ignored=tuple(ignored),
+        label_errors=None if predictions is None else _label_errors(Path(predictions), files),
+        off_topic=_off_topic(files, progress) if off_topic else None,
     )
 
 
@@ -349,8 +373,30 @@ def _shortcuts(files: Sequence[AuditedFile]) -> tuple[Shortcut, ...]:
     return find_shortcuts(
         [item.facts for item in labelled],
         [item.label for item in labelled],
-        [item.group or f"duplicates-{item.cluster}" for item in labelled],
+        [_unit(item) for item in labelled],
     )
+
+
+def _label_errors(predictions: Path, files: Sequence[AuditedFile]) -> LabelErrors:
+    from tumorscope.audit.out_of_fold import find_label_errors  # noqa: PLC0415  (slow to import)
+
+    return find_label_errors(
+        predictions,
+        [item.item for item in files],
+        [item.cluster for item in files],
+        [_unit(item) for item in files],
+    )
+
+
+def _off_topic(files: Sequence[AuditedFile], progress: Progress) -> tuple[OffTopic, ...]:
+    from tumorscope.inference import Classifier  # noqa: PLC0415  (slow to import)
+
+    return find_off_topic([item.item for item in files], Classifier.load(), progress=progress)
+
+
+def _unit(item: AuditedFile) -> str:
+    """Return the patient, or where none is known the near-duplicate cluster."""
+    return item.group or f"duplicates-{item.cluster}"
 
 
 def _notes(files: Sequence[AuditedFile], ignored: Sequence[Ignored]) -> Iterator[str]:

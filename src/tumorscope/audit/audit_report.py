@@ -97,6 +97,26 @@ def _sheets(audit: Audit) -> Iterator[_Sheet]:
         "At least one of the two labels is wrong.",
         audit.label_conflicts,
     )
+    suspects = audit.label_errors.ranked if audit.label_errors else ()
+    yield _Sheet(
+        "Likely label errors",
+        "By predictions, the likeliest first: given class → likely class. A person must decide.",
+        tuple(
+            (_picture(audit.files[item.place], (f"{item.given} → {item.likely}",)),)
+            for item in suspects[:_FILES_SHOWN]
+        ),
+        len(suspects),
+    )
+    off_topic = audit.off_topic or ()
+    yield _Sheet(
+        "Off-topic pictures",
+        "The bundled model does not support them: most unlike brain MRI first.",
+        tuple(
+            (_picture(audit.files[item.place], (item.reason,)),)
+            for item in off_topic[:_FILES_SHOWN]
+        ),
+        len(off_topic),
+    )
     yield _pair_sheet(
         audit,
         "Near-duplicates across the split",

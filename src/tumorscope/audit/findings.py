@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from tumorscope.audit.audit import Audit
+from tumorscope.audit.label_errors import LabelErrors
 from tumorscope.near_duplicates.detection import KINDS, Kind
 
 Severity = Literal["severe", "look", "note"]
@@ -18,6 +19,10 @@ _NOTABLE_SKILL: Final = 0.15
 
 _LOPSIDED: Final = 3.0
 """Largest class by smallest, in different slices, from which the balance is worth a line."""
+
+_KNOWN_BY_HEART: Final = 0.995
+_ENOUGH: Final = 50
+"""No model agrees with so many labels that it never saw, among at least so many pictures."""
 
 _SPLIT_ANEW: Final = "split anew by near-duplicate groups (--groups)"
 
@@ -77,6 +82,8 @@ def findings(audit: Audit) -> tuple[Finding, ...]:
         *_leaks(audit),
         *_shared_patients(audit),
         *_conflicts(audit),
+        *_label_errors(audit),
+        *_off_topic(audit),
         *_shortcuts(audit),
         *_unreadable(audit),
         *_near_duplicates(audit),
@@ -153,6 +160,57 @@ def _conflicts(audit: Audit) -> Iterator[Finding]:
         f"{_count(len(audit.label_conflicts), 'pair')}.",
         "let somebody settle the double labels",
     )
+
+
+def _label_errors(audit: Audit) -> Iterator[Finding]:
+    found = audit.label_errors
+    if found is None:
+        return
+    if found.learned_from or (found.learned_from is None and _too_good(found)):
+        yield Finding(
+            "look",
+            "predictions that may know the labels",
+            found.learned_from or found.predicted,
+            f"The model learned from a copy or from the patient of {found.learned_from:,} of "
+            f"{found.predicted:,} predicted pictures: label errors are hidden there."
+            if found.learned_from
+            else f"{percent(found.agreeing / found.predicted)} of {found.predicted:,} predictions "
+            "are as labelled, and the table names no folds: by a model that learned from these "
+            "pictures, label errors are hidden.",
+            "rank label errors by predictions out of fold (crossval)",
+        )
+    if found.ranked:
+        first = found.ranked[0]
+        yield Finding(
+            "look",
+            "likely label errors",
+            len(found.ranked),
+            f"Of {found.predicted:,} pictures with a prediction; the first is "
+            f"{audit.files[first.place].name}: called {first.given}, more like {first.likely}."
+            + _not_predicted(len(audit.files) - found.predicted),
+            "let somebody look at the likely label errors, from the top",
+        )
+
+
+def _too_good(found: LabelErrors) -> bool:
+    return found.predicted >= _ENOUGH and found.agreeing >= _KNOWN_BY_HEART * found.predicted
+
+
+def _not_predicted(count: int) -> str:
+    return f" {_count(count, 'file')} without one: not ranked." if count else ""
+
+
+def _off_topic(audit: Audit) -> Iterator[Finding]:
+    if audit.off_topic:
+        first = audit.off_topic[0]
+        yield Finding(
+            "look",
+            "off-topic pictures",
+            len(audit.off_topic),
+            f"The bundled model does not support them; the first is "
+            f"{audit.files[first.place].name}: {first.reason}.",
+            "remove what is no brain MRI",
+        )
 
 
 def _shortcuts(audit: Audit) -> Iterator[Finding]:

@@ -21,6 +21,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take no patients from folder and file names",
     )
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="PATH",
+        help="rank likely label errors by predictions out of fold: a folder of crossval, or a CSV "
+        "file",
+    )
+    parser.add_argument(
+        "--label-errors", type=Path, metavar="FILE", help="write the ranking as a CSV table"
+    )
+    parser.add_argument(
+        "--off-topic",
+        action="store_true",
+        help="list pictures that are no brain MRI, by the bundled model",
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - prints it")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tumorscope.audit.audit_report import render_page
 from tumorscope.audit.findings import findings, percent, verdict
 from tumorscope.cli import show
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
+from tumorscope.errors import DataError
 from tumorscope.files import whole_file, write_text
 
 _STYLES = {"severe": "bold red", "look": "yellow", "note": "dim"}
@@ -23,16 +25,27 @@ _UNREADABLE_SHOWN = 5
 def run(options: argparse.Namespace) -> int:
     """Audit, write what was asked for, and print the findings unless JSON is printed."""
     sources = [replace(source, patients=not options.no_patients) for source in options.folders]
-    result = audit(sources, progress=show.progress)
+    if options.label_errors and not options.predictions:
+        raise DataError("--label-errors needs --predictions PATH: a folder of crossval, or a CSV")
+    result = audit(
+        sources,
+        predictions=options.predictions,
+        off_topic=options.off_topic,
+        progress=show.progress,
+    )
     if options.json:
         show.write_json(options.json, _as_json(result))
     if options.html:
         write_text(options.html, render_page(result))
     if options.groups:
-        _write_groups(options.groups, result)
+        _write_table(options.groups, ("file", "class", "twin_cluster", "group"), result.groups())
+    if options.label_errors and result.label_errors:
+        columns = ("file", "class", "likely", "score")
+        _write_table(options.label_errors, columns, result.label_errors.rows(result.names))
     if options.json != "-":
         _print(result, show.console())
-        written = [str(path) for path in (options.json, options.html, options.groups) if path]
+        files = (options.json, options.html, options.groups, options.label_errors)
+        written = [str(path) for path in files if path]
         if written:
             show.console().print(f"Written: {', '.join(written)}")
         show.console().print(DISCLAIMER, style="dim")
@@ -52,11 +65,13 @@ def _as_json(result: Audit) -> dict[str, object]:
     }
 
 
-def _write_groups(path: Path, result: Audit) -> None:
+def _write_table(
+    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str | float]]
+) -> None:
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, ("file", "class", "twin_cluster", "group"))
+        writer = csv.DictWriter(stream, columns)
         writer.writeheader()
-        writer.writerows(result.groups())
+        writer.writerows(rows)
 
 
 def _print(result: Audit, console: Console) -> None:
