@@ -174,11 +174,11 @@ def altered_copies(result: Audit) -> dict[str, float]:
         if len(chosen) == ALTERED:
             break
     slices = [read_slice(path) for path in chosen.values()]
+    originals = [describe(grey) for grey in slices]
     shares = {}
     for name, alter in ALTERATIONS.items():
-        described = [describe(grey) for grey in slices] + [
-            describe(np.asarray(alter(Image.fromarray(grey)))) for grey in slices
-        ]
+        copies = (np.asarray(alter(Image.fromarray(grey))) for grey in slices)
+        described = originals + [describe(grey) for grey in copies]
         found = {(pair.first, pair.second) for pair in find_near_duplicates(described)}
         hits = sum((place, place + len(slices)) in found for place in range(len(slices)))
         shares[name] = round(hits / len(slices), 4)
@@ -236,8 +236,10 @@ ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "blurred": lambda picture: picture.filter(ImageFilter.GaussianBlur(2)),
     "noise of 10 grey levels": lambda picture: noisy(picture, 10),
     "bottom tenth cut off": lambda picture: cropped(picture, 0.1),
+    "bottom fifth cut off": lambda picture: cropped(picture, 0.2),
     "turned by 2 degrees": lambda picture: picture.rotate(2, Image.Resampling.BILINEAR),
     "turned by 5 degrees": lambda picture: picture.rotate(5, Image.Resampling.BILINEAR),
+    "turned by 10 degrees": lambda picture: picture.rotate(10, Image.Resampling.BILINEAR),
     "a quarter turn": lambda picture: picture.transpose(Image.Transpose.ROTATE_90),
     "inverted": lambda picture: toned(picture, lambda grey: 1 - grey),
 }
