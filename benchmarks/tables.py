@@ -272,6 +272,7 @@ def label_errors_table() -> str:
     changed = found["changed_files"]
     rows = {
         "pictures with a prediction out of fold": f"{found['predicted']:,}",
+        "of these with a copy in another fold": f"{found['learned_from']:,}",
         "of these predicted as labelled": f"{found['as_labelled'] / found['predicted']:.1%}",
         "likely label errors, as published": f"{found['likely_errors']:,}",
         f"labels changed ({found['changed_slices']:,} slices)": f"{changed:,}",
