@@ -23,7 +23,7 @@ from tumorscope.export.samples import read_sample
 from tumorscope.inference.model_file import DEFAULT_MODEL, find_model, open_model
 from tumorscope.training.trained_network import load_weights
 
-AGREEMENT: Final = {"onnx-fp16": 0.995, "onnx-int8": 0.99}
+AGREEMENT: Final = {"onnx-fp16": 0.995, "onnx-int8": 0.99, "litert-int8": 0.99}
 """Label agreement that a format must reach."""
 
 FULL_AGREEMENT: Final = 0.999
@@ -35,6 +35,8 @@ MEASURED: Final = (
     "onnx-int8",
     "torchscript",
     "openvino",
+    "litert",
+    "litert-int8",
     "triton",
     "monai-bundle",
 )

@@ -24,6 +24,8 @@ SUMMARIES: Final = {
     "torchscript": "for libtorch and C++",
     "openvino": "a folder for OpenVINO (needs openvino)",
     "tensorrt": "an engine for this machine's NVIDIA GPU (needs TensorRT)",
+    "litert": "a .tflite file for Android and boards (needs litert-torch)",
+    "litert-int8": "the same in 8 bits, a third of the size",
     "triton": "a model repository for Triton Inference Server; takes pixels",
     "monai-bundle": "a bundle for MONAI; takes pixels",
 }
@@ -53,9 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lines = [f"  {name:{width}}  {summary}" for name, summary in SUMMARIES.items()]
     parser.description = "\n".join(
         [
-            "Make a model file of a run or of another model file, or with --target a folder that",
-            "runs on a Jetson.",
-            "The formats are",
+            "Make a model file of a run or of another model file, or with --target a folder",
+            "that runs on a Jetson. The formats are",
             "",
             *lines,
         ]

@@ -12,7 +12,8 @@ import onnx
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.errors import DataError, ModelError
 from tumorscope.export.fp16 import to_fp16
-from tumorscope.export.metadata import metadata_of
+from tumorscope.export.litert_file import litert_metadata, open_litert, write_litert
+from tumorscope.export.metadata import metadata_of, to_text
 from tumorscope.export.monai_bundle import open_monai_bundle, write_monai_bundle
 from tumorscope.export.onnx_file import EDGE_OPSET, build_onnx, save_onnx
 from tumorscope.export.openvino_folder import write_openvino
@@ -198,7 +199,8 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
         format: A name in `FORMATS`.
         out: The file or folder; in the run's folder when left out.
         opset: ONNX operator set, from 13 to `newest_opset()`.
-        batch: Fixed number of images a call, or None for any; TorchScript has no fixed one.
+        batch: Fixed number of images a call, or None for any; TorchScript has no fixed one, LiteRT
+            always: one.
         pixels: What pictures the file prepares itself, one a call; None where its input is what
             `prepare` returns, or of any size in a format that always takes pixels.
         data: Where the run's data sets are now; None: where they were. They are needed to
@@ -222,6 +224,8 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
         raise ModelError(f"no format '{format}': it is one of {', '.join(FORMATS)}")
     if format == "torchscript" and (batch is not None or opset != EDGE_OPSET):
         raise ModelError("a TorchScript file takes any batch and has no operator set")
+    if format.startswith("litert") and opset != EDGE_OPSET:
+        raise ModelError("a LiteRT file has no operator set")
     if kind.tolerance is None:
         pixels = pixels or PixelSize()
     tolerance = kind.tolerance_for(pixels)
@@ -324,6 +328,17 @@ def _write_openvino(order: Order, path: Path) -> None:
         write_openvino(onnx.load(file), path)
 
 
+def _write_litert(order: Order, path: Path, *, quantized: bool = False) -> None:
+    classes = order.trained.description.classes
+    write_litert(
+        order.trained,
+        litert_metadata(to_text(order.metadata), classes),
+        path,
+        batch=order.batch,
+        calibration=order.sample("train", CALIBRATION_IMAGES).grey if quantized else None,
+    )
+
+
 def _write_packed(order: Order, path: Path, *, name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
@@ -385,6 +400,20 @@ FORMATS: Final = {
             # TensorRT multiplies in TF32, with ten bits after the point, where the GPU has it.
             tolerance=Tolerance(probability=1e-2),
             write=_write_tensorrt,
+        ),
+        Format(
+            name="litert",
+            file="model.tflite",
+            write=_write_litert,
+            tolerance=Tolerance(probability=1e-4),
+            open=open_litert,
+        ),
+        Format(
+            name="litert-int8",
+            file="model-int8.tflite",
+            write=partial(_write_litert, quantized=True),
+            tolerance=Tolerance(accuracy=0.003),
+            open=open_litert,
         ),
         *(
             Format(

@@ -2,10 +2,8 @@
 
 import importlib.metadata
 import json
-import logging
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from PIL import Image
 import tumorscope
 from tumorscope import __version__
 from tumorscope.errors import ModelError
+from tumorscope.export.quiet import quiet
 from tumorscope.files import write_bytes, write_text
 from tumorscope.inference.model_file import ModelFacts, read_facts
 from tumorscope.inference.runtimes import Floats, Port, Runtime, open_runtime
@@ -138,7 +137,7 @@ def open_monai_bundle(folder: Path) -> Runtime:
     picture = Path(room.name) / "images" / "slice.png"
     picture.parent.mkdir()
     picture.touch()
-    with _imported_from(folder), _quiet():
+    with _imported_from(folder), quiet():
         workflow = ConfigWorkflow(
             config_file=str(folder / "configs" / "inference.json"),
             workflow_type="infer",
@@ -182,19 +181,6 @@ def _imported_from(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path[:], sys.dont_write_bytecode = before
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep MONAI from warning of what is so on purpose: this package wrote the configuration."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _json(value: Any) -> str:
