@@ -372,7 +372,7 @@ def test_the_command_says_what_is_not_verified(
     assert "not for a Jetson Nano: TensorRT 8.2 has no DequantizeLinear" in out
     status, out, _ = say(moved.path, "--out", tmp_path / "p.onnx")
     assert status == 0
-    assert "these are phantoms" in out
+    assert "Those are phantoms" in out
 
 
 @pytest.mark.parametrize(
