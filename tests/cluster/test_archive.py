@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tumorscope.cluster.archive import list_blocks
@@ -87,6 +87,7 @@ def test_a_store_is_listed_as_a_disk_is(tree: Path, s3: Any) -> None:
     assert listed("s3://tree/x/**/1.dcm") == [["s3://tree/x/a/1.dcm", "s3://tree/x/b/c/1.dcm"]]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(1, 60))
 def test_blocks_hold_each_file_once(files: int, largest: int) -> None:
     names = [f"/scans/{number}.dcm" for number in range(files)]
