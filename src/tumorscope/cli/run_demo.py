@@ -35,7 +35,7 @@ from tumorscope.training.run_evaluation import evaluate_run
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import load_weights
 
-_PATIENTS, _SLICES = 24, 4
+_PATIENTS, _SLICES = 64, 2
 _SHOWN = 6
 _NEARLY_EQUAL = 1e-4
 
