@@ -97,8 +97,8 @@ def test_predictions_that_may_know_the_labels_are_a_finding(
     audited: Audit, found: dict[str, int | None], *, warned: bool
 ) -> None:
     errors = LabelErrors(ranked=(), predicted=100, **found)  # type: ignore[arg-type]
-    classes = {item.what for item in findings(replace(audited, label_errors=errors))}
-    assert ("predictions that may know the labels" in classes) == warned
+    titles = {item.what for item in findings(replace(audited, label_errors=errors))}
+    assert ("predictions that may know the labels" in titles) == warned
 
 
 @pytest.mark.parametrize("seed", range(4))
