@@ -40,6 +40,7 @@ def rebuild(text: str) -> str:
         "accuracy": accuracy_table,
         "speed": speed_table,
         "audit": audit_table,
+        "formats": formats_table,
         "altered": altered_table,
         "label-errors": label_errors_table,
         "jetson": jetson_table,
@@ -238,6 +239,25 @@ def speed_table() -> str:
         "reported pairs that join two patients": f"{audit['share']:.2%}",
     }
     return table([("what", "figure"), *rows.items()])
+
+
+def formats_table() -> str:
+    """Return how each format of the bundled model compares with its network."""
+    record = read_record("formats")
+    first = record["figures"]["onnx"]
+    rows = [["format", "same label", "largest difference of a probability", "time", "megabytes"]]
+    for name, found in record["figures"].items():
+        if isinstance(found, dict):
+            rows.append(
+                [
+                    f"`{name}`",
+                    f"{found['label_agreement']:.1%}",
+                    f"{found['largest_difference']:.1g}",
+                    f"{found['milliseconds'] / first['milliseconds']:.1f}",
+                    f"{found['size'] / 1e6:.1f}",
+                ]
+            )
+    return table(rows)
 
 
 def audit_table() -> str:
