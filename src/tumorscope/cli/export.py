@@ -145,9 +145,9 @@ def _export(
     options: argparse.Namespace, kind: str, out: Path | None, *, opset: str, batch: str
 ) -> "Exported":
     """Write a run's file, or another format of a model file, and show how it compares."""
-    from tumorscope.inference.model_file import find_model, open_model  # noqa: PLC0415
+    from tumorscope.inference.model_file import find_model  # noqa: PLC0415
 
-    source, name = Path(options.source), options.name
+    source = Path(options.source)
     model = None if source.is_dir() else find_model(options.source)
     try:
         from tumorscope.export import FORMATS, export_run, newest_opset  # noqa: PLC0415  (torch)
@@ -162,7 +162,6 @@ def _export(
             if out.resolve() == model.resolve():
                 raise ModelError(f"{out}: is the model file itself; --out names another one")
             run = unpack(model, Path(folder) / "run", options.data)
-            name = name or open_model(model, providers=["cpu"]).facts.name
         exported = export_run(
             run,
             kind,
@@ -171,7 +170,7 @@ def _export(
             batch=None if batch == "dynamic" else _number(batch, "--batch", "dynamic"),
             pixels=_pixels(options),
             data=options.data,
-            name=name,
+            name=options.name,
             check=not options.no_verify,
             progress=progress,
         )

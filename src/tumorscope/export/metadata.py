@@ -29,7 +29,7 @@ def metadata_of(
     data, recipe, description = run.data(), run.recipe(), trained.description
     return {
         "format": FORMAT,
-        "name": name or f"tumorscope-{recipe.name}",
+        "name": name or data.get("name", f"tumorscope-{recipe.name}"),
         "version": data.get("version", __version__),
         "classes": list(description.classes),
         "input": "prepared",

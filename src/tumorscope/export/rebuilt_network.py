@@ -1,7 +1,5 @@
 """Builds a trained network, and a run's folder, again from the ONNX file that was made of them."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +13,6 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from tumorscope.classes import ANY_TUMOUR
-from tumorscope.datasets.catalogue import Slice
 from tumorscope.datasets.locations import DataSource, noted
 from tumorscope.datasets.sources import read_set
 from tumorscope.errors import ModelError
@@ -93,12 +90,13 @@ def unpack(path: Path, folder: Path, data: Sequence[Path] | None = None) -> RunF
     )
     run = RunFolder(folder)
     folder.mkdir(parents=True)
-    write_text(run.slices_file, _listed(named))
+    run.list_slices({"train": named[::2], "validation": named[1::2]})
     write_text(run.recipe_file, Recipe.model_validate(facts.recipe).to_toml())
     noted_facts = {
         **noted(tuple(sources)),
         **facts.data,
         "classes": list(facts.classes),
+        "name": facts.name,
         "version": facts.version,
         "license": facts.license,
         "skipped": [],
@@ -109,17 +107,6 @@ def unpack(path: Path, folder: Path, data: Sequence[Path] | None = None) -> RunF
     write_text(run.data_file, json.dumps(noted_facts, indent=2) + "\n")
     save_weights(run.weights_file, trained)
     return run
-
-
-def _listed(slices: Sequence[Slice]) -> str:
-    """Return `slices.csv`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "class", "source", "group", "twin_cluster", "part"))
-    for number, item in enumerate(slices):
-        part = ("train", "validation")[number % 2]
-        writer.writerow((item.name, item.label, item.source, item.group, item.cluster, part))
-    return text.getvalue()
 
 
 def _plan(metadata: Mapping[str, Any]) -> tuple[Network, Description]:

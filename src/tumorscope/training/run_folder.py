@@ -230,6 +230,15 @@ class RunFolder:
             "skipped": [{"name": item.name, "reason": item.reason} for item in origin.skipped],
             "ignored": [{"name": item.path, "kind": item.kind} for item in origin.ignored],
         }
+        self.list_slices(parts)
+        write_text(self.data_file, json.dumps(facts, indent=2) + "\n")
+
+    def list_slices(self, parts: Mapping[str, Sequence[Slice]]) -> None:
+        """Write `slices.csv`.
+
+        Args:
+            parts: The slices of each part, by its name.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("file", "class", "source", "group", "twin_cluster", "part"))
@@ -239,7 +248,6 @@ class RunFolder:
                 for item in slices
             )
         write_text(self.slices_file, text.getvalue())
-        write_text(self.data_file, json.dumps(facts, indent=2) + "\n")
 
     def describe_environment(self) -> None:
         """Write `environment.json`: versions and machine."""
