@@ -92,7 +92,9 @@ def write_series(
     return paths
 
 
-def write_enhanced(path: Path, frames: list[NDArray[Any]], facts: list[dict[str, Any]]) -> Path:
+def write_enhanced(
+    path: Path, frames: list[NDArray[Any]], facts: list[dict[str, Any]], **tags: Any
+) -> Path:
     """Write an enhanced MR file; each frame's `position` is a height, `time` a temporal index."""
     dataset = dicom(
         np.stack(frames).astype(np.uint16) * 8,
@@ -100,6 +102,7 @@ def write_enhanced(path: Path, frames: list[NDArray[Any]], facts: list[dict[str,
         StudyInstanceUID="1.2.3",
         SeriesInstanceUID="1.2.3.4",
         **PATIENT,
+        **tags,
     )
     dataset.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
     shared = Dataset()
@@ -107,6 +110,7 @@ def write_enhanced(path: Path, frames: list[NDArray[Any]], facts: list[dict[str,
     shared.PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     shared.PixelMeasuresSequence = [Dataset()]
     shared.PixelMeasuresSequence[0].PixelSpacing = [1, 1]
+    shared.PixelMeasuresSequence[0].SliceThickness = 5
     dataset.SharedFunctionalGroupsSequence = [shared]
     dataset.PerFrameFunctionalGroupsSequence = []
     for fact in facts:

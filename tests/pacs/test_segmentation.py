@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from dicom_files import PATIENT, write_series
+from dicom_files import PATIENT, write_enhanced, write_series
 from small_model import write_model
 from tumorscope.images import find_head
 from tumorscope.images.opening import open_slices
@@ -125,3 +125,68 @@ def test_slices_that_lie_apart_stay_on_their_own_images(
         (image,) = derivation.SourceImageSequence
         place = dcmread(heights[image.ReferencedSOPInstanceUID]).ImagePositionPatient
         assert list(frame.PlanePositionSequence[0].ImagePositionPatient) == list(place)
+
+
+def test_each_frame_refers_to_its_own_of_an_enhanced_file(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    frames = [dcmread(path).pixel_array // 8 for path in write_series(tmp_path / "in", **PLACE)]
+    # Out of order, and at each place a second picture, of a later time.
+    order = [(2, 1), (0, 1), (2, 2), (1, 1), (0, 2), (1, 2)]
+    facts = [{"position": 5 * place, "time": time} for place, time in order]
+    path = tmp_path / "enhanced.dcm"
+    write_enhanced(path, [frames[place] for place, _ in order], facts, FrameOfReferenceUID=SPACE)
+    answers = classifier.predict(path)
+    (series,) = classifier.join_series(answers)
+    found = made(path, tmp_path / "out", classifier)["segmentation"]
+    shown = [item.slice for item in series.volume if item.label == series.label]
+    assert len(shown) > 1
+    referred = []
+    for frame in dcmread(found).PerFrameFunctionalGroupsSequence:
+        (derivation,) = frame.DerivationImageSequence
+        (image,) = derivation.SourceImageSequence
+        referred.append(image.ReferencedFrameNumber - 1)
+        place, _ = order[referred[-1]]
+        assert list(frame.PlanePositionSequence[0].ImagePositionPatient) == [0, 0, 5 * place]
+    assert sorted(referred) == sorted(shown)
+    segmentation = highdicom.seg.segread(found)
+    number = shown[0] + 1
+    (uid,) = {dcmread(path).SOPInstanceUID}
+    mask = segmentation.get_pixels_by_source_frame(uid, [number], ignore_spatial_locations=True)
+    item = next(item for item in series.answers if item.slice == shown[0])
+    grey = frames[order[shown[0]][0]].astype(np.uint8)
+    expected = place_heat(item.heatmap, find_head(grey), grey.shape, grey.shape)
+    np.testing.assert_array_equal(mask[0, ..., 0] > 0, np.asarray(expected) >= 128)
+    check(found)
+
+
+@pytest.mark.parametrize("kind", ["echoes", "planes"])
+def test_of_several_volumes_the_one_that_decided_is_segmented(
+    tmp_path: Path, classifier: Classifier, kind: str
+) -> None:
+    volumes = {
+        "echoes": [{"EchoNumbers": number, "EchoTime": 10 * number} for number in (1, 2)],
+        "planes": [
+            {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+            {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]},
+        ],
+    }[kind]
+    for number, facts in enumerate(volumes):
+        for path in write_series(tmp_path / f"in{number}", **PLACE, **facts):
+            image = dcmread(path)
+            image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = (
+                f"{image.SOPInstanceUID}.{number}"
+            )
+            image.save_as(path)
+    answers = classifier.predict([tmp_path / "in0", tmp_path / "in1"])
+    (series,) = classifier.join_series(answers)
+    paths, refused = write_objects(answers, tmp_path / "out", classifier)
+    assert refused == []
+    (path,) = [path for path in paths if path.name.startswith("segmentation")]
+    (folder,) = {Path(item.path).parent for item in series.volume}
+    known = {dcmread(path).SOPInstanceUID for path in folder.iterdir()}
+    for frame in dcmread(path).PerFrameFunctionalGroupsSequence:
+        (derivation,) = frame.DerivationImageSequence
+        (image,) = derivation.SourceImageSequence
+        assert image.ReferencedSOPInstanceUID in known
+    check(path)

@@ -155,9 +155,11 @@ def test_a_server_that_is_not_there_is_one_line(
     assert said.startswith("tumorscope: MLflow at http://127.0.0.1:9 does not answer")
 
 
-def test_bad_usage_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = ["--out", str(tmp_path / "run")]
-    assert main(["train", *out, "--tracker-uri", "http://one"]) == 2
+def test_bad_usage_is_one_line(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(phantoms), "--split", "grouped-folds", "--out", str(tmp_path / "run")]
+    assert main(["train", *words, "--tracker-uri", "http://one"]) == 2
     assert "--tracker-uri goes with --tracker mlflow" in capsys.readouterr().err
     assert main(["train", "--resume", str(tmp_path), "--tracker", "mlflow"]) == 2
     assert "leave out --tracker" in capsys.readouterr().err

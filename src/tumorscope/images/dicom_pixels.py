@@ -46,7 +46,7 @@ _BEYOND: Final = 1e12
 """Beyond every pixel's value."""
 
 
-def frame_elements(dataset: FileDataset, number: int) -> Dataset:
+def frame_elements(dataset: Dataset, number: int) -> Dataset:
     """Return the elements that hold for a frame: enhanced files say them frame by frame.
 
     Args:

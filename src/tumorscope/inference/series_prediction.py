@@ -35,6 +35,8 @@ class SeriesPrediction:
             without an image left out.
         answers: The answers to all slices, volume by volume along the body, those that were not
             judged among them; copies are left out.
+        volume: Those of them that are of the volume that decided; none when no slice could be
+            judged.
     """
 
     path: str
@@ -50,6 +52,7 @@ class SeriesPrediction:
     decided_by: tuple[tuple[str, int | None], ...]
     note: str
     answers: tuple[Prediction, ...]
+    volume: tuple[Prediction, ...] = ()
 
     def __repr__(self) -> str:
         decision = Decision(
@@ -169,6 +172,7 @@ def _predict(
         slices=len(used),
         decided_by=tuple((item.path, item.slice) for item in deciding),
         note=_note(series, members, f"{_title(series, asked[which])} {how}"),
+        volume=tuple(predictions[number] for number in asked[which].slices),
     )
 
 

@@ -48,16 +48,17 @@ class Pseudonyms:
             "StudyID",
         ):
             setattr(identity, keyword, "")
-        geometry = copy(source.geometry)
-        if geometry is not None:
-            geometry.FrameOfReferenceUID = self._uid(geometry.FrameOfReferenceUID)
+        places = tuple(copy(place) for place in source.places)
+        for place in places:
+            if place is not None:
+                place.FrameOfReferenceUID = self._uid(place.FrameOfReferenceUID)
         return replace(
             source,
             identity=identity,
             study_uid=str(identity.StudyInstanceUID),
             series_uid=self._uid(source.series_uid),
             instance_uid=self._uid(source.instance_uid),
-            geometry=geometry,
+            places=places,
         )
 
     def _uid(self, uid: str) -> str:

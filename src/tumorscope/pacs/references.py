@@ -14,6 +14,7 @@ from pydicom.uid import (
 )
 
 from tumorscope.errors import DataError
+from tumorscope.images.dicom_pixels import frame_elements
 from tumorscope.images.reading import name_of, openable
 from tumorscope.images.slices import File
 
@@ -54,7 +55,14 @@ _REFERENCE: Final = (
     "BurnedInAnnotation",
 )
 
-_GEOMETRY: Final = (
+_FRAMES: Final = (
+    "NumberOfFrames",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+"""What says how many images a file holds, and where each lies."""
+
+_PLACE: Final = (
     "Rows",
     "Columns",
     "FrameOfReferenceUID",
@@ -68,7 +76,7 @@ _GEOMETRY: Final = (
 """What says where an image lies in the patient."""
 
 _MAY_LACK: Final = ("PositionReferenceIndicator", "SpacingBetweenSlices")
-"""Those of it without which its pixels have a place."""
+"""Those of it without which its pixels still have a place."""
 
 _UID_SPACE: Final = uuid.UUID("5b1f6ad4-5d0c-4f0e-9d5e-0d1b8f6f3c55")
 
@@ -86,7 +94,8 @@ class Source:
         series_number: The series' number; 0 when the file has none.
         instance_number: The object's number in the series; 0 when the file has none.
         burned_in: Whether the file says that its pixels show who the patient is.
-        geometry: The elements that say where the image lies; None when some are missing.
+        places: For each frame the elements that say where it lies in the patient, None when some
+            are missing; empty when the file does not tell its frames apart.
     """
 
     identity: Dataset
@@ -97,7 +106,7 @@ class Source:
     series_number: int
     instance_number: int
     burned_in: bool
-    geometry: Dataset | None
+    places: tuple[Dataset | None, ...]
 
     def reference(self) -> Dataset:
         """Return the image as highdicom takes it, without the patient and the pixels."""
@@ -109,9 +118,12 @@ class Source:
         dataset.SeriesInstanceUID = self.series_uid
         dataset.SOPClassUID = self.class_uid
         dataset.SOPInstanceUID = self.instance_uid
-        if self.geometry is not None:
-            dataset.update(self.geometry)
         return dataset
+
+    def place(self, frame: int | None) -> Dataset | None:
+        """Return the elements that say where a slice lies: of a frame from 0, or the only one."""
+        number = frame or 0
+        return self.places[number] if number < len(self.places) else None
 
 
 def read_source(file: File) -> Source:
@@ -130,7 +142,7 @@ def read_source(file: File) -> Source:
             openable(file),
             stop_before_pixels=True,
             force=True,
-            specific_tags=[*_IDENTITY, *_REFERENCE, *_GEOMETRY],
+            specific_tags=[*_IDENTITY, *_REFERENCE, *_FRAMES, *_PLACE],
         )
         uids = {
             keyword: str(header.get(keyword) or "")
@@ -138,7 +150,7 @@ def read_source(file: File) -> Source:
         }
         uids["SOPInstanceUID"] = str(header.get("SOPInstanceUID") or "")
         numbers = [int(header.get(key) or 0) for key in ("SeriesNumber", "InstanceNumber")]
-        identity, geometry = _identity(header), _geometry(header)
+        identity, places = _identity(header), _places(header)
     except Exception as error:  # pydicom raises nearly anything on damage.
         raise DataError(f"{name}: damaged DICOM file ({type(error).__name__})") from error
     for keyword, uid in uids.items():
@@ -153,7 +165,7 @@ def read_source(file: File) -> Source:
         series_number=numbers[0],
         instance_number=numbers[1],
         burned_in=str(header.get("BurnedInAnnotation") or "NO").upper() != "NO",
-        geometry=geometry,
+        places=places,
     )
 
 
@@ -179,16 +191,23 @@ def _identity(header: Dataset) -> Dataset:
     return identity
 
 
-def _geometry(header: Dataset) -> Dataset | None:
+def _places(header: Dataset) -> tuple[Dataset | None, ...]:
+    frames = header.get("PerFrameFunctionalGroupsSequence") or ()
+    if not frames and int(header.get("NumberOfFrames") or 1) > 1:
+        return ()
+    return tuple(_place(frame_elements(header, number)) for number in range(max(1, len(frames))))
+
+
+def _place(elements: Dataset) -> Dataset | None:
     """Return the elements that say where an image lies in the patient; None if some are missing."""
-    geometry = Dataset()
-    for keyword in _GEOMETRY:
-        if header.get(keyword):
-            geometry[keyword] = header[keyword]
+    place = Dataset()
+    for keyword in _PLACE:
+        if elements.get(keyword):
+            place[keyword] = elements[keyword]
         elif keyword not in _MAY_LACK:
             return None
-    geometry.setdefault("PositionReferenceIndicator", "")
-    return geometry
+    place.setdefault("PositionReferenceIndicator", "")
+    return place
 
 
 def series_number(source: Source, ending: int) -> int:

@@ -1,10 +1,17 @@
 """Builds a DICOM segmentation of the tumour map."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from highdicom import AlgorithmIdentificationSequence
+from highdicom import (
+    AlgorithmIdentificationSequence,
+    PixelMeasuresSequence,
+    PlaneOrientationSequence,
+    PlanePositionSequence,
+)
+from highdicom.enum import CoordinateSystemNames
 from highdicom.seg import (
     SegmentAlgorithmTypeValues,
     Segmentation,
@@ -14,7 +21,7 @@ from highdicom.seg import (
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from tumorscope import __version__
 from tumorscope.images.preparation import find_head
@@ -30,6 +37,40 @@ _HALF: Final = 128
 """The level of a picture of the map from which a pixel belongs to the segment."""
 
 _DESCRIPTION: Final = "Class map at half its maximum; no outline by a person"
+
+
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """A slice on which the map shows something.
+
+    Attributes:
+        source: Its file.
+        frame: Its number there, from 0.
+        place: The elements that say where it lies.
+        mask: Where the map is at half its maximum.
+    """
+
+    source: Source
+    frame: int
+    place: Dataset
+    mask: NDArray[np.bool_]
+
+    @property
+    def in_frames(self) -> bool:
+        """Whether its file is of a kind that may hold several."""
+        return self.source.class_uid != MRImageStorage
+
+    @property
+    def space(self) -> tuple[object, ...]:
+        """What all planes of a segmentation have in common; an enhanced file is one of its own."""
+        place = self.place
+        return (
+            self.source.instance_uid if self.in_frames else "",
+            place.FrameOfReferenceUID,
+            self.mask.shape,
+            tuple(place.PixelSpacing),
+            tuple(place.ImageOrientationPatient),
+        )
 
 
 def build_segmentation(
@@ -50,31 +91,31 @@ def build_segmentation(
         uids: The segmentation's own series and instance.
 
     Returns:
-        A binary segmentation on the images' own pixels, without the patient; None when no tumour
-        was found, or the images do not say where in the patient they lie.
+        A binary segmentation on the own pixels of the images of the volume that decided, without
+        the patient; None when no tumour was found, or the images do not say where in the patient
+        they lie, each elsewhere.
     """
     if answer.label in (None, NO_TUMOUR):
         return None
-    found: list[tuple[Source, NDArray[np.bool_]]] = []
-    spaces = set()
-    for item in answer.answers:
+    found: list[_Plane] = []
+    for item in answer.volume:
         source = sources[item.path]
-        # (Frames of an enhanced file have their places elsewhere.)
-        if item.label != answer.label or item.slice is not None or source.geometry is None:
+        place = source.place(item.slice)
+        if item.label != answer.label or place is None:
             continue
-        mask = _mask(item, picture(item), source.geometry)
+        mask = _mask(item, picture(item), place)
         if mask.any():
-            found.append((source, mask))
-            spaces.add((source.geometry.FrameOfReferenceUID, mask.shape))
-    if len(spaces) != 1:
+            found.append(_Plane(source, item.slice or 0, place, mask))
+    positions = {tuple(plane.place.ImagePositionPatient) for plane in found}
+    if len({plane.space for plane in found}) != 1 or len(positions) < len(found):
         return None
     segmentation = Segmentation(
-        source_images=[source.reference() for source, _ in found],
-        pixel_array=np.stack([mask for _, mask in found]),
+        source_images=_images(found),
+        pixel_array=np.stack([plane.mask for plane in found]),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(answer, facts, uids[1])],
         series_instance_uid=uids[0],
-        series_number=series_number(found[0][0], 97),
+        series_number=series_number(found[0].source, 97),
         sop_instance_uid=uids[1],
         instance_number=1,
         manufacturer=MANUFACTURER,
@@ -88,7 +129,49 @@ def build_segmentation(
     )
     segmentation["SoftwareVersions"].value = [f"{MANUFACTURER} {__version__}", facts.title]
     segmentation.BodyPartExamined = "BRAIN"
+    _number_frames(segmentation, found)
     return segmentation
+
+
+def _images(planes: Sequence[_Plane]) -> list[Dataset]:
+    """Return the images as highdicom takes them; of an enhanced file, one with these frames."""
+    if not planes[0].in_frames:
+        images = []
+        for plane in planes:
+            images.append(plane.source.reference())
+            images[-1].update(plane.place)
+        return images
+    first = planes[0].place
+    image = planes[0].source.reference()
+    image.update(first)
+    image.NumberOfFrames = len(planes)
+    shared = Dataset()
+    shared.PixelMeasuresSequence = PixelMeasuresSequence(
+        first.PixelSpacing, first.SliceThickness, first.get("SpacingBetweenSlices")
+    )
+    shared.PlaneOrientationSequence = PlaneOrientationSequence(
+        CoordinateSystemNames.PATIENT, first.ImageOrientationPatient
+    )
+    image.SharedFunctionalGroupsSequence = [shared]
+    image.PerFrameFunctionalGroupsSequence = []
+    for plane in planes:
+        frame = Dataset()
+        frame.PlanePositionSequence = PlanePositionSequence(
+            CoordinateSystemNames.PATIENT, plane.place.ImagePositionPatient
+        )
+        image.PerFrameFunctionalGroupsSequence.append(frame)
+    return [image]
+
+
+def _number_frames(segmentation: Dataset, planes: Sequence[_Plane]) -> None:
+    """Let each frame refer to its own of an enhanced file: highdicom saw only those shown."""
+    if not planes[0].in_frames:
+        return
+    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+        for derivation in frame.DerivationImageSequence:
+            for image in derivation.SourceImageSequence:
+                plane = planes[int(image.ReferencedFrameNumber) - 1]
+                image.ReferencedFrameNumber = plane.frame + 1
 
 
 def _description(answer: SeriesPrediction, facts: ModelFacts, uid: str) -> SegmentDescription:
@@ -110,9 +193,9 @@ def _description(answer: SeriesPrediction, facts: ModelFacts, uid: str) -> Segme
     )
 
 
-def _mask(item: Prediction, grey: NDArray[np.uint8], geometry: Dataset) -> NDArray[np.bool_]:
+def _mask(item: Prediction, grey: NDArray[np.uint8], place: Dataset) -> NDArray[np.bool_]:
     """Return where the map of a slice is at half its maximum, on the file's own pixels."""
-    size = (int(geometry.Columns), int(geometry.Rows))
+    size = (int(place.Columns), int(place.Rows))
     if item.heatmap is None or not item.heatmap.max() > 0:
         return np.zeros(size[::-1], dtype=np.bool_)
     shape = (grey.shape[0], grey.shape[1])
