@@ -36,11 +36,11 @@ def read_picture(item: Slice) -> NDArray[np.uint8]:
     return slices[item.number]
 
 
-@lru_cache(maxsize=6)
 def volume_slices(path: Path, plane: str) -> dict[int, NDArray[np.uint8]]:
     """Return all slices of a volume in one plane that show some head, by number.
 
-    The last few volumes are remembered: their slices are asked for one after the other.
+    The last few volumes are remembered until their files change: their slices are asked for one
+    after the other.
 
     Args:
         path: A NIfTI file.
@@ -49,6 +49,15 @@ def volume_slices(path: Path, plane: str) -> dict[int, NDArray[np.uint8]]:
     Raises:
         UnreadableImageError: The file is missing or damaged.
     """
+    try:
+        state = path.stat()
+    except OSError:  # (Reading says why.)
+        return _cut(path, plane, (0, 0))
+    return _cut(path, plane, (state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=6)
+def _cut(path: Path, plane: str, _state: tuple[int, int]) -> dict[int, NDArray[np.uint8]]:
     found = read_nifti(path, SliceChoice(plane, slice(None)))
     return {
         item.number: item.grey
