@@ -1,41 +1,42 @@
-"""Makes a run folder of trained weights, calibrated on what they were not trained on.
+"""Makes the run of the bundled model: calibrated on hospitals that its twin has not seen.
 
-    python benchmarks/bundle_model.py TRIALS INPUTS --final F --hospital E --out RUN
+    python benchmarks/bundle_model.py FINAL HOSPITAL --data ROOT --out RUN
     tumorscope export RUN --name tumorscope-edge --out tumorscope-edge.onnx
 
-TRIALS holds two trials of the recipe `edge`, each as `NAME.pt` (the state) and `NAME.val.npz`
-(`ids`, `logits` of the slices that were held out); INPUTS is the name, without an ending,
-of the prepared inputs: `.npz` (`grey`) and `.json` (a row for each with `src`, `cls`, `seq` ...).
-F learned from both hospitals of `lgg_tcga`; E, which is never shipped, did without one of them and
-without `other_scanners`. Temperatures are each trial's own, fitted on fold 1 of `kaggle`; the
-price of a missed tumour and the thresholds are chosen for E on the hospitals that it has not seen
-and for F on fold 1. The record is
-`results/calibration_edge.json`. No external set is read.
+FINAL and HOSPITAL are runs of `tumorscope train --recipe edge --split kaggle-patient --fold 1`:
+FINAL learned from all of the recipe's sets; HOSPITAL, which is never shipped, did without one
+hospital of `lgg_tcga`, every fifth healthy person (`without_hospital.py` lays that out) and
+`other_scanners`. Each has its own temperature, fitted on its validation part. The price of a missed
+tumour and the rule for series are chosen for HOSPITAL on what it has not seen, thresholds for both,
+for FINAL on its validation part. Fold 1 stays a test. No external set is read. The record is
+`results/calibration_edge.json`.
 """
 
 import argparse
-import hashlib
 import json
-from collections.abc import Mapping
+import re
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import softmax
 
 from record import write_record
 from tumorscope.classes import CLASSES, NO_TUMOUR
-from tumorscope.evaluation.calibration import RISK, fit_temperature
+from tumorscope.cli.show import progress
+from tumorscope.datasets.catalogue import Slice
+from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.sources import read_data
+from tumorscope.evaluation.calibration import RISK
 from tumorscope.files import write_text
-from tumorscope.networks.factory import build_network
 from tumorscope.series.rule import SeriesRule, StackEvidence, answer_stack, series_score
 from tumorscope.training.recipe import load_recipe
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.trained_network import Description, TrainedNetwork, save_weights
+from tumorscope.training.trained_network import TrainedNetwork, load_weights, save_weights
 
 _NO_TUMOUR = CLASSES.index(NO_TUMOUR)
 _SPECIFICITY = 0.975
@@ -45,8 +46,6 @@ _USEFUL = 0.1
 _HARMLESS = {"final": 0.01, "hospital": 0.02}
 """The share of slices that may be refused as out of distribution: of new patients, and of new
 hospitals."""
-_HEAD = 0.2
-"""The least share of the widest slice's head in a slice of a volume."""
 _FEWEST = 50
 """A set of fewer slices is not looked at."""
 _COSTS = (1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 4.0)
@@ -57,54 +56,53 @@ the tumour, that may be called a tumour."""
 _WRONG = RISK / 2
 """The share of a set's slices that may confidently and wrongly be called one class; the next
 hospital is another one, and classes add up."""
-_VERSION, _LICENSE = "1.0.0", "CC BY-NC-SA 4.0"
+_SCANS = "lgg_tcga"
+"""The set with slices of one scan with and without tumour, in the order of the body."""
+_VERSION, _LICENSE = "1.1.0", "CC BY-NC-SA 4.0"
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A trained network and its answers to the slices that were held out.
+    """A trained network and its answers to slices that it did not learn from.
 
     Attributes:
-        trained: The network, with its temperature.
-        held: The rows of these slices.
-        ids: Their numbers.
+        trained: The network.
+        held: These slices.
         probabilities: The answers, `[N, classes]`.
-        training: Which rows of the inputs were trained on.
-        side: Of the inputs that gave the features, in pixels.
+        scores: The OOD scores, `[N]`.
     """
 
     trained: TrainedNetwork
-    held: list[dict[str, Any]]
-    ids: NDArray[np.intp]
+    held: tuple[Slice, ...]
     probabilities: NDArray[np.float64]
-    training: NDArray[np.intp]
-    side: int
+    scores: NDArray[np.float32]
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """The class numbers."""
-        return np.array([row["cls"] for row in self.held])
+        return np.array([CLASSES.index(item.label) for item in self.held])
 
 
 def main() -> None:
     """Write the run folder and the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trials", type=Path)
-    parser.add_argument("inputs", type=Path)
-    parser.add_argument("--final", required=True)
-    parser.add_argument("--hospital", required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("final", type=Path, help="a run folder")
+    parser.add_argument("hospital", type=Path, help="a run folder")
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds the sets")
+    parser.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
     options = parser.parse_args()
-    rows = json.loads(options.inputs.with_suffix(".json").read_text())
-    grey = np.load(options.inputs.with_suffix(".npz"))["grey"]
+    runs = RunFolder(options.final), RunFolder(options.hospital)
+    names = load_recipe("edge").training.shares
+    slices = read_data([options.data / name for name in names], progress=progress).slices
     final, hospital = (
-        _open(options.trials / name, rows) for name in (options.final, options.hospital)
+        _judge(run, _not_learned(slices, run, strangers=strangers))
+        for run, strangers in zip(runs, (False, True), strict=True)
     )
     cost = _choose_cost(hospital)
     final, hospital = _priced(final, cost), _priced(hospital, cost)
     confident, certain = _confident(final, hospital)
     rule, series = _fit_series(hospital)
-    threshold, refused = _fit_ood(final, hospital, grey)
+    threshold, refused = _fit_ood(final, hospital)
     description = replace(
         final.trained.description,
         false_negative_cost=cost,
@@ -113,13 +111,10 @@ def main() -> None:
         ood_threshold=threshold,
         series=rule.to_json(),
     )
-    found = replace(final.trained, description=description)
-    fingerprint = hashlib.sha256(grey.tobytes()).hexdigest()
-    _write_run(RunFolder(options.out), found, rows, final.training, fingerprint, cost)
+    _write_run(runs[0], RunFolder(options.out), replace(final.trained, description=description))
     write_record(
         "calibration_edge",
-        command=f"python benchmarks/bundle_model.py TRIALS INPUTS --final {options.final} "
-        f"--hospital {options.hospital} --out RUN",
+        command="python benchmarks/bundle_model.py FINAL HOSPITAL --data ROOT --out RUN",
         figures={
             "temperature": final.trained.description.temperature,
             "confident": {"thresholds": confident, "sets": certain},
@@ -129,55 +124,45 @@ def main() -> None:
             },
             "series": series,
             "ood": {"threshold": threshold, "refused": refused},
+            "counts": {
+                name: run.data()["counts"]
+                for name, run in zip(("final", "hospital"), runs, strict=True)
+            },
         },
-        seeds=[0],
+        seeds=[runs[0].recipe().training.seed],
         n=len(final.held) + len(hospital.held),
-        data_fingerprint=fingerprint,
+        data_fingerprint=runs[0].data()["fingerprint"],
     )
 
 
-def _open(path: Path, rows: list[dict[str, Any]]) -> Trial:
-    recipe = load_recipe("edge")
-    network = build_network(recipe.network.model_copy(update={"weights": "none"}), CLASSES)
-    state = torch.load(path.with_suffix(".pt"), map_location="cpu", weights_only=True)
-    names = {"slope": "compose.slope", "offset": "compose.offset"}
-    tensors = {names.get(name, name): value for name, value in state["net"].items()}
-    tensors |= {name: tensors[name].reshape(1) for name in names.values()}
-    wanted = network.state_dict()
-    trained = {name: tensors[name] for name in wanted if not name.startswith("ood_score.")}
-    network.load_state_dict(wanted | trained)
-    values = np.load(path.with_suffix(".val.npz"))
-    # (Slices with hardly any head in them are not trained on, and `predict` passes them over.)
-    kept = np.array([rows[at].get("head", 1) >= _HEAD for at in values["ids"]])
-    ids, logits = values["ids"][kept], values["logits"][kept].astype(np.float64)
-    held = [rows[at] for at in ids]
-    own = np.array([row["src"] == "kaggle" for row in held])
-    temperature = fit_temperature(
-        logits[own],
-        np.array([row["cls"] for row in held])[own],
-        [row["patient"] for row in held if row["src"] == "kaggle"],
-    )
-    description = Description(
-        network=recipe.network.model_dump(),
-        classes=CLASSES,
-        input_size=recipe.input.size,
-        temperature=temperature,
-    )
-    return Trial(
-        TrainedNetwork(network.eval(), description),
-        held,
-        ids,
-        softmax(logits / temperature, axis=1),
-        np.setdiff1d(np.arange(len(rows)), values["ids"]),
-        int(state["cfg"]["size"]),
-    )
+def _not_learned(slices: Sequence[Slice], run: RunFolder, *, strangers: bool) -> list[Slice]:
+    """Return a run's validation part; with strangers that of `kaggle`, else what is in no part."""
+    validation = run.part("validation")
+    shown = run.part("train") | validation | run.part("test")
+
+    def is_chosen(item: Slice) -> bool:
+        key = item.source, item.name
+        if strangers and item.source != "kaggle":
+            return key not in shown
+        return key in validation
+
+    return [item for item in slices if item.label in CLASSES and not item.doubt and is_chosen(item)]
+
+
+def _judge(run: RunFolder, slices: Sequence[Slice]) -> Trial:
+    """Let a run's network answer slices, a miss being no dearer than a false alarm."""
+    trained = load_weights(run.weights_file)
+    trained = replace(trained, description=replace(trained.description, false_negative_cost=1.0))
+    found = read_inputs(slices, size=trained.description.input_size, progress=progress)
+    scores = trained.ood_score(found.grey)
+    assert scores is not None
+    return Trial(trained, found.slices, trained.probabilities(found.grey), scores)
 
 
 def _sets(trial: Trial) -> dict[str, NDArray[np.bool_]]:
     """Return the sets of 50 slices or more that were held out, by name."""
     keys = [
-        f"{row['src']} {row['seq']}" if row["src"] in ("lgg", "other") else row["src"]
-        for row in trial.held
+        " ".join(filter(None, (item.source, item.hospital, item.sequence))) for item in trial.held
     ]
     found = {key: np.array(keys) == key for key in sorted(set(keys))}
     return {key: chosen for key, chosen in found.items() if chosen.sum() >= _FEWEST}
@@ -195,7 +180,7 @@ def _choose_cost(hospital: Trial) -> float:
 
     Counted on the tumour-free slices of a hospital that was held out, sequence by sequence.
     """
-    sets = [chosen for key, chosen in _sets(hospital).items() if key.startswith("lgg")]
+    sets = [chosen for key, chosen in _sets(hospital).items() if key.startswith(_SCANS)]
     free = [chosen & (hospital.labels == _NO_TUMOUR) for chosen in sets]
 
     def false_alarms(cost: float) -> float:
@@ -262,25 +247,23 @@ def _errors(final: Trial, hospital: Trial) -> dict[str, Any]:
 
 def _fit_series(trial: Trial) -> tuple[SeriesRule, dict[str, Any]]:
     """Fit slope and operating point of the rule to series that were held out."""
-    found: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for at, row in enumerate(trial.held):
-        if row["src"] in ("lgg", "volumes"):
-            found.setdefault((row["src"], row["series"]), []).append((row["slice"], at))
-        elif row["src"] == "healthy_t1":
-            key = row["src"], f"{row['patient']} {row['plane']}"
-            found.setdefault(key, []).append((at, at))
+    found: dict[tuple[str, ...], list[tuple[float, int]]] = {}
+    for at, item in enumerate(trial.held):
+        if item.source in (_SCANS, "healthy_t1"):
+            key = item.source, item.hospital, item.patient, item.sequence, item.plane
+            found.setdefault(key, []).append((_place(item, at), at))
     scores, tumours, contrast, evidences = [], [], [], []
-    for (source, _), members in found.items():
+    for (source, *_), members in found.items():
         chosen = np.array([at for _, at in sorted(members)])
         free = chosen[trial.labels[chosen] == _NO_TUMOUR]
         parts = [(chosen, len(free) < len(chosen))]
-        if source == "lgg" and 3 <= len(free) < len(chosen):
+        if source == _SCANS and 3 <= len(free) < len(chosen):
             parts.append((free, False))  # the same scan without its tumour
         for slices, tumour in parts:
             evidences.append(StackEvidence(probabilities=trial.probabilities[slices]))
             scores.append(series_score(trial.probabilities[slices], _NO_TUMOUR)[0])
             tumours.append(tumour)
-            contrast.append(source == "lgg")
+            contrast.append(source == _SCANS)
     score, truth, scanned = np.array(scores), np.array(tumours), np.array(contrast)
 
     def loss(values: NDArray[np.float64]) -> float:
@@ -322,75 +305,45 @@ def _fit_series(trial: Trial) -> tuple[SeriesRule, dict[str, Any]]:
     }
 
 
-def _fit_ood(final: Trial, hospital: Trial, grey: NDArray[np.uint8]) -> tuple[float, Any]:
-    """Fit the OOD score and a threshold that unseen patients and hospitals pass."""
-    scores: dict[str, NDArray[np.float32]] = {}
-    limits = []
-    for which, trial in (("final", final), ("hospital", hospital)):
-        trial.trained.fit_ood_score(_at_side(grey[trial.training], trial.side))
-        found = trial.trained.ood_score(_at_side(grey[trial.ids], trial.side))
-        assert found is not None
-        scores |= {f"{which}: {key}": found[part] for key, part in _sets(trial).items()}
-        foreign = np.array([row["src"] in ("lgg", "other") for row in trial.held])
-        new = found[foreign] if which == "hospital" else found
-        limits.append(float(np.quantile(new, 1 - _HARMLESS[which])))
-    threshold = round(max(limits), 4)
-    return threshold, {key: _mean(values > threshold) for key, values in scores.items()}
+def _place(item: Slice, at: int) -> float:
+    """Return what puts slices of a series in order: a volume's number, or that in the name."""
+    if item.number is not None:
+        return item.number
+    number = re.search(r"_(\d+)(_[A-Za-z0-9]+)?\.jpg$", item.name)
+    return float(number[1]) if number else at
 
 
-def _at_side(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return inputs as a trial's held-out slices were predicted."""
-    if grey.shape[-1] == side:
-        return grey
-    values = torch.nn.functional.interpolate(
-        torch.from_numpy(grey)[:, None].float(), size=(side, side), mode="bilinear", antialias=True
-    )
-    return np.asarray(values[:, 0].round().clamp(0, 255).byte().numpy())
+def _fit_ood(final: Trial, hospital: Trial) -> tuple[float, dict[str, Any]]:
+    """Choose a limit of the OOD score that new patients and new hospitals pass."""
+    foreign = np.array([item.source in (_SCANS, "other_scanners") for item in hospital.held])
+    limits = [
+        np.quantile(final.scores, 1 - _HARMLESS["final"]),
+        np.quantile(hospital.scores[foreign], 1 - _HARMLESS["hospital"]),
+    ]
+    threshold = round(float(max(limits)), 4)
+    return threshold, {
+        f"{which}: {key}": _mean(trial.scores[part] > threshold)
+        for which, trial in (("final", final), ("hospital", hospital))
+        for key, part in _sets(trial).items()
+    }
 
 
 def _mean(values: NDArray[np.bool_]) -> float | None:
     return round(float(np.mean(values)), 4) if len(values) else None
 
 
-def _write_run(
-    run: RunFolder,
-    trained: TrainedNetwork,
-    rows: list[dict[str, Any]],
-    training: NDArray[np.intp],
-    fingerprint: str,
-    cost: float,
-) -> None:
+def _write_run(source: RunFolder, run: RunFolder, trained: TrainedNetwork) -> None:
     """Write what `tumorscope export` reads."""
-    run.path.mkdir(parents=True, exist_ok=True)
-    names = (*CLASSES, "tumour")
-    held = np.setdiff1d(np.arange(len(rows)), training)
-    parts = {"train": training, "validation": held, "test": np.array([], dtype=int)}
-    facts: Mapping[str, Any] = {
-        "data": sorted(load_recipe("edge").training.shares),
-        "split": "everything",
-        "fold": 0,
-        "classes": list(CLASSES),
-        "fingerprint": fingerprint,
-        "counts": {
-            part: {
-                name: int(sum(rows[at]["cls"] == number for at in chosen))
-                for number, name in zip((0, 1, 2, 3, -1), names, strict=True)
-            }
-            for part, chosen in parts.items()
-        },
-        "skipped": [],
-        "left_out_for_doubted_labels": 0,
-        "left_out_for_patients_in_test": 0,
-        "test_slices_whose_group_was_learned": 0,
-        "version": _VERSION,
-        "license": _LICENSE,
-    }
+    run.path.mkdir(parents=True)
+    shutil.copy(source.slices_file, run.path)
+    shutil.copy(source.environment_file, run.path)
+    facts = {**source.data(), "version": _VERSION, "license": _LICENSE}
+    facts["data"] = sorted(Path(path).name for path in facts["data"])
     write_text(run.data_file, json.dumps(facts, indent=2) + "\n")
-    write_text(run.slices_file, "file,class,source,group,twin_cluster,part\n")
+    cost = trained.description.false_negative_cost
     write_text(
         run.recipe_file, load_recipe("edge", [f"decision.false_negative_cost={cost}"]).to_toml()
     )
-    run.describe_environment()
     save_weights(run.weights_file, trained)
 
 
