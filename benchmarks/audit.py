@@ -162,7 +162,7 @@ def ranked(result: Audit, labels: list[str]) -> LabelErrors:
         PREDICTIONS,
         [replace(item.item, label=label) for item, label in zip(result.files, labels, strict=True)],
         [item.cluster for item in result.files],
-        [item.group or f"cluster {item.cluster}" for item in result.files],
+        [item.unit for item in result.files],
     )
 
 

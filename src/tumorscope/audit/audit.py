@@ -71,6 +71,11 @@ class AuditedFile:
         """The side of the split, or empty."""
         return self.item.split
 
+    @property
+    def unit(self) -> str:
+        """The patient, or where none is known the near-duplicate cluster."""
+        return self.group or f"duplicates-{self.cluster}"
+
 
 @dataclass(frozen=True)
 class BalanceRow:
@@ -373,7 +378,7 @@ def _shortcuts(files: Sequence[AuditedFile]) -> tuple[Shortcut, ...]:
     return find_shortcuts(
         [item.facts for item in labelled],
         [item.label for item in labelled],
-        [_unit(item) for item in labelled],
+        [item.unit for item in labelled],
     )
 
 
@@ -384,7 +389,7 @@ def _label_errors(predictions: Path, files: Sequence[AuditedFile]) -> LabelError
         predictions,
         [item.item for item in files],
         [item.cluster for item in files],
-        [_unit(item) for item in files],
+        [item.unit for item in files],
     )
 
 
@@ -392,11 +397,6 @@ def _off_topic(files: Sequence[AuditedFile], progress: Progress) -> tuple[OffTop
     from tumorscope.inference import Classifier  # noqa: PLC0415  (slow to import)
 
     return find_off_topic([item.item for item in files], Classifier.load(), progress=progress)
-
-
-def _unit(item: AuditedFile) -> str:
-    """Return the patient, or where none is known the near-duplicate cluster."""
-    return item.group or f"duplicates-{item.cluster}"
 
 
 def _notes(files: Sequence[AuditedFile], ignored: Sequence[Ignored]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from tumorscope.datasets.sources import read_set
 from tumorscope.errors import ModelError
 from tumorscope.export.samples import draw_sample
 from tumorscope.files import write_text
-from tumorscope.inference.model_file import open_model
+from tumorscope.inference.model_file import ModelFacts, open_model
 from tumorscope.networks.factory import build_network
 from tumorscope.networks.network import Network
 from tumorscope.networks.network_recipe import NetworkRecipe
@@ -45,6 +45,11 @@ def rebuild(path: Path) -> TrainedNetwork:
     Raises:
         ModelError: It is no such file, or was made in another way: what is built answers otherwise.
     """
+    return _rebuild(path)[0]
+
+
+def _rebuild(path: Path) -> tuple[TrainedNetwork, ModelFacts]:
+    """Return the network, and what its file says about it."""
     opened = open_model(path, providers=["cpu"])
     network, description = _plan(json.loads(opened.runtime.metadata or ""))
     model = onnx.load(path)
@@ -65,7 +70,7 @@ def rebuild(path: Path) -> TrainedNetwork:
     apart = float(np.abs(rebuilt.probabilities(grey) - expected).max())
     if not apart <= _ALLOWED:
         raise ModelError(f"{path}: what is built of it answers otherwise, by {apart:.2g}")
-    return rebuilt
+    return rebuilt, opened.facts
 
 
 def unpack(path: Path, folder: Path, data: Sequence[Path] | None = None) -> RunFolder:
@@ -81,7 +86,7 @@ def unpack(path: Path, folder: Path, data: Sequence[Path] | None = None) -> RunF
         ModelError: As in `rebuild`.
         DataError: A data set cannot be read.
     """
-    trained, facts = rebuild(path), open_model(path, providers=["cpu"]).facts
+    trained, facts = _rebuild(path)
     sources = [DataSource.of(source) for source in data or ()]
     slices = [item for source in sources for item in read_set(source).slices]
     named = sorted(

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 _FORMAT = "tumorscope-1"
 
 _BATCH: Final = 16
+"""Inputs predicted at once; more are no faster on a CPU."""
 _FITTED: Final = 4000
 """So many training images the OOD score is fitted to at most."""
-"""Inputs predicted at once; more are no faster on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
