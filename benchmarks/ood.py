@@ -4,11 +4,11 @@
 
 writes `results/ood.json`. Features of training slices fit each score; slices of `kaggle`'s fold 1,
 which the bundled network was not trained on, are in distribution. The scores are compared on three
-kinds of pictures: near (two of the same slices side by side, as a viewer exports them, which no
-score has learned from), far (chest, spine, photographs) and a harmless shift (healthy heads of
-other scanners, which should pass). `auc` is the area under the ROC curve against slices in
-distribution; `fpr95` the share of these that is refused with 95 % of the set; `refused` the share
-of the set that is refused with 1 % of these.
+kinds of pictures: near (the same slices in negative, which no score has learned from; and two side
+by side, as a viewer exports them, of which kind the model's own score has seen some), far (chest,
+spine, photographs) and a harmless shift (healthy heads of other scanners, which should pass). `auc`
+is the area under the ROC curve against slices in distribution; `fpr95` the share of these that is
+refused with 95 % of the set; `refused` the share of the set that is refused with 1 % of these.
 """
 
 import argparse
@@ -79,7 +79,10 @@ def main() -> None:
     chosen = [learned[at] for at in random.choice(len(learned), _FITTED, replace=False)]
     own = [item for item, test in zip(slices, tests, strict=True) if test]
     inside = read_inputs(own, size=size, progress=progress).grey
-    sets = {"near: two slices side by side": _in_pairs(inside, random)}
+    sets = {
+        "near: in negative": np.stack([prepare(255 - grey, size) for grey in inside]),
+        "near: two slices side by side": _in_pairs(inside, random),
+    }
     for folder in sorted((options.data / "not_brain_mri").iterdir()):
         sets[f"far: {folder.name}"] = _read(sorted(folder.iterdir()), size)
     child = options.data / "dicom/healthy_child_t1"

@@ -20,10 +20,10 @@ def slices() -> np.ndarray:
 
 
 def test_they_are_inputs_of_every_kind_and_unlike_the_slices(slices: np.ndarray) -> None:
-    found = draw_outliers(slices, 28)
-    assert found.shape == (28, 64, 64)
+    found = draw_outliers(slices, 200)
+    assert found.shape == (200, 64, 64)
     assert found.dtype == np.uint8
-    assert len({picture.tobytes() for picture in found[:7]}) == 7  # one of each kind
+    assert len({picture.tobytes() for picture in found[:8]}) == 8  # one of each kind
     flat = [picture.astype(float).flatten() for picture in found]
     for picture in slices:
         nearest = max(np.corrcoef(picture.flatten(), each)[0, 1] for each in flat)
@@ -31,7 +31,7 @@ def test_they_are_inputs_of_every_kind_and_unlike_the_slices(slices: np.ndarray)
 
 
 def test_the_same_seed_makes_the_same(slices: np.ndarray) -> None:
-    first, again, other = (draw_outliers(slices, 7, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (draw_outliers(slices, 8, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -39,4 +39,4 @@ def test_the_same_seed_makes_the_same(slices: np.ndarray) -> None:
 @pytest.mark.parametrize("side", [32, 160])
 def test_any_side_will_do(side: int) -> None:
     plain = np.zeros((1, side, side), dtype=np.uint8)
-    assert draw_outliers(plain, 14).shape == (14, side, side)
+    assert draw_outliers(plain, 16).shape == (16, side, side)

@@ -42,7 +42,10 @@ def _tiles(picture: Picture, random: np.random.Generator) -> Picture:
     side = len(picture) // count
     whole = picture[: side * count, : side * count]
     tiles = whole.reshape(count, side, count, side).swapaxes(1, 2).reshape(-1, side, side)
-    mixed = random.permutation(tiles).reshape(count, count, side, side).swapaxes(1, 2)
+    order = random.permutation(count**2)
+    if np.array_equal(order, np.arange(count**2)):
+        order = order[::-1]
+    mixed = tiles[order].reshape(count, count, side, side).swapaxes(1, 2)
     return mixed.reshape(whole.shape)
 
 
@@ -83,6 +86,15 @@ def _double(picture: Picture, _: np.random.Generator) -> Picture:
     return np.asarray(((picture.astype(np.uint16) + picture[::-1]) // 2).astype(np.uint8))
 
 
+def _panels(picture: Picture, random: np.random.Generator) -> Picture:
+    """Put two or four views of a slice beside each other, as screens show them."""
+    turned = [np.rot90(picture, quarters) for quarters in range(4)]
+    views = [*turned, *(np.fliplr(view) for view in turned)]
+    first, second, third, fourth = (views[at] for at in random.integers(0, len(views), 4))
+    layouts = ([[first, second]], [[first], [second]], [[first, second], [third, fourth]])
+    return np.asarray(np.block(layouts[random.integers(len(layouts))]))
+
+
 def _band(picture: Picture, random: np.random.Generator) -> Picture:
     """Stretch a band of a slice to a square."""
     side = max(2, int(len(picture) * random.uniform(0.15, 0.35)))
@@ -108,4 +120,13 @@ def _enlarged(picture: Picture, size: int) -> Picture:
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR))
 
 
-_KINDS: Final[tuple[_Maker, ...]] = (_tiles, _part, _column, _texture, _double, _band, _shapes)
+_KINDS: Final[tuple[_Maker, ...]] = (
+    _tiles,
+    _part,
+    _column,
+    _texture,
+    _double,
+    _panels,
+    _band,
+    _shapes,
+)
