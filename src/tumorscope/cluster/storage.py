@@ -3,10 +3,12 @@
 import os
 import re
 import secrets
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
@@ -16,8 +18,20 @@ _REMOTE: Final = re.compile(r"(?P<root>(?P<scheme>s3|gs|gcs|hdfs|viewfs)://[^/]+
 
 _HADOOP: Final = ("hdfs", "viewfs")
 
+_ANSWER: Final = 60.0
+"""Seconds within which a store must answer."""
+
+_PIECE: Final = 16 * 1024**2
+"""So many bytes are asked for at once."""
+
+_T = TypeVar("_T")
+
 _WHOLE_WHEN_CLOSED: Final = ("s3", "gcs")
 """Stores whose objects appear when they are written to their end, and not before."""
+
+
+class TooLargeError(Exception):
+    """A file has more bytes than asked for."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,38 @@ def open_filesystem(root: str) -> FileSystem:
         raise DataError(f"{root}: cannot be reached ({in_one_line(error)})") from error
 
 
+def answered(root: str, task: Callable[[], _T]) -> _T:
+    """Return what a task finds in a store, if that answers in time.
+
+    A store that takes a connection and then says nothing would hold its reader for ever: on Linux
+    PyArrow's clients have no limit for it.
+
+    Args:
+        root: The store; of a disk the task is just done.
+        task: Asks it once: for some megabytes at most.
+
+    Raises:
+        TimeoutError: It did not answer within a minute.
+    """
+    if not root:
+        return task()
+    answer: Future[_T] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(task())
+        except BaseException as error:  # noqa: BLE001  (told to who waits)
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return answer.result(_ANSWER)
+    except TimeoutError:
+        if answer.done():  # (The task's own.)
+            raise
+        raise TimeoutError(f"no answer within {_ANSWER:g} s") from None
+
+
 def is_folder(place: Location) -> bool:
     """Tell whether a place is a folder."""
     info = open_filesystem(place.root).get_file_info(place.path)
@@ -100,14 +146,22 @@ def entries(folder: Location) -> list[FileInfo]:
     return list(open_filesystem(folder.root).get_file_info(selector))
 
 
-def read_whole(place: Location) -> bytes:
+def read_whole(place: Location, largest: int | None = None) -> bytes:
     """Return a file's content.
 
     Raises:
+        TooLargeError: It has more bytes than `largest`; nothing was read.
         OSError: It cannot be read.
     """
-    with open_filesystem(place.root).open_input_stream(place.path) as file:
-        return bytes(file.read())
+    filesystem = open_filesystem(place.root)
+    file = answered(place.root, lambda: filesystem.open_input_file(place.path))
+    size = file.size()
+    if largest is not None and size > largest:
+        raise TooLargeError(str(place))
+    pieces = range(0, size, _PIECE)
+    parts = [answered(place.root, lambda: file.read(_PIECE)) for _ in pieces]
+    file.close()  # (Not where it did not answer: that would wait, too.)
+    return b"".join(parts)
 
 
 def read_lines(place: Location) -> Iterator[str]:
@@ -138,8 +192,7 @@ def write_whole(place: Location, content: bytes) -> None:
         if not direct:
             filesystem.create_dir(folder)
         try:
-            with filesystem.open_output_stream(written) as file:
-                file.write(content)
+            answered(place.root, lambda: _write(filesystem, written, content))
             if not direct:
                 filesystem.move(written, place.path)
         except BaseException:
@@ -149,6 +202,11 @@ def write_whole(place: Location, content: bytes) -> None:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else in_one_line(error)
         raise OSError(error.errno, reason, str(place)) from error
+
+
+def _write(filesystem: FileSystem, path: str, content: bytes) -> None:
+    with filesystem.open_output_stream(path) as file:
+        file.write(content)
 
 
 def in_one_line(error: BaseException) -> str:

@@ -14,9 +14,9 @@ from typing import Final
 from tumorscope.cluster.batch_run import BatchRun
 from tumorscope.cluster.storage import (
     Location,
+    TooLargeError,
     exists,
     in_one_line,
-    open_filesystem,
     read_whole,
     write_whole,
 )
@@ -238,14 +238,11 @@ def fetch(place: Location) -> Fetched:
             return Fetched(name, place.path, None)
     for wait in (*_WAITS, None):
         try:
-            with open_filesystem(place.root).open_input_file(place.path) as file:
-                if file.size() > LARGEST_OBJECT:
-                    gigabytes = LARGEST_OBJECT // 1_000_000_000
-                    return Fetched(
-                        name, None, None, f"more than {gigabytes} GB in a store, refused"
-                    )
-                content = file.read()
+            content = read_whole(place, LARGEST_OBJECT)
             return Fetched(name, FileInMemory(name, content), hashlib.sha256(content).hexdigest())
+        except TooLargeError:
+            gigabytes = LARGEST_OBJECT // 1_000_000_000
+            return Fetched(name, None, None, f"more than {gigabytes} GB in a store, refused")
         except FileNotFoundError:
             return Fetched(name, None, None, "no such file")
         except OSError as error:
