@@ -18,7 +18,7 @@ _REMOTE: Final = re.compile(r"(?P<root>(?P<scheme>s3|gs|gcs|hdfs|viewfs)://[^/]+
 
 _HADOOP: Final = ("hdfs", "viewfs")
 
-_ANSWER: Final = 60.0
+_ANSWER: Final = 30.0
 """Seconds within which a store must answer."""
 
 _PIECE: Final = 16 * 1024**2
@@ -107,7 +107,7 @@ def answered(root: str, task: Callable[[], _T]) -> _T:
         task: Asks it once: for some megabytes at most.
 
     Raises:
-        TimeoutError: It did not answer within a minute.
+        TimeoutError: It did not answer within half a minute.
     """
     if not root:
         return task()
