@@ -1,4 +1,4 @@
-"""PlainNet: the network of the student project that this one started from."""
+"""PlainNet: a plain network, as in most notebooks and in the project that this one started from."""
 
 from torch import Tensor, nn
 
@@ -7,7 +7,7 @@ from tumorscope.networks.pooled import PooledNetwork
 
 
 class PlainNet(PooledNetwork):
-    """The student project's network: convolution, batch norm and pooling in turn, then dense.
+    """Five convolutions with batch norm, pooling between them, then a linear layer over the means.
 
     Args:
         classes: Number of classes.
@@ -15,15 +15,15 @@ class PlainNet(PooledNetwork):
     """
 
     def __init__(self, classes: int = 4, dropout: float = 0.0) -> None:
-        super().__init__(256, classes, dropout)
+        super().__init__(512, classes, dropout)
         layers: list[nn.Module] = []
         channels = 1
         for width in (32, 64, 128, 256):
             layers += [convolution(channels, width), nn.MaxPool2d(2)]
             channels = width
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers, convolution(channels, 512))
 
     def features(self, grey: Tensor) -> Tensor:
-        """Return feature maps `[N, 256, S/16, S/16]` of grey values `[N, 1, S, S]`."""
+        """Return feature maps `[N, 512, S/16, S/16]` of grey values `[N, 1, S, S]`."""
         maps: Tensor = self.layers(scale(grey))
         return maps
