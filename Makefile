@@ -35,8 +35,9 @@ imports: setup
 	$(RUN)/lint-imports
 
 # Three processes of one thread each for two cores: many tests wait, for a server or a browser.
-# Neighbours stay together, for they share what they are tested on.
-PYTEST := OMP_NUM_THREADS=1 $(RUN)/pytest --numprocesses 3 --dist worksteal
+# Neighbours stay together, for they share what they are tested on. Bytecode is kept, even where the
+# machine is set to keep none: the tests start a hundred programs.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN)/pytest --numprocesses 3 --dist worksteal
 
 unit: setup            ## the tests
 	$(PYTEST)
