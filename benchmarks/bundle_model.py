@@ -95,7 +95,7 @@ def main() -> None:
     names = load_recipe("edge").training.shares
     slices = read_data([options.data / name for name in names], progress=progress).slices
     final, hospital = (
-        _judge(run, _not_learned(slices, run, strangers=strangers))
+        judge(run, not_learned(slices, run, strangers=strangers))
         for run, strangers in zip(runs, (False, True), strict=True)
     )
     cost = _choose_cost(hospital)
@@ -135,7 +135,7 @@ def main() -> None:
     )
 
 
-def _not_learned(slices: Sequence[Slice], run: RunFolder, *, strangers: bool) -> list[Slice]:
+def not_learned(slices: Sequence[Slice], run: RunFolder, *, strangers: bool) -> list[Slice]:
     """Return a run's validation part; with strangers that of `kaggle`, else what is in no part."""
     validation = run.part("validation")
     shown = run.part("train") | validation | run.part("test")
@@ -149,7 +149,7 @@ def _not_learned(slices: Sequence[Slice], run: RunFolder, *, strangers: bool) ->
     return [item for item in slices if item.label in CLASSES and not item.doubt and is_chosen(item)]
 
 
-def _judge(run: RunFolder, slices: Sequence[Slice]) -> Trial:
+def judge(run: RunFolder, slices: Sequence[Slice]) -> Trial:
     """Let a run's network answer slices, a miss being no dearer than a false alarm."""
     trained = load_weights(run.weights_file)
     trained = replace(trained, description=replace(trained.description, false_negative_cost=1.0))
@@ -159,7 +159,7 @@ def _judge(run: RunFolder, slices: Sequence[Slice]) -> Trial:
     return Trial(trained, found.slices, trained.probabilities(found.grey), scores)
 
 
-def _sets(trial: Trial) -> dict[str, NDArray[np.bool_]]:
+def sets_of(trial: Trial) -> dict[str, NDArray[np.bool_]]:
     """Return the sets of 50 slices or more that were held out, by name."""
     keys = [
         " ".join(filter(None, (item.source, item.hospital, item.sequence))) for item in trial.held
@@ -180,7 +180,7 @@ def _choose_cost(hospital: Trial) -> float:
 
     Counted on the tumour-free slices of a hospital that was held out, sequence by sequence.
     """
-    sets = [chosen for key, chosen in _sets(hospital).items() if key.startswith(_SCANS)]
+    sets = [chosen for key, chosen in sets_of(hospital).items() if key.startswith(_SCANS)]
     free = [chosen & (hospital.labels == _NO_TUMOUR) for chosen in sets]
 
     def false_alarms(cost: float) -> float:
@@ -198,7 +198,7 @@ def _confident(final: Trial, hospital: Trial) -> tuple[tuple[float, ...], dict[s
     """
     cases = {}
     for which, trial in (("final", final), ("hospital", hospital)):
-        for key, chosen in _sets(trial).items():
+        for key, chosen in sets_of(trial).items():
             free = trial.labels == _NO_TUMOUR
             for name, part in (("tumour", chosen & ~free), ("no tumour", chosen & free)):
                 if part.sum() >= _FEWEST:
@@ -234,7 +234,7 @@ def _errors(final: Trial, hospital: Trial) -> dict[str, Any]:
     """Return both error rates by set."""
     rates = {}
     for which, trial in (("final", final), ("hospital", hospital)):
-        for key, chosen in _sets(trial).items():
+        for key, chosen in sets_of(trial).items():
             labels = trial.labels[chosen]
             called = trial.probabilities[chosen].argmax(axis=1) != _NO_TUMOUR
             free = labels == _NO_TUMOUR
@@ -324,7 +324,7 @@ def _fit_ood(final: Trial, hospital: Trial) -> tuple[float, dict[str, Any]]:
     return threshold, {
         f"{which}: {key}": _mean(trial.scores[part] > threshold)
         for which, trial in (("final", final), ("hospital", hospital))
-        for key, part in _sets(trial).items()
+        for key, part in sets_of(trial).items()
     }
 
 
