@@ -72,7 +72,7 @@ def main() -> None:
     files = [Path(path).resolve() for path in list_files(options.data).files]
     figures: dict[str, Any] = {}
     if options.only and (RESULTS / "batch.json").is_file():
-        figures = read_record("batch")["figures"]
+        figures = _remembered(read_record("batch"), options.only)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         if options.only in (None, "rates"):
@@ -92,6 +92,17 @@ def main() -> None:
         n=figures.get("archive", {}).get("files", 0),
         data_fingerprint=content.hexdigest(),
     )
+
+
+def _remembered(record: dict[str, Any], measured: str) -> dict[str, Any]:
+    """Return a record's figures; those that are not measured now say where they come from."""
+    figures: dict[str, Any] = record["figures"]
+    origin = {name: record[name] for name in ("commit", "date", "machine")}
+    for name, found in figures.items():
+        if name != measured:
+            found.setdefault("measured", origin)
+    figures.get(measured, {}).pop("measured", None)
+    return figures
 
 
 def _rates(files: Sequence[Path], place: Path) -> dict[str, Any]:
