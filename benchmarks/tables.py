@@ -58,6 +58,7 @@ def rebuild(text: str) -> str:
         "card-zooms": card.zooms_table,
         "card-classes": card.classes_table,
         "card-hospital": card.hospital_table,
+        "card-unseen": card.unseen_table,
         "card-series": card.series_table,
         "card-calibration": card.calibration_table,
         "card-planes": card.planes_table,

@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,6 +15,12 @@ from browsing import BROWSER, FLAGS, MILLISECONDS
 from heads import head
 from tumorscope.cli.main import main
 from tumorscope.phantoms.drawing import write_phantoms
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what all tests share, torch and the like."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -82,11 +82,15 @@ def archive(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def batch(model: Path, two_workers: None, capsys: pytest.CaptureFixture[str]) -> Batch:  # noqa: ARG001
-    """Runs `tumorscope batch` with the small model, and returns its status and what it said."""
+    """Runs `tumorscope batch` with the small model, and returns its status and what it said.
+
+    With one worker unless said otherwise: to start one takes seconds.
+    """
 
     def run(*words: "str | Path") -> tuple[int, str]:
         capsys.readouterr()
-        status = main(["batch", "--model", str(model), *map(str, words)])
+        workers = [] if "--workers" in words else ["--workers", "1"]
+        status = main(["batch", "--model", str(model), *map(str, words), *workers])
         said = capsys.readouterr()
         return status, said.out + said.err
 

@@ -76,7 +76,7 @@ def assert_each_once(answers: Path, folder: Path) -> None:
 def test_the_answers_are_those_of_predict(
     batch: Batch, archive: Path, model: Path, tmp_path: Path, options: list[str]
 ) -> None:
-    status, said = batch(archive, "--out", tmp_path / "out", "--block", 7, *options)
+    status, said = batch(archive, "--out", tmp_path / "out", "--block", 7, "--workers", 2, *options)
     assert status == 1
     assert "2 errors" in said
     answers = read_answers(tmp_path / "out")
@@ -121,7 +121,7 @@ def test_a_run_that_was_stopped_or_killed_goes_on_with_each_file_once(
     assert "Traceback" not in said
     before = len(read_answers(out))
     assert 5 <= before < 200
-    process = start([*words, "--resume"])
+    process = start([*words, "--resume", "--workers", "1"])
     wait_for(out / "group=00000" / f"part-{before + 10:08}.parquet", process)
     process.kill()
     _, said = process.communicate(timeout=PATIENCE)
