@@ -18,9 +18,10 @@ from tumorscope.phantoms.drawing import write_phantoms
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what all tests share, torch and the like."""
+    """Let the garbage collector look seldom, and not at what all tests share."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
