@@ -224,8 +224,8 @@ def _confident(final: Trial, hospital: Trial) -> tuple[tuple[float, ...], dict[s
         name, _, kind = key.rpartition(", ")
         shares.setdefault(name, {})[kind] = {
             "n": int(part.sum()),
-            "confident": _mean(sure),
-            "confident_and_wrong": _mean(sure & (called != labels)),
+            "confident": share(sure),
+            "confident_and_wrong": share(sure & (called != labels)),
         }
     return tuple(thresholds), shares
 
@@ -239,8 +239,8 @@ def _errors(final: Trial, hospital: Trial) -> dict[str, Any]:
             called = trial.probabilities[chosen].argmax(axis=1) != _NO_TUMOUR
             free = labels == _NO_TUMOUR
             rates[f"{which}: {key}"] = {
-                "tumours_missed": _mean(~called[~free]),
-                "no_tumour_called_a_tumour": _mean(called[free]),
+                "tumours_missed": share(~called[~free]),
+                "no_tumour_called_a_tumour": share(called[free]),
             }
     return rates
 
@@ -284,7 +284,7 @@ def _fit_series(trial: Trial) -> tuple[SeriesRule, dict[str, Any]]:
         (
             c
             for c in np.arange(0.9, 0.9999, 0.005)
-            if _mean((answers.max(axis=1) >= c) & wrong) <= RISK
+            if share((answers.max(axis=1) >= c) & wrong) <= RISK
         ),
         0.9999,
     )
@@ -296,12 +296,12 @@ def _fit_series(trial: Trial) -> tuple[SeriesRule, dict[str, Any]]:
             "healthy": int((~truth & ~scanned).sum()),
             "tumour_free_slices_of_tumour_scans": int((~truth & scanned).sum()),
         },
-        "tumours_found": _mean(called[truth]),
-        "called_glioma": _mean(answers[truth].argmax(axis=1) == 0),
-        "healthy_called_a_tumour": _mean(called[~truth & ~scanned]),
-        "tumour_free_slices_of_tumour_scans_called_a_tumour": _mean(called[~truth & scanned]),
-        "confident_share": _mean(answers.max(axis=1) >= confident),
-        "confident_and_wrong": _mean((answers.max(axis=1) >= confident) & wrong),
+        "tumours_found": share(called[truth]),
+        "called_glioma": share(answers[truth].argmax(axis=1) == 0),
+        "healthy_called_a_tumour": share(called[~truth & ~scanned]),
+        "tumour_free_slices_of_tumour_scans_called_a_tumour": share(called[~truth & scanned]),
+        "confident_share": share(answers.max(axis=1) >= confident),
+        "confident_and_wrong": share((answers.max(axis=1) >= confident) & wrong),
     }
 
 
@@ -322,13 +322,14 @@ def _fit_ood(final: Trial, hospital: Trial) -> tuple[float, dict[str, Any]]:
     ]
     threshold = round(float(max(limits)), 4)
     return threshold, {
-        f"{which}: {key}": _mean(trial.scores[part] > threshold)
+        f"{which}: {key}": share(trial.scores[part] > threshold)
         for which, trial in (("final", final), ("hospital", hospital))
         for key, part in sets_of(trial).items()
     }
 
 
-def _mean(values: NDArray[np.bool_]) -> float | None:
+def share(values: NDArray[np.bool_]) -> float | None:
+    """Return how many are true, as a share; None where there are none."""
     return round(float(np.mean(values)), 4) if len(values) else None
 
 

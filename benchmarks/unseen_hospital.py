@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from bundle_model import Trial, judge, not_learned, sets_of
+from bundle_model import Trial, judge, not_learned, sets_of, share
 from measure import FIGURES
 from record import write_record
 from tumorscope.classes import CLASSES, NO_TUMOUR
@@ -62,10 +62,10 @@ def _figures(trial: Trial, part: NDArray[np.bool_]) -> dict[str, Any]:
         "n": len(labels),
         "patients": len(set(patients)),
         "tumour": int(tumour.sum()),
-        "accuracy": _mean(called == labels),
-        "missed": _mean(called[tumour] == _NO_TUMOUR),
-        "right kind": _mean(called[tumour] == labels[tumour]),
-        "false alarms": _mean(called[~tumour] != _NO_TUMOUR),
+        "accuracy": share(called == labels),
+        "missed": share(called[tumour] == _NO_TUMOUR),
+        "right kind": share(called[tumour] == labels[tumour]),
+        "false alarms": share(called[~tumour] != _NO_TUMOUR),
     }
     if tumour.any() and not tumour.all():
         suspicion = 1 - values[:, _NO_TUMOUR]
@@ -87,10 +87,6 @@ def _resampled(
         if 0 < tumour[drawn].mean() < 1:
             areas.append(float(roc_auc_score(tumour[drawn], suspicion[drawn])))
     return areas
-
-
-def _mean(values: NDArray[np.bool_]) -> float | None:
-    return round(float(np.mean(values)), 4) if len(values) else None
 
 
 if __name__ == "__main__":

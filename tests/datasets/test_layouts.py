@@ -378,7 +378,7 @@ def test_healthy_volumes_are_cut_at_every_level_in_three_planes(tmp_path: Path, 
 
 
 def test_the_time_of_listing_grows_as_the_number_of_files(tmp_path: Path, draw: Draw) -> None:
-    """About 0.2 s for 10,000 files on an idle core; a busy one is given more."""
+    """About 0.4 s for 20,000 files on an idle core; a busy one is given more."""
     first = draw(tmp_path / "first.jpg", 1)
 
     def seconds(folder: Path, files: int) -> float:
@@ -387,14 +387,14 @@ def test_the_time_of_listing_grows_as_the_number_of_files(tmp_path: Path, draw: 
             for number in range(files // 4):
                 (folder / label / f"{number}.jpg").hardlink_to(first)
         took = []
-        for _ in range(2):
+        for _ in range(3):
             began = time.process_time()
             assert len(read_set(folder)) == files
             took.append(time.process_time() - began)
         return min(took)
 
-    few, many = seconds(tmp_path / "few", 2_000), seconds(tmp_path / "many", 10_000)
-    assert many < 1
+    few, many = seconds(tmp_path / "few", 4_000), seconds(tmp_path / "many", 20_000)
+    assert many < 2
     assert many < 12 * few
 
 

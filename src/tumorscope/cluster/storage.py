@@ -130,14 +130,17 @@ def answered(root: str, task: Callable[[], _T]) -> _T:
 
 def is_folder(place: Location) -> bool:
     """Tell whether a place is a folder."""
-    info = open_filesystem(place.root).get_file_info(place.path)
-    return bool(info.type == FileType.Directory)
+    return bool(_type_of(place) == FileType.Directory)
 
 
 def exists(place: Location) -> bool:
     """Tell whether there is a file or folder."""
-    info = open_filesystem(place.root).get_file_info(place.path)
-    return bool(info.type != FileType.NotFound)
+    return bool(_type_of(place) != FileType.NotFound)
+
+
+def _type_of(place: Location) -> FileType:
+    filesystem = open_filesystem(place.root)
+    return answered(place.root, lambda: filesystem.get_file_info(place.path)).type
 
 
 def entries(folder: Location) -> list[FileInfo]:

@@ -136,14 +136,8 @@ def build_segmentation(
 def _images(planes: Sequence[_Plane]) -> list[Dataset]:
     """Return the images as highdicom takes them; of an enhanced file, one with these frames."""
     if not planes[0].in_frames:
-        images = []
-        for plane in planes:
-            images.append(plane.source.reference())
-            images[-1].update(plane.place)
-        return images
-    first = planes[0].place
-    image = planes[0].source.reference()
-    image.update(first)
+        return [_image(plane) for plane in planes]
+    image, first = _image(planes[0]), planes[0].place
     image.NumberOfFrames = len(planes)
     shared = Dataset()
     shared.PixelMeasuresSequence = PixelMeasuresSequence(
@@ -161,6 +155,12 @@ def _images(planes: Sequence[_Plane]) -> list[Dataset]:
         )
         image.PerFrameFunctionalGroupsSequence.append(frame)
     return [image]
+
+
+def _image(plane: _Plane) -> Dataset:
+    image = plane.source.reference()
+    image.update(plane.place)
+    return image
 
 
 def _number_frames(segmentation: Dataset, planes: Sequence[_Plane]) -> None:
