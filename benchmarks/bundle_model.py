@@ -1,14 +1,14 @@
-"""Makes the run of the bundled model: calibrated on hospitals that its twin has not seen.
+"""Makes the run of the bundled model: calibrated on hospitals that its twins have not seen.
 
-    python benchmarks/bundle_model.py FINAL HOSPITAL --data ROOT --out RUN
+    python benchmarks/bundle_model.py FINAL TWIN [TWIN ...] --data ROOT --out RUN
     tumorscope export RUN --name tumorscope-edge --out tumorscope-edge.onnx
 
-FINAL and HOSPITAL are runs of `tumorscope train --recipe edge --split kaggle-patient --fold 1`:
-FINAL learned from all of the recipe's sets; HOSPITAL, which is never shipped, did without one
+FINAL and each TWIN are runs of `tumorscope train --recipe edge --split kaggle-patient --fold 1`:
+FINAL learned from all of the recipe's sets; a TWIN, which is never shipped, did without one
 hospital of `lgg_tcga`, every fifth healthy person (`without_hospital.py` lays that out) and
 `other_scanners`. Each has its own temperature, fitted on its validation part. The price of a missed
-tumour and the rule for series are chosen for HOSPITAL on what it has not seen, thresholds for both,
-for FINAL on its validation part. Fold 1 stays a test. No external set is read. The record is
+tumour and the rule for series are chosen for the twins on what they have not seen, thresholds for
+all, for FINAL on its validation part. Fold 1 stays a test. No external set is read. The record is
 `results/calibration_edge.json`.
 """
 
@@ -16,7 +16,7 @@ import argparse
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ _FEWEST = 50
 _COSTS = (1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 4.0)
 """Prices of a missed tumour, in false alarms, of which one is chosen."""
 _FALSE_ALARMS = 0.15
-"""The share of an unseen hospital's tumour-free slices, and of scans without the slices that show
+"""The share of unseen hospitals' tumour-free slices, and of scans without the slices that show
 the tumour, that may be called a tumour."""
 _WRONG = RISK / 2
 """The share of a set's slices that may confidently and wrongly be called one class; the next
@@ -87,22 +87,21 @@ def main() -> None:
     """Write the run folder and the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("final", type=Path, help="a run folder")
-    parser.add_argument("hospital", type=Path, help="a run folder")
+    parser.add_argument("twins", type=Path, nargs="+", help="run folders")
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds the sets")
     parser.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
     options = parser.parse_args()
-    runs = RunFolder(options.final), RunFolder(options.hospital)
+    run, *twin_runs = (RunFolder(path) for path in (options.final, *options.twins))
     names = load_recipe("edge").training.shares
     slices = read_data([options.data / name for name in names], progress=progress).slices
-    final, hospital = (
-        judge(run, not_learned(slices, run, strangers=strangers))
-        for run, strangers in zip(runs, (False, True), strict=True)
-    )
-    cost = _choose_cost(hospital)
-    final, hospital = _priced(final, cost), _priced(hospital, cost)
-    confident, certain = _confident(final, hospital)
-    rule, series = _fit_series(hospital)
-    threshold, refused = _fit_ood(final, hospital)
+    final = judge(run, not_learned(slices, run, strangers=False))
+    twins = [judge(each, not_learned(slices, each, strangers=True)) for each in twin_runs]
+    cost, false_alarms = _choose_cost(twins)
+    final, twins = _priced(final, cost), [_priced(twin, cost) for twin in twins]
+    trials = {"final": final, **{f"without {left_out(twin)}": twin for twin in twins}}
+    confident, certain = _confident(trials)
+    rule, series = _fit_series(twins)
+    threshold, refused = _fit_ood(trials)
     description = replace(
         final.trained.description,
         false_negative_cost=cost,
@@ -111,27 +110,28 @@ def main() -> None:
         ood_threshold=threshold,
         series=rule.to_json(),
     )
-    _write_run(runs[0], RunFolder(options.out), replace(final.trained, description=description))
+    _write_run(run, RunFolder(options.out), replace(final.trained, description=description))
     write_record(
         "calibration_edge",
-        command="python benchmarks/bundle_model.py FINAL HOSPITAL --data ROOT --out RUN",
+        command="python benchmarks/bundle_model.py FINAL TWIN TWIN --data ROOT --out RUN",
         figures={
             "temperature": final.trained.description.temperature,
             "confident": {"thresholds": confident, "sets": certain},
             "false_negative_cost": {
                 "value": cost,
-                "error_rates": _errors(final, hospital),
+                "false_alarms_by_price": false_alarms,
+                "error_rates": _errors(trials),
             },
             "series": series,
             "ood": {"threshold": threshold, "refused": refused},
             "counts": {
-                name: run.data()["counts"]
-                for name, run in zip(("final", "hospital"), runs, strict=True)
+                name: each.data()["counts"]
+                for name, each in zip(trials, (run, *twin_runs), strict=True)
             },
         },
-        seeds=[runs[0].recipe().training.seed],
-        n=len(final.held) + len(hospital.held),
-        data_fingerprint=runs[0].data()["fingerprint"],
+        seeds=[run.recipe().training.seed],
+        n=sum(len(trial.held) for trial in trials.values()),
+        data_fingerprint=run.data()["fingerprint"],
     )
 
 
@@ -168,6 +168,12 @@ def sets_of(trial: Trial) -> dict[str, NDArray[np.bool_]]:
     return {key: chosen for key, chosen in found.items() if chosen.sum() >= _FEWEST}
 
 
+def left_out(trial: Trial) -> str:
+    """Return the name of the hospital that a run did without."""
+    (found,) = {item.hospital for item in trial.held if item.source == _SCANS}
+    return str(found)
+
+
 def _priced(trial: Trial, cost: float) -> Trial:
     """Return the trial with the odds of "no tumour" divided by the price of a missed tumour."""
     odds = trial.probabilities.copy()
@@ -175,34 +181,43 @@ def _priced(trial: Trial, cost: float) -> Trial:
     return replace(trial, probabilities=odds / odds.sum(axis=1, keepdims=True))
 
 
-def _choose_cost(hospital: Trial) -> float:
+def _choose_cost(twins: Sequence[Trial]) -> tuple[float, dict[str, float]]:
     """Return the highest price of a missed tumour at which false alarms are not too many.
 
-    Counted on the tumour-free slices of a hospital that was held out, sequence by sequence.
+    Counted on the tumour-free slices of each hospital that was held out, sequence by sequence; each
+    sequence of a hospital weighs the same.
     """
-    sets = [chosen for key, chosen in sets_of(hospital).items() if key.startswith(_SCANS)]
-    free = [chosen & (hospital.labels == _NO_TUMOUR) for chosen in sets]
 
     def false_alarms(cost: float) -> float:
-        called = _priced(hospital, cost).probabilities.argmax(axis=1) != _NO_TUMOUR
-        return float(np.mean([called[part].mean() for part in free]))
+        shares = []
+        for twin in twins:
+            called = _priced(twin, cost).probabilities.argmax(axis=1) != _NO_TUMOUR
+            free = twin.labels == _NO_TUMOUR
+            sets = [chosen for key, chosen in sets_of(twin).items() if key.startswith(_SCANS)]
+            shares += [called[chosen & free].mean() for chosen in sets]
+        return float(np.mean(shares))
 
-    return max(cost for cost in _COSTS if cost == 1 or false_alarms(cost) <= _FALSE_ALARMS)
+    found = {cost: false_alarms(cost) for cost in _COSTS}
+    chosen = max(cost for cost in _COSTS if cost == 1 or found[cost] <= _FALSE_ALARMS)
+    return chosen, {str(cost): round(value, 4) for cost, value in found.items()}
 
 
-def _confident(final: Trial, hospital: Trial) -> tuple[tuple[float, ...], dict[str, Any]]:
+def _confident(trials: Mapping[str, Trial]) -> tuple[tuple[float, ...], dict[str, Any]]:
     """Return for each class the lowest threshold that keeps its confident errors rare.
 
     In each set, tumours and slices without one apart, at most `_WRONG` of the slices are
     confidently and wrongly called that class (class-conditional conformal prediction, Vovk 2012).
     """
     cases = {}
-    for which, trial in (("final", final), ("hospital", hospital)):
+    for which, trial in trials.items():
         for key, chosen in sets_of(trial).items():
             free = trial.labels == _NO_TUMOUR
             for name, part in (("tumour", chosen & ~free), ("no tumour", chosen & free)):
                 if part.sum() >= _FEWEST:
                     cases[f"{which}: {key}, {name}"] = (trial, part)
+    twins = [trial for which, trial in trials.items() if which != "final"]
+    labels = np.concatenate([twin.labels for twin in twins])
+    answers = np.concatenate([twin.probabilities for twin in twins])
     thresholds = []
     for number in range(len(CLASSES)):
         least = 0.5
@@ -213,8 +228,8 @@ def _confident(final: Trial, hospital: Trial) -> tuple[tuple[float, ...], dict[s
             worst = np.sort(values[wrong, number])[::-1]
             if len(worst) > allowed:
                 least = max(least, float(worst[allowed]) + 1e-4)
-        right = (hospital.labels == number) & (hospital.probabilities.argmax(axis=1) == number)
-        sure = hospital.probabilities[right, number] >= least
+        right = (labels == number) & (answers.argmax(axis=1) == number)
+        sure = answers[right, number] >= least
         thresholds.append(round(least, 4) if sure.mean() >= _USEFUL else 1.0)
     shares: dict[str, Any] = {}
     for key, (trial, part) in cases.items():
@@ -230,10 +245,10 @@ def _confident(final: Trial, hospital: Trial) -> tuple[tuple[float, ...], dict[s
     return tuple(thresholds), shares
 
 
-def _errors(final: Trial, hospital: Trial) -> dict[str, Any]:
+def _errors(trials: Mapping[str, Trial]) -> dict[str, Any]:
     """Return both error rates by set."""
     rates = {}
-    for which, trial in (("final", final), ("hospital", hospital)):
+    for which, trial in trials.items():
         for key, chosen in sets_of(trial).items():
             labels = trial.labels[chosen]
             called = trial.probabilities[chosen].argmax(axis=1) != _NO_TUMOUR
@@ -245,25 +260,26 @@ def _errors(final: Trial, hospital: Trial) -> dict[str, Any]:
     return rates
 
 
-def _fit_series(trial: Trial) -> tuple[SeriesRule, dict[str, Any]]:
+def _fit_series(twins: Sequence[Trial]) -> tuple[SeriesRule, dict[str, Any]]:
     """Fit slope and operating point of the rule to series that were held out."""
-    found: dict[tuple[str, ...], list[tuple[float, int]]] = {}
-    for at, item in enumerate(trial.held):
-        if item.source in (_SCANS, "healthy_t1"):
-            key = item.source, item.hospital, item.patient, item.sequence, item.plane
-            found.setdefault(key, []).append((_place(item, at), at))
     scores, tumours, contrast, evidences = [], [], [], []
-    for (source, *_), members in found.items():
-        chosen = np.array([at for _, at in sorted(members)])
-        free = chosen[trial.labels[chosen] == _NO_TUMOUR]
-        parts = [(chosen, len(free) < len(chosen))]
-        if source == _SCANS and 3 <= len(free) < len(chosen):
-            parts.append((free, False))  # the same scan without its tumour
-        for slices, tumour in parts:
-            evidences.append(StackEvidence(probabilities=trial.probabilities[slices]))
-            scores.append(series_score(trial.probabilities[slices], _NO_TUMOUR)[0])
-            tumours.append(tumour)
-            contrast.append(source == _SCANS)
+    for twin in twins:
+        found: dict[tuple[str, ...], list[tuple[float, int]]] = {}
+        for at, item in enumerate(twin.held):
+            if item.source in (_SCANS, "healthy_t1"):
+                key = item.source, item.hospital, item.patient, item.sequence, item.plane
+                found.setdefault(key, []).append((_place(item, at), at))
+        for (source, *_), members in found.items():
+            chosen = np.array([at for _, at in sorted(members)])
+            free = chosen[twin.labels[chosen] == _NO_TUMOUR]
+            parts = [(chosen, len(free) < len(chosen))]
+            if source == _SCANS and 3 <= len(free) < len(chosen):
+                parts.append((free, False))  # the same scan without its tumour
+            for slices, tumour in parts:
+                evidences.append(StackEvidence(probabilities=twin.probabilities[slices]))
+                scores.append(series_score(twin.probabilities[slices], _NO_TUMOUR)[0])
+                tumours.append(tumour)
+                contrast.append(source == _SCANS)
     score, truth, scanned = np.array(scores), np.array(tumours), np.array(contrast)
 
     def loss(values: NDArray[np.float64]) -> float:
@@ -313,17 +329,21 @@ def _place(item: Slice, at: int) -> float:
     return float(number[1]) if number else at
 
 
-def _fit_ood(final: Trial, hospital: Trial) -> tuple[float, dict[str, Any]]:
+def _fit_ood(trials: Mapping[str, Trial]) -> tuple[float, dict[str, Any]]:
     """Choose a limit of the OOD score that new patients and new hospitals pass."""
-    foreign = np.array([item.source in (_SCANS, "other_scanners") for item in hospital.held])
+    foreign = [
+        trial.scores[[item.source in (_SCANS, "other_scanners") for item in trial.held]]
+        for which, trial in trials.items()
+        if which != "final"
+    ]
     limits = [
-        np.quantile(final.scores, 1 - _HARMLESS["final"]),
-        np.quantile(hospital.scores[foreign], 1 - _HARMLESS["hospital"]),
+        np.quantile(trials["final"].scores, 1 - _HARMLESS["final"]),
+        *(np.quantile(scores, 1 - _HARMLESS["hospital"]) for scores in foreign),
     ]
     threshold = round(float(max(limits)), 4)
     return threshold, {
         f"{which}: {key}": share(trial.scores[part] > threshold)
-        for which, trial in (("final", final), ("hospital", hospital))
+        for which, trial in trials.items()
         for key, part in sets_of(trial).items()
     }
 

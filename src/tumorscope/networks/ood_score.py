@@ -10,7 +10,7 @@ from torch import Tensor, nn
 _FINEST = 0.05
 """The smallest standard deviation that counts, as a share of the features' size."""
 
-_STRENGTH = 1e-3
+_STRENGTH = 3e-4
 """How freely the logistic regression weighs features (scikit-learn's `C`): little, for what it is
 shown is made up."""
 

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy.ndimage import gaussian_filter
 
 from tumorscope.images import prepare
 
@@ -50,10 +51,10 @@ def _tiles(picture: Picture, random: np.random.Generator) -> Picture:
 
 
 def _part(picture: Picture, random: np.random.Generator) -> Picture:
-    """Enlarge a small part of a slice."""
-    side = max(2, int(len(picture) * random.uniform(0.2, 0.45)))
-    top, left = random.integers(0, len(picture) - side, 2)
-    return _enlarged(picture[top : top + side, left : left + side], len(picture))
+    """Enlarge a small part of a slice, of any proportions."""
+    height, width = np.maximum(2, len(picture) * random.uniform(0.2, 0.55, 2)).astype(int)
+    top, left = random.integers(0, len(picture) - height), random.integers(0, len(picture) - width)
+    return _enlarged(picture[top : top + height, left : left + width], len(picture))
 
 
 def _column(picture: Picture, random: np.random.Generator) -> Picture:
@@ -76,9 +77,7 @@ def _texture(picture: Picture, random: np.random.Generator) -> Picture:
     waves = np.sqrt(across**2 * random.uniform(0.3, 3) + down**2) + 1e-3
     noise = np.fft.rfft2(random.normal(size=(size, size))) / waves ** random.uniform(0.5, 2)
     values = np.fft.irfft2(noise, s=(size, size))
-    low, high = np.percentile(values, [1, 99])
-    shares = ((values - low) / max(high - low, 1e-9)).clip(0, 1) ** random.uniform(0.5, 2)
-    return np.asarray((255 * shares).astype(np.uint8))
+    return _stretched(values, random.uniform(0.5, 2))
 
 
 def _double(picture: Picture, _: np.random.Generator) -> Picture:
@@ -93,6 +92,36 @@ def _panels(picture: Picture, random: np.random.Generator) -> Picture:
     first, second, third, fourth = (views[at] for at in random.integers(0, len(views), 4))
     layouts = ([[first, second]], [[first], [second]], [[first, second], [third, fourth]])
     return np.asarray(np.block(layouts[random.integers(len(layouts))]))
+
+
+def _swirl(picture: Picture, random: np.random.Generator) -> Picture:
+    """Turn a slice about its middle, the more the nearer."""
+    down, across = _places(picture)
+    middle = len(picture) / 2
+    angle = random.uniform(2, 6) * np.exp(
+        -3 * np.hypot(down - middle, across - middle) / len(picture)
+    )
+    return _moved(
+        picture,
+        middle + (down - middle) * np.cos(angle) - (across - middle) * np.sin(angle),
+        middle + (down - middle) * np.sin(angle) + (across - middle) * np.cos(angle),
+    )
+
+
+def _crumpled(picture: Picture, random: np.random.Generator) -> Picture:
+    """Move each place of a slice by some hundredths of the side, neighbours alike."""
+    smooth = len(picture) / 14
+    shifts = gaussian_filter(random.normal(size=(2, *picture.shape)), (0, smooth, smooth))
+    # Smoothing has left noise of deviation 1 one of 1 / (2 sqrt(pi) smooth).
+    shifts *= 2 * np.sqrt(np.pi) * smooth * random.uniform(0.35, 0.95) * smooth
+    return _moved(picture, *(_places(picture) + shifts))
+
+
+def _phases(picture: Picture, random: np.random.Generator) -> Picture:
+    """Keep the waves that make up a slice, but shift each against the others."""
+    shifts = np.angle(np.fft.rfft2(random.normal(size=picture.shape)))
+    waves = np.abs(np.fft.rfft2(picture.astype(np.float64))) * np.exp(1j * shifts)
+    return _stretched(np.fft.irfft2(waves, s=picture.shape))
 
 
 def _band(picture: Picture, random: np.random.Generator) -> Picture:
@@ -116,6 +145,24 @@ def _shapes(picture: Picture, random: np.random.Generator) -> Picture:
     return np.asarray(noisy.clip(0, 255).astype(np.uint8))
 
 
+def _places(picture: Picture) -> NDArray[np.float64]:
+    """Return rows and columns `[2, S, S]`."""
+    return np.indices(picture.shape).astype(np.float64)
+
+
+def _moved(picture: Picture, down: NDArray[np.float64], across: NDArray[np.float64]) -> Picture:
+    """Take each grey value from elsewhere."""
+    last = len(picture) - 1
+    return np.asarray(picture[down.clip(0, last).astype(int), across.clip(0, last).astype(int)])
+
+
+def _stretched(values: NDArray[np.float64], gamma: float = 1.0) -> Picture:
+    """Make grey values of numbers; the lowest and the highest hundredth are black and white."""
+    low, high = np.percentile(values, [1, 99])
+    shares = ((values - low) / max(high - low, 1e-9)).clip(0, 1) ** gamma
+    return np.asarray((255 * shares).astype(np.uint8))
+
+
 def _enlarged(picture: Picture, size: int) -> Picture:
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR))
 
@@ -127,6 +174,9 @@ _KINDS: Final[tuple[_Maker, ...]] = (
     _texture,
     _double,
     _panels,
+    _swirl,
+    _crumpled,
+    _phases,
     _band,
     _shapes,
 )
