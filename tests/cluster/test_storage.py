@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from tumorscope.cluster import storage, worker
-from tumorscope.cluster.storage import Location, TooLargeError, read_whole, write_whole
+from tumorscope.cluster.storage import (
+    Location,
+    TooLargeError,
+    read_lines,
+    read_whole,
+    write_whole,
+)
 from tumorscope.cluster.worker import fetch
 from tumorscope.errors import DataError
 
@@ -75,3 +81,15 @@ def test_a_store_that_says_nothing_is_given_up() -> None:
         fetch(place)
     with pytest.raises(OSError, match="no answer within"):
         write_whole(place, b"content")
+    with pytest.raises(TimeoutError, match="no answer within"):
+        next(read_lines(place))
+
+
+def test_lines_are_the_same_however_they_are_read(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.create_bucket(Bucket="lines")
+    place = Location.of("s3://lines/list.txt")
+    lines = ["", "a.dcm", "b c.dcm", "ü" * 9, "last"]
+    write_whole(place, "\r\n".join(lines).encode())
+    for size in (1, 7, 1000):
+        monkeypatch.setattr(storage, "_LINES", size)
+        assert list(read_lines(place)) == lines

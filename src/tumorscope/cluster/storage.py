@@ -24,6 +24,9 @@ _ANSWER: Final = 30.0
 _PIECE: Final = 16 * 1024**2
 """So many bytes are asked for at once."""
 
+_LINES: Final = 1024**2
+"""The same of a file that is read line by line."""
+
 _T = TypeVar("_T")
 
 _WHOLE_WHEN_CLOSED: Final = ("s3", "gcs")
@@ -144,7 +147,10 @@ def _type_of(place: Location) -> FileType:
 
 
 def entries(folder: Location) -> list[FileInfo]:
-    """Return the files and folders in a folder; none where there is no folder."""
+    """Return the files and folders in a folder; none where there is no folder.
+
+    However long that takes: a store lists a thousand at a time, PyArrow gives all of them at once.
+    """
     selector = FileSelector(folder.path, allow_not_found=True)
     return list(open_filesystem(folder.root).get_file_info(selector))
 
@@ -158,7 +164,7 @@ def read_whole(place: Location, largest: int | None = None) -> bytes:
     """
     filesystem = open_filesystem(place.root)
     file = answered(place.root, lambda: filesystem.open_input_file(place.path))
-    size = file.size()
+    size = answered(place.root, file.size)
     if largest is not None and size > largest:
         raise TooLargeError(str(place))
     pieces = range(0, size, _PIECE)
@@ -174,10 +180,12 @@ def read_lines(place: Location) -> Iterator[str]:
         OSError: It cannot be read.
     """
     rest = b""
-    with open_filesystem(place.root).open_input_stream(place.path) as file:
-        while part := file.read(1 << 20):
-            *lines, rest = (rest + part).split(b"\n")
-            yield from (os.fsdecode(line.rstrip(b"\r")) for line in lines)
+    filesystem = open_filesystem(place.root)
+    file = answered(place.root, lambda: filesystem.open_input_stream(place.path))
+    while part := answered(place.root, lambda: file.read(_LINES)):
+        *lines, rest = (rest + part).split(b"\n")
+        yield from (os.fsdecode(line.rstrip(b"\r")) for line in lines)
+    file.close()
     yield os.fsdecode(rest.rstrip(b"\r"))
 
 
@@ -193,14 +201,14 @@ def write_whole(place: Location, content: bytes) -> None:
     written = place.path if direct else f"{folder}/.{name}.{secrets.token_hex(4)}"
     try:
         if not direct:
-            filesystem.create_dir(folder)
+            answered(place.root, lambda: filesystem.create_dir(folder))
         try:
             answered(place.root, lambda: _write(filesystem, written, content))
             if not direct:
-                filesystem.move(written, place.path)
+                answered(place.root, lambda: filesystem.move(written, place.path))
         except BaseException:
             if not direct and exists(Location(place.root, written)):
-                filesystem.delete_file(written)
+                answered(place.root, lambda: filesystem.delete_file(written))
             raise
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else in_one_line(error)
