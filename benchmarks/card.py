@@ -207,25 +207,27 @@ def calibration_table() -> str:
 
 
 def unseen_table() -> str:
-    """Return what a run makes of the hospital and the scanners that it did without."""
-    rows = [["slices", "n, patients", "tumour against none, AUC", "missed", "right kind"]]
+    """Return what each run makes of the hospital and the scanners that it did without."""
+    rows = [["run", "slices", "n, patients", "tumour against none, AUC", "missed", "right kind"]]
     rows[0].append("false alarms")
-    for name, found in read_record("unseen_hospital")["figures"]["sets"].items():
-        if name.startswith("kaggle"):  # (These are of the run's own validation.)
-            continue
-        area = ""
-        if "auc" in found:
-            low, high = found["auc interval"]
-            area = f"{found['auc']:.3f} ({low:.3f} to {high:.3f})"
-        shares = (found[key] for key in ("missed", "right kind", "false alarms"))
-        rows.append(
-            [
-                name,
-                f"{found['n']:,}, {found['patients']}",
-                area,
-                *("" if share is None else f"{share:.1%}" for share in shares),
-            ]
-        )
+    for run, figures in read_record("unseen_hospital")["figures"].items():
+        for name, found in figures["sets"].items():
+            if name.startswith("kaggle"):  # (These are of the run's own validation.)
+                continue
+            area = ""
+            if "auc" in found:
+                low, high = found["auc interval"]
+                area = f"{found['auc']:.3f} ({low:.3f} to {high:.3f})"
+            shares = (found[key] for key in ("missed", "right kind", "false alarms"))
+            rows.append(
+                [
+                    run,
+                    name,
+                    f"{found['n']:,}, {found['patients']}",
+                    area,
+                    *("" if share is None else f"{share:.1%}" for share in shares),
+                ]
+            )
     return table(rows)
 
 
