@@ -2,13 +2,14 @@
 
     python benchmarks/batch.py --data KAGGLE --files 100000
 
-Three parts, each of which can be made alone (`--only`); the record keeps the others:
+Four parts, each of which can be made alone (`--only`); the record keeps the others:
 
 - `rates`: the same files through `predict`, `batch` with one worker and with two, in turn.
 - `archive`: links to the files, and drawn DICOM files, classified on a Ray cluster of two nodes
   (processes on this machine). A worker and a node are killed, the command is stopped by Ctrl-C and
   by SIGKILL, and goes on; memory is measured all the while; in the end each file must have one
   answer, and an equal one wherever the picture is the same.
+- `level`: a third as many files, and nothing goes wrong: the memory of workers that live long.
 - `store`: files in an S3 server that stops answering, for a moment and for long.
 
 Needs the packages of `[dev]`.
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a folder of pictures")
     parser.add_argument("--files", type=int, default=100_000, help="of the archive")
     parser.add_argument("--rate-files", type=int, default=1500)
-    parser.add_argument("--only", choices=("rates", "archive", "store"))
+    parser.add_argument("--only", choices=("rates", "archive", "level", "store"))
     options = parser.parse_args()
     files = [Path(path).resolve() for path in list_files(options.data).files]
     figures: dict[str, Any] = {}
@@ -79,6 +80,8 @@ def main() -> None:
             figures["rates"] = _rates(files[:: max(1, len(files) // options.rate_files)], place)
         if options.only in (None, "archive"):
             figures["archive"] = _archive(files, options.files, place)
+        if options.only in (None, "level"):
+            figures["level"] = _level(files, options.files // 3, place)
         if options.only in (None, "store"):
             figures["store"] = _store(files[:120], place)
     content = hashlib.sha256()
@@ -214,6 +217,29 @@ def _archive(pictures: Sequence[Path], count: int, place: Path) -> dict[str, Any
         **_checked(out, targets),
         "memory_mib": memory,
         "bytes_of_answers": sum(path.stat().st_size for path in out.rglob("part-*.parquet")),
+    }
+    print(json.dumps(figures, indent=2), flush=True)
+    return figures
+
+
+def _level(pictures: Sequence[Path], count: int, place: Path) -> dict[str, Any]:
+    """Classify many files undisturbed; return memory."""
+    folder, out = place / "level", place / "levels"
+    _lay_out(folder, pictures, count)
+    memory: list[dict[str, Any]] = []
+    began = time.perf_counter()
+    process = _started(["batch", str(folder), "--out", str(out), "--workers", "2"], place)
+    try:
+        _watch(process, out, 1.1, count, memory, began)
+    finally:
+        process.kill()
+        process.wait()
+    seconds = time.perf_counter() - began
+    figures = {
+        "files": count,
+        "exit_status": process.returncode,
+        "files_per_second": round(count / seconds, 1),
+        "memory_mib": memory,
     }
     print(json.dumps(figures, indent=2), flush=True)
     return figures

@@ -24,6 +24,10 @@ _STARTS: Final = 3
 _OBJECT_STORE: Final = 128 * 1024**2
 """Bytes of Ray's object store where it runs embedded: it holds the model's file only."""
 
+_SURROUNDINGS: Final = {"env_vars": {"MALLOC_ARENA_MAX": "2"}}
+"""Of workers: glibc's malloc gives each thread an arena of its own, and where threads come and go
+files of all sizes pass through all of them until each is as large as it ever needs to be."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Crew:
@@ -128,7 +132,9 @@ class _Pool:
 
         self._ray: Any = ray
         self._crew = crew
-        self._actor: Any = ray.remote(num_cpus=crew.threads, num_gpus=crew.gpus)(Worker)
+        self._actor: Any = ray.remote(
+            num_cpus=crew.threads, num_gpus=crew.gpus, runtime_env=_SURROUNDINGS
+        )(Worker)
         self._run = run
         self._model = ray.put(model)
         self._tasks: dict[Any, tuple[Any, int | None]] = {}
