@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from browsing import BROWSER, FLAGS, MILLISECONDS
@@ -65,6 +66,8 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
         subprocess.run(["umount", str(place)], check=True)
 
 
+Make = Callable[[Path], object]
+
 SMALL = (
     "network.size=nano",
     "input.size=32",
@@ -100,20 +103,41 @@ def draw() -> Draw:
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 40 phantoms: four classes, five patients each, in five folds."""
-    folder = tmp_path_factory.mktemp("sets") / "phantoms"
-    write_phantoms(folder, patients_per_class=5, slices_per_patient=2)
-    return folder
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path]:
+    """Makes a folder once for all processes that test: to be read or copied, not changed."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def make_once(name: str, make: Make) -> Path:
+        folder, made = root / "shared" / name, root / f"{name}.made"
+        with FileLock(root / f"{name}.lock"):
+            if not made.is_file():
+                make(folder)
+                made.touch()
+        return folder
+
+    return make_once
 
 
 @pytest.fixture(scope="session")
-def trained(phantoms: Path, small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phantoms(shared: Callable[[str, Make], Path]) -> Path:
+    """A folder of 40 phantoms: four classes, five patients each, in five folds."""
+    return shared(
+        "phantoms",
+        lambda folder: write_phantoms(folder, patients_per_class=5, slices_per_patient=2),
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(phantoms: Path, small: list[str], shared: Callable[[str, Make], Path]) -> Path:
     """A run of three epochs on the phantoms, trained and judged; to be copied, not changed."""
     import torch  # noqa: PLC0415  (slow to import, and most tests do without it)
 
     torch.set_num_threads(1)  # as in the processes that tests start
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    words = ["train", "--data", str(phantoms), "--split", "grouped-folds", *small]
-    assert main([*words, "--out", str(folder)]) == 0
-    return folder
+
+    def train(folder: Path) -> None:
+        words = ["train", "--data", str(phantoms), "--split", "grouped-folds", *small]
+        assert main([*words, "--out", str(folder)]) == 0
+
+    return shared("trained", train)

@@ -65,15 +65,17 @@ def words(
 
 
 @pytest.fixture(scope="module")
-def found(words: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def found(words: Callable[..., list[str]], shared: Callable[..., Path]) -> Path:
     """A search of five trials; to be copied, not changed."""
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(1)  # as in the processes that tests start
-    folder = tmp_path_factory.mktemp("searches") / "found"
-    out = folder.with_name("found.json")
-    assert main(words(folder, "--trials", "5", "--json", str(out))) == 0
-    return folder
+
+    def search(folder: Path) -> None:
+        out = folder.with_name("found.json")
+        assert main(words(folder, "--trials", "5", "--json", str(out))) == 0
+
+    return shared("found", search)
 
 
 def told(folder: Path) -> dict[str, Any]:
