@@ -77,7 +77,7 @@ export async function scoreHeat(answers, masks) {
     const heat = answer.heatmap && (await grey(answer.heatmap));
     if (!heat || heat.levels.length !== masks[i].levels.length) continue;
     score.scored += 1;
-    const { inside, dice } = overlap(heat.levels, masks[i].levels);
+    const { inside, dice } = overlap(heat.levels, masks[i].levels, masks[i].width);
     score.inside += inside;
     score.dice += dice;
   }
@@ -85,17 +85,25 @@ export async function scoreHeat(answers, masks) {
   return score;
 }
 
-function overlap(heat, mask) {
-  let [peak, both, shown, marked] = [0, 0, 0, 0];
-  const half = heat.reduce((most, level) => Math.max(most, level), 0) / 2;
+function overlap(heat, mask, width) {
+  let [both, shown, marked] = [0, 0, 0];
+  const highest = heat.reduce((most, level) => Math.max(most, level), 0);
+  const [across, down] = [[], []];
   heat.forEach((level, i) => {
-    if (level > heat[peak]) peak = i;
-    both += level > half && mask[i] > 0;
-    shown += level > half;
+    if (level === highest) {
+      across.push(i % width);
+      down.push(Math.floor(i / width));
+    }
+    both += level > highest / 2 && mask[i] > 0;
+    shown += level > highest / 2;
     marked += mask[i] > 0;
   });
+  // A picture's 256 levels have a highest place of many pixels: its middle counts.
+  const peak = middle(down) * width + middle(across);
   return { inside: mask[peak] > 0 ? 1 : 0, dice: (2 * both) / (shown + marked) };
 }
+
+const middle = (places) => Math.round(places.reduce((sum, place) => sum + place, 0) / places.length);
 
 /** Returns the scores in words. */
 export function scoreInWords(name, { marked, found, scored, inside, dice }) {
