@@ -218,7 +218,7 @@ def test_mask_beside_a_volume_is_laid_over_and_scored(page: Any, tmp_path: Path)
 
 
 def test_heatmap_is_scored_as_the_mask_says(page: Any) -> None:
-    """A mask over the whole heat: Dice 1 where they are the same, peak inside or not."""
+    """Dice 1 where mask and heat are the same; the middle of equal heat is its peak."""
     script = """async ({ scoreHeat }) => {
         const canvas = new OffscreenCanvas(8, 8);
         const pen = canvas.getContext("2d");
@@ -231,11 +231,13 @@ def test_heatmap_is_scored_as_the_mask_says(page: Any) -> None:
         const mask = (x) => ({ width: 8, height: 8,
             levels: Uint8Array.from({ length: 64 }, (_, i) => (inside(i, x) ? 255 : 0)) });
         const answers = [{ label: "glioma", heatmap }, { label: "glioma", heatmap },
-            { label: "notumor", heatmap }, { label: "glioma", heatmap }];
-        return scoreHeat(answers, [mask(0), mask(2), mask(0), null]);
+            { label: "notumor", heatmap }, { label: "glioma", heatmap },
+            { label: "glioma", heatmap }];
+        return scoreHeat(answers, [mask(0), mask(3), mask(0), null, mask(1)]);
     }"""
     score = module(page, "mask.js", script)
-    assert score == {"marked": 3, "found": 2, "scored": 2, "inside": 1, "dice": 0.75}
+    dice = pytest.approx((1 + 0.25 + 0.75) / 3)
+    assert score == {"marked": 4, "found": 3, "scored": 3, "inside": 2, "dice": dice}
 
 
 def test_spacing_is_said_and_an_odd_one_is_warned_of(page: Any, tmp_path: Path) -> None:
