@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds the sets")
     options = parser.parse_args()
     runs, names = [RunFolder(path) for path in options.runs], load_recipe("edge").training.shares
+    tests = [run.metrics() for run in runs]
     slices = read_data([options.data / name for name in names], progress=progress).slices
     trials = [judge(run, not_learned(slices, run, strangers=True)) for run in runs]
     write_record(
@@ -45,10 +46,10 @@ def main() -> None:
         figures={
             f"without {left_out(trial)}": {
                 "sets": {name: _figures(trial, part) for name, part in sets_of(trial).items()},
-                "fold 1": {name: run.metrics()[name] for name in _OF_TEST},
+                "fold 1": {name: test[name] for name in _OF_TEST},
                 "trained on": run.data()["counts"]["train"],
             }
-            for run, trial in zip(runs, trials, strict=True)
+            for run, test, trial in zip(runs, tests, trials, strict=True)
         },
         seeds=[run.recipe().training.seed for run in runs],
         n=sum(len(trial.held) for trial in trials),

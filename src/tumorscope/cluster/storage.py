@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeVar
 
+from pyarrow import NativeFile
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
 from tumorscope.errors import DataError
@@ -163,8 +164,12 @@ def read_whole(place: Location, largest: int | None = None) -> bytes:
         OSError: It cannot be read.
     """
     filesystem = open_filesystem(place.root)
-    file = answered(place.root, lambda: filesystem.open_input_file(place.path))
-    size = answered(place.root, file.size)
+
+    def open_file() -> tuple[NativeFile, int]:
+        file = filesystem.open_input_file(place.path)
+        return file, file.size()
+
+    file, size = answered(place.root, open_file)
     if largest is not None and size > largest:
         raise TooLargeError(str(place))
     pieces = range(0, size, _PIECE)

@@ -86,24 +86,22 @@ export async function scoreHeat(answers, masks) {
 }
 
 function overlap(heat, mask, width) {
-  let [both, shown, marked] = [0, 0, 0];
+  let [both, shown, marked, equal, across, down] = [0, 0, 0, 0, 0, 0];
   const highest = heat.reduce((most, level) => Math.max(most, level), 0);
-  const [across, down] = [[], []];
   heat.forEach((level, i) => {
     if (level === highest) {
-      across.push(i % width);
-      down.push(Math.floor(i / width));
+      equal += 1;
+      across += i % width;
+      down += Math.floor(i / width);
     }
     both += level > highest / 2 && mask[i] > 0;
     shown += level > highest / 2;
     marked += mask[i] > 0;
   });
   // A picture's 256 levels have a highest place of many pixels: its middle counts.
-  const peak = middle(down) * width + middle(across);
-  return { inside: mask[peak] > 0 ? 1 : 0, dice: (2 * both) / (shown + marked) };
+  const peak = Math.round(down / equal) * width + Math.round(across / equal);
+  return { inside: highest > 0 && mask[peak] > 0 ? 1 : 0, dice: (2 * both) / (shown + marked) };
 }
-
-const middle = (places) => Math.round(places.reduce((sum, place) => sum + place, 0) / places.length);
 
 /** Returns the scores in words. */
 export function scoreInWords(name, { marked, found, scored, inside, dice }) {
