@@ -99,9 +99,9 @@ def main() -> None:
     cost, false_alarms = _choose_cost(twins)
     final, twins = _priced(final, cost), [_priced(twin, cost) for twin in twins]
     trials = {"final": final, **{f"without {left_out(twin)}": twin for twin in twins}}
-    confident, certain = _confident(trials)
+    confident, certain = _confident(trials, twins)
     rule, series = _fit_series(twins)
-    threshold, refused = _fit_ood(trials)
+    threshold, refused = _fit_ood(trials, twins)
     description = replace(
         final.trained.description,
         false_negative_cost=cost,
@@ -202,7 +202,9 @@ def _choose_cost(twins: Sequence[Trial]) -> tuple[float, dict[str, float]]:
     return chosen, {str(cost): round(value, 4) for cost, value in found.items()}
 
 
-def _confident(trials: Mapping[str, Trial]) -> tuple[tuple[float, ...], dict[str, Any]]:
+def _confident(
+    trials: Mapping[str, Trial], twins: Sequence[Trial]
+) -> tuple[tuple[float, ...], dict[str, Any]]:
     """Return for each class the lowest threshold that keeps its confident errors rare.
 
     In each set, tumours and slices without one apart, at most `_WRONG` of the slices are
@@ -215,7 +217,6 @@ def _confident(trials: Mapping[str, Trial]) -> tuple[tuple[float, ...], dict[str
             for name, part in (("tumour", chosen & ~free), ("no tumour", chosen & free)):
                 if part.sum() >= _FEWEST:
                     cases[f"{which}: {key}, {name}"] = (trial, part)
-    twins = [trial for which, trial in trials.items() if which != "final"]
     labels = np.concatenate([twin.labels for twin in twins])
     answers = np.concatenate([twin.probabilities for twin in twins])
     thresholds = []
@@ -329,12 +330,11 @@ def _place(item: Slice, at: int) -> float:
     return float(number[1]) if number else at
 
 
-def _fit_ood(trials: Mapping[str, Trial]) -> tuple[float, dict[str, Any]]:
+def _fit_ood(trials: Mapping[str, Trial], twins: Sequence[Trial]) -> tuple[float, dict[str, Any]]:
     """Choose a limit of the OOD score that new patients and new hospitals pass."""
     foreign = [
-        trial.scores[[item.source in (_SCANS, "other_scanners") for item in trial.held]]
-        for which, trial in trials.items()
-        if which != "final"
+        twin.scores[[item.source in (_SCANS, "other_scanners") for item in twin.held]]
+        for twin in twins
     ]
     limits = [
         np.quantile(trials["final"].scores, 1 - _HARMLESS["final"]),
