@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of the timed networks")
     parser.add_argument("--calls", type=int, default=200, help="timed calls of each network")
     parser.add_argument("--plot", type=Path, default=ROOT / "docs/pictures/architectures.png")
+    parser.add_argument("--name", help="of a record beside the first, architectures_NAME; no plot")
     options = parser.parse_args()
     common = [f"training.epochs={options.epochs}", f"training.seed={options.seed}", *options.set]
     runs: dict[str, list[RunFolder]] = {}
@@ -95,13 +96,16 @@ def main() -> None:
     networks = {name: {**pooled(runs[name]), **latencies[name]} for name in runs}
     size = runs[options.networks[0]][0].recipe().input.size
     show(networks)
-    write_bytes(options.plot, draw(networks, size))
+    if not options.name:
+        write_bytes(options.plot, draw(networks, size))
     facts = runs[options.networks[0]][0].data()
     changes = "".join(f" --set {field}" for field in options.set)
     if options.networks != list(NETWORKS):
         changes += f" --networks {' '.join(options.networks)}"
+    if options.name:
+        changes += f" --name {options.name}"
     write_record(
-        "architectures",
+        f"architectures_{options.name}" if options.name else "architectures",
         command="python benchmarks/architectures.py --data" + " DIR" * len(options.data)
         + f" --split {options.split} --folds {' '.join(map(str, options.folds))} "
         f"--epochs {options.epochs} --seed {options.seed}{changes}",

@@ -3,7 +3,7 @@
     python benchmarks/leaderboard.py classic --data ROOT
     python benchmarks/leaderboard.py records
     python benchmarks/leaderboard.py table PREDICTIONS.csv --data ROOT --split NAME --name NAME \
-        --by WHO --command "python train.py"
+        --by WHO --command "python train.py" [--network NETWORK.onnx]
 
 `classic` trains scikit-learn's classifiers on each fold and sends their predictions through
 `tumorscope evaluate`, as `table` does with anybody's. `records` takes what other records in
@@ -15,6 +15,7 @@ the prepared slice, ResNet-18 at 224 pixels.
 import argparse
 import csv
 import json
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ from tumorscope.training.trained_network import Description, TrainedNetwork
 
 _METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "miss_rate")
 _ROUNDS, _LEAD = 100, 3
+_FLOAT = onnx.TensorProto.FLOAT
+_UNMEASURED = {"parameters": None, "of_resnet18": None}
 _PLAIN = ("plain CNN", "Keras notebooks")
 _PEERS = {
     "plain": _PLAIN,
@@ -170,7 +173,7 @@ def main() -> None:
     table.add_argument("--fold", type=int)
     table.add_argument("--command", required=True, help="what makes the predictions again")
     table.add_argument("--seed", type=int, default=0)
-    table.add_argument("--parameters", type=int)
+    table.add_argument("--network", type=Path, help="as an ONNX file, to be counted and timed")
     table.add_argument("--name", required=True)
     table.add_argument("--by", required=True, help="whose method it is")
     table.add_argument("--training", default="", help="how it was trained, in a few words")
@@ -250,25 +253,9 @@ def _of_resnet18(ask: Callable[[], object], side: int) -> float:
 
 def add_records(_: argparse.Namespace) -> None:
     """Take entries from records that other benchmarks wrote."""
-    record = read_record("architectures")
-    figures = record["figures"]
-    for name, found in figures["networks"].items():
-        ours = name not in _PEERS
-        _copy_record(
-            f"{name.replace(':', '-')}_{figures['split']}_{figures['epochs']}-epochs",
-            record,
-            found,
-            entry={
-                "entry": _PEERS[name][0] if name in _PEERS else f"`{name}`",
-                "by": _PEERS[name][1] if name in _PEERS else "tumorscope",
-                "ours": ours,
-                "training": f"{figures['epochs']} epochs at {figures['input_size']} px, "
-                "our recipe `architectures`",
-                "split": figures["split"],
-                "folds": figures["folds"],
-                "leaked": 0,
-            },
-        )
+    for path in sorted(RESULTS.glob("architectures*.json")):
+        _copy_networks(read_record(path.stem))
+    networks = read_record("architectures")["figures"]["networks"]
     for recipe, split, name, network in (
         ("quick", "kaggle-official", "", "slicenet-small"),
         ("quick", "kaggle-patient", "", "slicenet-small"),
@@ -282,7 +269,7 @@ def add_records(_: argparse.Namespace) -> None:
         source = "_".join(filter(None, (recipe, split, name)))
         record = read_record(source)
         first = record["figures"]["by_seed"][0]
-        alike = figures["networks"][network] if network else _sized(recipe)
+        alike = networks[network] if network else _sized(recipe)
         words = {"soup": ", mean of two networks' weights", "mild": ", milder augmentation"}
         sets = ", sets added" if len(record["figures"].get("sets", [])) > 1 else ""
         ours = recipe != "student"
@@ -301,6 +288,28 @@ def add_records(_: argparse.Namespace) -> None:
                 "accuracy": record["figures"]["mean_accuracy"],
                 "parameters": alike["parameters"],
                 "of_resnet18": alike["of_resnet18"],
+            },
+        )
+
+
+def _copy_networks(record: Mapping[str, Any]) -> None:
+    """Enter each network of a record of `architectures.py`."""
+    figures = record["figures"]
+    for name, found in figures["networks"].items():
+        ours = name not in _PEERS
+        _copy_record(
+            f"{name.replace(':', '-')}_{figures['split']}_{figures['epochs']}-epochs",
+            record,
+            found,
+            entry={
+                "entry": f"`{name}`" if ours else _PEERS[name][0],
+                "by": "tumorscope" if ours else _PEERS[name][1],
+                "ours": ours,
+                "training": f"{figures['epochs']} epochs at {figures['input_size']} px, "
+                "our recipe `architectures`",
+                "split": figures["split"],
+                "folds": figures["folds"],
+                "leaked": 0,
             },
         )
 
@@ -346,11 +355,20 @@ def add_table(options: argparse.Namespace) -> None:
             training=options.training,
             command=options.command,
             seeds=[options.seed],
-            parameters=options.parameters,
-            of_resnet18=None,
+            **(_measured(options.network) if options.network else _UNMEASURED),
         ),
         result,
     )
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """Return parameters and latency of a network in an ONNX file."""
+    weights = onnx.load(path).graph.initializer
+    network = entrant(path.stem, path)
+    return {
+        "parameters": sum(math.prod(each.dims) for each in weights if each.data_type == _FLOAT),
+        "of_resnet18": _of_resnet18(in_onnx(network, 1), network.shape[-1]),
+    }
 
 
 def write_entry(name: str, entry: Entry, result: EvaluationResult) -> None:

@@ -43,7 +43,7 @@ def fetch_packages(folder: Path) -> Path:
             shutil.copy(HERE / name, folder / name)
         words = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
         patience = ("--fetch-retries=1", "--fetch-retry-maxtimeout=5000")
-        subprocess.run((*words, *patience), cwd=folder, check=True, capture_output=True)
+        subprocess.run((*words, *patience), cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return modules
 
 
