@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tumorscope.datasets.catalogue import Catalogue, Skipped, Slice
 from tumorscope.datasets.groups import group_near_duplicates
@@ -50,6 +51,19 @@ def test_patients_that_share_a_slice_become_one_group(three: dict[str, Slice]) -
     found = groups(first, second, third)
     assert len({group for _, group in found}) == 1
     assert found[0][0] == found[1][0] != found[2][0]
+
+
+def test_black_slices_from_beyond_the_head_make_no_group(
+    three: dict[str, Slice], tmp_path: Path
+) -> None:
+    Image.new("L", (64, 64)).save(tmp_path / "black.png")
+    black = [
+        replace(three["a"], path=tmp_path / "black.png", name=f"{patient}.png", group=patient)
+        for patient in ("P1", "P2")
+    ]
+    first, second = replace(three["a"], group="P1"), replace(three["b"], group="P2")
+    found = groups(first, second, *black)
+    assert [group for _, group in found] == ["P1", "P2", "P1", "P2"]
 
 
 def test_a_group_and_a_cluster_of_the_same_number_have_nothing_in_common(

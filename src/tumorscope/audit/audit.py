@@ -52,6 +52,7 @@ class AuditedFile:
             is no known class, or empty.
         group: Its patient, where the data set tells it, or empty.
         cluster: Number of its near-duplicate cluster; files with the same one show the same slice.
+        flat: Whether it shows nothing: one grey value all over.
         facts: What the file tells without looking at the brain.
     """
 
@@ -59,6 +60,7 @@ class AuditedFile:
     item: Slice
     group: str
     cluster: int
+    flat: bool
     facts: FileFacts
 
     @property
@@ -130,8 +132,8 @@ class Audit:
 
     @cached_property
     def unique_slices(self) -> int:
-        """The number of different slices."""
-        return len({item.cluster for item in self.files})
+        """The number of different slices; a flat picture shows none."""
+        return len({item.cluster for item in self.files if not item.flat})
 
     @cached_property
     def pairs_across_splits(self) -> tuple[NearDuplicate, ...]:
@@ -177,7 +179,9 @@ class Audit:
     def balance(self) -> tuple[BalanceRow, ...]:
         """Count files and different slices of each class, on each side and in all (empty side)."""
         return tuple(
-            BalanceRow(split, label, len(chosen), len({item.cluster for item in chosen}))
+            BalanceRow(
+                split, label, len(chosen), len({item.cluster for item in chosen if not item.flat})
+            )
             for split in dict.fromkeys((*self.splits, ""))
             for label in self.labels
             if (
@@ -331,9 +335,14 @@ def audit(
     clusters = near_duplicate_clusters(len(read), pairs)
     files = tuple(
         AuditedFile(
-            name=name, item=item, group=_group(item, sources), cluster=int(cluster), facts=facts
+            name=name,
+            item=item,
+            group=_group(item, sources),
+            cluster=int(cluster),
+            flat=descriptor.is_flat,
+            facts=facts,
         )
-        for (name, item, _, facts), cluster in zip(read, clusters, strict=True)
+        for (name, item, descriptor, facts), cluster in zip(read, clusters, strict=True)
     )
     return Audit(
         folders=tuple(source.path for source in sources),
@@ -367,7 +376,7 @@ def _read(item: Slice) -> tuple[Descriptor, FileFacts] | str:
 def _odd(descriptors: Sequence[Descriptor], files: Sequence[AuditedFile]) -> dict[int, str]:
     reasons = odd_files([item.facts for item in files])
     for place, descriptor in enumerate(descriptors):
-        if not descriptor.form.any():
+        if descriptor.is_flat:
             reasons[place] = "nothing to see: one grey value all over"
     return dict(sorted(reasons.items()))
 

@@ -91,6 +91,11 @@ class Descriptor:
     detail: Small
     levels: NDArray[np.float32]
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether there is nothing to see: one grey value all over."""
+        return not self.form.any()
+
 
 @dataclass(frozen=True)
 class NearDuplicate:
@@ -221,12 +226,15 @@ def find_near_duplicates(
         progress: Shows how far the comparing is.
 
     Returns:
-        The pairs, sorted by position. Every pair within a set of exact copies is there.
+        The pairs, sorted by position. Every pair within a set of exact copies is there. A flat
+        picture shows no slice, and is like no other: black slices from beyond the heads of two
+        patients would make one of them.
     """
     # Exact copies are compared once, by their first, and share its answers.
     copies: dict[bytes, list[int]] = {}
     for place, descriptor in enumerate(descriptors):
-        copies.setdefault(descriptor.digest, []).append(place)
+        if not descriptor.is_flat:
+            copies.setdefault(descriptor.digest, []).append(place)
     members = list(copies.values())
     pairs = [
         NearDuplicate(first, second, "exact", 1.0)
