@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnx
 
 from peers import write_peers
 from record import ROOT, write_record
 from tumorscope.datasets.locations import find_data, find_set
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import partition
-from tumorscope.export.fp16 import to_fp16
+from tumorscope.export.fp16 import convert_file
 from tumorscope.images import prepare, read_slice
 from tumorscope.inference import DEFAULT_MODEL, Classifier
 from tumorscope.inference.model_file import find_model
@@ -74,8 +73,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         model = find_model(options.model)
+        half = scratch / "half.onnx"
+        convert_file(model, half)
         bundles = [
-            write_bundle(model, target, scratch / "made" / target.name)
+            write_bundle(
+                model if "fp32" in target.precisions else half,
+                target,
+                scratch / "made" / target.name,
+            )
             for target in TARGETS.values()
         ]
         alone = _unpack(bundles[0], scratch)
@@ -176,9 +181,8 @@ def _in_sixteen_bits(
     folder: Path, paths: Sequence[Path], given: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Let the bundle's model judge in 16-bit floating point, simulated on the processor."""
-    path = folder / "half.onnx"
-    onnx.save(to_fp16(onnx.load(folder / "model.onnx")), path)
-    classifier = Classifier.load(path)
+    convert_file(folder / "model.onnx", folder / "half.onnx")
+    classifier = Classifier.load(folder / "half.onnx")
     facts = classifier.facts
     judged = [item for item in zip(paths, given, strict=True) if item[1]["label"]]
     grey = np.stack([prepare(read_slice(path), facts.input_size) for path, _ in judged])
@@ -187,7 +191,7 @@ def _in_sixteen_bits(
         [[item["probabilities"][name] for name in facts.classes] for _, item in judged]
     )
     return {
-        "what": "weights and layers as float16 in ONNX Runtime on the processor, no GPU",
+        "what": "the format onnx-fp16 in ONNX Runtime on the processor, no GPU",
         "images": len(judged),
         "label_agreement": float((before.argmax(axis=1) == after.argmax(axis=1)).mean()),
         "largest_difference": float(np.abs(before - after).max()),
