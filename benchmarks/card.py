@@ -297,7 +297,7 @@ def verdicts_table() -> str:
 
 def corruptions_table() -> str:
     """Return the share of accuracy that is kept by corruption."""
-    figures = read_record("corruptions_edge")["figures"]
+    figures = read_record("corruptions_tumorscope-edge")["figures"]
     rows = [["corruption", "of the clean accuracy, mean of five severities", "at the highest"]]
     for kind, kept in figures["kept"].items():
         strongest = figures["accuracy"][kind][-1] / figures["clean"]

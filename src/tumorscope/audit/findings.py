@@ -280,8 +280,8 @@ def _balance(audit: Audit) -> Iterator[Finding]:
         sum(row.files for row in rows),
         f"Each of {len(rows)} classes has {most.slices:,} different slices."
         if most.slices == fewest.slices
-        else f"Most different slices has {most.label}, {most.slices:,} in {most.files:,} files, "
-        f"fewest {fewest.label}, {fewest.slices:,} in {fewest.files:,}.",
+        else f"Most different slices: {most.label}, {most.slices:,} in {most.files:,} files; "
+        f"fewest: {fewest.label}, {fewest.slices:,} in {fewest.files:,}.",
         "weigh the classes by different slices, not by files" if lopsided else "",
     )
 
