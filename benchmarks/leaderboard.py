@@ -262,7 +262,6 @@ def add_records(_: argparse.Namespace) -> None:
         ("quick", "figshare-patient", "", "slicenet-small"),
         ("edge", "kaggle-patient", "", "litenet-imagenet"),
         ("edge", "figshare-patient", "soup", "litenet-imagenet"),
-        ("figshare", "figshare-cvind", "", "litenet-imagenet"),
         ("edge", "kaggle-official", "mild", "litenet-imagenet"),
         ("student", "sartaj-official", "", ""),  # (Its network has grown since.)
         ("quick", "sartaj-official", "", "slicenet-small"),
