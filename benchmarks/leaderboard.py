@@ -262,6 +262,7 @@ def add_records(_: argparse.Namespace) -> None:
         ("quick", "figshare-patient", "", "slicenet-small"),
         ("edge", "kaggle-patient", "", "litenet-imagenet"),
         ("edge", "figshare-patient", "soup", "litenet-imagenet"),
+        ("figshare", "figshare-cvind", "", "litenet-imagenet"),
         ("edge", "kaggle-official", "mild", "litenet-imagenet"),
         ("student", "sartaj-official", "", ""),  # (Its network has grown since.)
         ("quick", "sartaj-official", "", "slicenet-small"),
@@ -270,15 +271,17 @@ def add_records(_: argparse.Namespace) -> None:
         record = read_record(source)
         first = record["figures"]["by_seed"][0]
         alike = networks[network] if network else _sized(recipe)
-        words = {"soup": ", mean of two networks' weights", "mild": ", milder augmentation"}
+        soup = ", mean of two networks' weights"
+        words = {"soup": soup, "figshare": soup, "mild": ", milder augmentation"}
         sets = ", sets added" if len(record["figures"].get("sets", [])) > 1 else ""
         ours = recipe != "student"
+        title = f"recipe `{recipe}`{words.get(name or recipe, '')}{sets}"
         _copy_record(
             source,
             record,
             first,
             entry={
-                "entry": f"recipe `{recipe}`{words.get(name, '')}{sets}" if ours else _PLAIN[0],
+                "entry": title if ours else _PLAIN[0],
                 "by": "tumorscope" if ours else _PLAIN[1],
                 "ours": ours,
                 "training": f"recipe `{recipe}`",
