@@ -113,6 +113,9 @@ def describe(run: Path) -> dict[str, Any]:
 def ask(run: Path, table: Predictions, data: Sequence[str], *, tta: bool) -> Predictions:
     """Return what a run answers to the images of a table, whatever its folds.
 
+    An image is answered by the fold that tests it, or that tests its patient
+    and learned from none of that patient's slices.
+
     Raises:
         DataError: No fold of the run tests an image's patient, or it does not know a class.
     """
@@ -122,13 +125,18 @@ def ask(run: Path, table: Predictions, data: Sequence[str], *, tta: bool) -> Pre
     for fold in runs_in(run):
         groups = groups_by_part(fold)
         tested = groups["test"] - groups["train"] - groups["validation"]
-        rows = [row for row, group in enumerate(table.groups) if group in tested]
+        asked, own = [slices[name] for name in table.names], fold.part("test")
+        rows = [
+            row
+            for row, (item, group) in enumerate(zip(asked, table.groups, strict=True))
+            if group in tested or (item.source, item.name) in own
+        ]
         trained = load_weights(fold.weights_file)
         known = trained.description.classes
         if not set(table.classes) <= set(known):
             raise DataError(f"{run} does not know all of {', '.join(table.classes)}")
         size = trained.description.input_size
-        inputs = read_inputs([slices[table.names[row]] for row in rows], size=size)
+        inputs = read_inputs([asked[row] for row in rows], size=size)
         answers = trained.probabilities(inputs.grey, tta=tta)
         answers = answers[:, [known.index(c) for c in table.classes]]
         probabilities[rows] = answers / answers.sum(axis=1, keepdims=True)
