@@ -113,19 +113,20 @@ def describe(run: Path) -> dict[str, Any]:
 def ask(run: Path, table: Predictions, data: Sequence[str], *, tta: bool) -> Predictions:
     """Return what a run answers to the images of a table, whatever its folds.
 
-    An image is answered by the fold that tests it, or that tests its patient
-    and learned from none of that patient's slices.
+    An image is answered by the fold that tests it, or that tests its patient and learned from none
+    of that patient's slices.
 
     Raises:
         DataError: No fold of the run tests an image's patient, or it does not know a class.
     """
     slices = {slice_name(item): item for path in data for item in read_set(Path(path)).slices}
+    asked = [slices[name] for name in table.names]
     probabilities = np.zeros_like(table.probabilities)
     answered = np.zeros(len(table), dtype=np.bool_)
     for fold in runs_in(run):
         groups = groups_by_part(fold)
         tested = groups["test"] - groups["train"] - groups["validation"]
-        asked, own = [slices[name] for name in table.names], fold.part("test")
+        own = fold.part("test")
         rows = [
             row
             for row, (item, group) in enumerate(zip(asked, table.groups, strict=True))

@@ -96,7 +96,7 @@ def main() -> int:
             "packages": _run(alone, [python, "-m", "pip", "freeze"]).stdout.split(),
             "verify": verified.stdout.splitlines()[-2],
             "runner": _compare(given, expected, labels) | {"peak_memory_mb": peak},
-            "sixteen_bits": _in_sixteen_bits(alone, paths, given),
+            "sixteen_bits": _in_sixteen_bits(half, paths, given),
             "estimate": {item.target.name: item.estimate.to_json() for item in bundles},
             "known_networks_on_a_nano": _known(scratch),
         }
@@ -178,11 +178,10 @@ def _compare(
 
 
 def _in_sixteen_bits(
-    folder: Path, paths: Sequence[Path], given: list[dict[str, Any]]
+    half: Path, paths: Sequence[Path], given: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Let the bundle's model judge in 16-bit floating point, simulated on the processor."""
-    convert_file(folder / "model.onnx", folder / "half.onnx")
-    classifier = Classifier.load(folder / "half.onnx")
+    """Let the model in 16-bit floating point judge, simulated on the processor."""
+    classifier = Classifier.load(half)
     facts = classifier.facts
     judged = [item for item in zip(paths, given, strict=True) if item[1]["label"]]
     grey = np.stack([prepare(read_slice(path), facts.input_size) for path, _ in judged])

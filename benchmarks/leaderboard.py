@@ -52,7 +52,6 @@ from tumorscope.training.trained_network import Description, TrainedNetwork
 _METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "miss_rate")
 _ROUNDS, _LEAD = 100, 3
 _FLOAT = onnx.TensorProto.FLOAT
-_UNMEASURED = {"parameters": None, "of_resnet18": None}
 _PLAIN = ("plain CNN", "Keras notebooks")
 _PEERS = {
     "plain": _PLAIN,
@@ -86,8 +85,8 @@ class Entry:
     training: str
     command: str
     seeds: Sequence[int]
-    parameters: int | None
-    of_resnet18: float | None
+    parameters: int | None = None
+    of_resnet18: float | None = None
 
 
 @dataclass(frozen=True)
@@ -358,7 +357,7 @@ def add_table(options: argparse.Namespace) -> None:
             training=options.training,
             command=options.command,
             seeds=[options.seed],
-            **(_measured(options.network) if options.network else _UNMEASURED),
+            **(_measured(options.network) if options.network else {}),
         ),
         result,
     )

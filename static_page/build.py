@@ -42,8 +42,11 @@ def fetch_packages(folder: Path) -> Path:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder / name)
         words = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-        waits = ("--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
-        patience = ("--fetch-retries=1", *waits)
+        patience = (
+            "--fetch-retries=1",
+            "--fetch-retry-mintimeout=1000",
+            "--fetch-retry-maxtimeout=5000",
+        )
         subprocess.run((*words, *patience), cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return modules
 

@@ -133,7 +133,7 @@ class Audit:
     @cached_property
     def unique_slices(self) -> int:
         """The number of different slices; a flat picture shows none."""
-        return len({item.cluster for item in self.files if not item.flat})
+        return _different(self.files)
 
     @cached_property
     def pairs_across_splits(self) -> tuple[NearDuplicate, ...]:
@@ -179,9 +179,7 @@ class Audit:
     def balance(self) -> tuple[BalanceRow, ...]:
         """Count files and different slices of each class, on each side and in all (empty side)."""
         return tuple(
-            BalanceRow(
-                split, label, len(chosen), len({item.cluster for item in chosen if not item.flat})
-            )
+            BalanceRow(split, label, len(chosen), _different(chosen))
             for split in dict.fromkeys((*self.splits, ""))
             for label in self.labels
             if (
@@ -349,7 +347,7 @@ def audit(
         files=files,
         unreadable=tuple(unreadable),
         pairs=tuple(pairs),
-        odd=_odd(descriptors, files),
+        odd=_odd(files),
         shortcuts=_shortcuts(files),
         notes=(*notes, *_notes(files, ignored)),
         ignored=tuple(ignored),
@@ -373,10 +371,15 @@ def _read(item: Slice) -> tuple[Descriptor, FileFacts] | str:
         return str(error)
 
 
-def _odd(descriptors: Sequence[Descriptor], files: Sequence[AuditedFile]) -> dict[int, str]:
+def _different(files: Sequence[AuditedFile]) -> int:
+    """Return how many different slices files show."""
+    return len({item.cluster for item in files if not item.flat})
+
+
+def _odd(files: Sequence[AuditedFile]) -> dict[int, str]:
     reasons = odd_files([item.facts for item in files])
-    for place, descriptor in enumerate(descriptors):
-        if descriptor.is_flat:
+    for place, item in enumerate(files):
+        if item.flat:
             reasons[place] = "nothing to see: one grey value all over"
     return dict(sorted(reasons.items()))
 
