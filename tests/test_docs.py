@@ -1,5 +1,6 @@
 """The pages' commands are real commands, their tables come from the records, examples run."""
 
+import csv
 import doctest
 import hashlib
 import importlib
@@ -139,3 +140,10 @@ def test_tables_are_what_the_records_say() -> None:
     script = ROOT / "benchmarks" / "tables.py"
     result = subprocess.run([sys.executable, str(script), "--check"], check=False)
     assert result.returncode == 0, "run 'make tables'"
+
+
+def test_every_experiment_has_all_its_fields() -> None:
+    with (ROOT / "results" / "experiments.csv").open(newline="", encoding="utf-8") as file:
+        names, *rows = csv.reader(file)
+    assert [row[0] for row in rows if len(row) != len(names) or not all(row)] == []
+    assert [int(row[0]) for row in rows] == list(range(1, len(rows) + 1))
