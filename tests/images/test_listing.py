@@ -1,6 +1,9 @@
 """Every file of a folder is listed: to be read, or as ignored with its kind."""
 
+import os
 import socket
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -109,6 +112,20 @@ def test_files_and_ignored_are_all(
     assert not {Path(path) for path in listing.files} & inside
     for path in everything:
         assert bool(why_ignored(path.relative_to(folder).as_posix())) == (path in inside)
+
+
+def test_twenty_thousand_files_are_listed_at_once(tmp_path: Path) -> None:
+    for number in range(20_000):
+        os.close(os.open(tmp_path / f"{number}.jpg", os.O_CREAT))
+    took = []
+    traced = sys.gettrace()
+    sys.settrace(None)  # (Coverage would double the time.)
+    for _ in range(3):
+        start = time.process_time()
+        assert len(list_files(tmp_path).files) == 20_000
+        took.append(time.process_time() - start)
+    sys.settrace(traced)
+    assert min(took) < 0.5
 
 
 def test_keys_are_in_small_letters() -> None:
