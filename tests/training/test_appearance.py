@@ -51,6 +51,7 @@ def test_a_mixture_shows_what_either_sequence_shows_in_contrasts_of_its_own() ->
     contrast = mixed[:, 0, 28:36, 16:24].mean(dim=(1, 2)) - around
     assert contrast.max() > 40
     assert contrast.std() > 10
+    assert mix_sequences(plain[:0], spotted[:0]).shape == (0, 1, 64, 64)
     alone = mix_sequences(plain, plain)
     torch.testing.assert_close(alone, alone[:1].expand_as(alone), atol=0.01, rtol=0.0)
 

@@ -70,6 +70,8 @@ def mix_sequences(grey: Tensor, others: Tensor) -> Tensor:
         grey: The pictures.
         others: The same places in another sequence.
     """
+    if not len(grey):
+        return grey
     low, high = _WEIGHT
     weight = torch.rand(len(grey), 1, 1, 1, device=grey.device) * (high - low) + low
     mixed = torch.lerp(grey, others, weight).clamp(min=0.0)
