@@ -58,7 +58,7 @@ _WRONG = RISK / 2
 hospital is another one, and classes add up."""
 _SCANS = "lgg_tcga"
 """The set with slices of one scan with and without tumour, in the order of the body."""
-_VERSION, _LICENSE = "1.2.0", "CC BY-NC-SA 4.0"
+_VERSION, _LICENSE = "1.1.0", "CC BY-NC-SA 4.0"
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,7 +42,7 @@ _FIELDS = {
             *("augmentation.zoom", "augmentation.stretch", "augmentation.rot90"),
             *("augmentation.contrast", "augmentation.bias_field", "augmentation.blur"),
             *("augmentation.noise", "augmentation.strip", "augmentation.curve"),
-            *("augmentation.coarse", "augmentation.paint", "augmentation.sequences"),
+            *("augmentation.coarse", "augmentation.paint"),
         ),
         "0.0",
     ),

@@ -103,8 +103,8 @@ def test_a_table_gives_all_that_it_knows(tmp_path: Path, draw: Draw) -> None:
     draw(tmp_path / "hospital" / "outline.png", 2)
     path = table(
         tmp_path / "hospital" / "slices.csv",
-        "\ufefffile,class,patient,twin_cluster,split,fold,mask,sequence,plane,site,slice,remark",
-        "a.png, Glioma ,P1,c1,Test,3,outline.png,T1c,Axial,DU,17,fine",
+        "\ufefffile,class,patient,twin_cluster,split,fold,mask,sequence,plane,site,remark",
+        "a.png, Glioma ,P1,c1,Test,3,outline.png,T1c,Axial,DU,fine",
     )
     by_folder, by_file = read_set(path.parent), read_set(path)
     assert by_folder == by_file
@@ -113,7 +113,6 @@ def test_a_table_gives_all_that_it_knows(tmp_path: Path, draw: Draw) -> None:
     assert (item.cluster, item.split, item.fold) == ("c1", "test", 3)
     assert item.mask == path.parent / "outline.png"
     assert (item.sequence, item.plane, item.hospital) == ("T1c", "axial", "DU")
-    assert item.place == "17"
 
 
 def test_a_table_is_called_as_its_folder_and_group_goes_before_patient(

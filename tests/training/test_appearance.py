@@ -7,7 +7,6 @@ from torch import Tensor
 from tumorscope.training.appearance import (
     bend_intensities,
     lower_resolution,
-    mix_sequences,
     remove_skull,
 )
 from tumorscope.training.augmentation import Augmentation
@@ -37,23 +36,6 @@ def test_a_bent_curve_keeps_the_order_or_turns_it_round_and_the_background_dark(
     assert not changed[:, :, :4, :4].any()
     assert changed.max() <= 255
     assert not torch.allclose(row[0], row[1], atol=2.0)
-
-
-def test_a_mixture_shows_what_either_sequence_shows_in_contrasts_of_its_own() -> None:
-    plain = heads()
-    spotted = plain.clone()
-    spotted[:, :, 28:36, 16:24] = 255.0
-    mixed = mix_sequences(plain, spotted)
-    assert mixed.min() >= 0
-    assert mixed.max() <= 255
-    assert not mixed[:, :, :4, :4].any()
-    around = (mixed[:, 0, 28:36, 12:14].mean(dim=(1, 2)) + mixed[:, 0, 28:36, 26:28].mean()) / 2
-    contrast = mixed[:, 0, 28:36, 16:24].mean(dim=(1, 2)) - around
-    assert contrast.max() > 40
-    assert contrast.std() > 10
-    assert mix_sequences(plain[:0], spotted[:0]).shape == (0, 1, 64, 64)
-    alone = mix_sequences(plain, plain)
-    torch.testing.assert_close(alone, alone[:1].expand_as(alone), atol=0.01, rtol=0.0)
 
 
 def test_a_lower_resolution_takes_fine_detail_and_keeps_the_mean() -> None:

@@ -1,19 +1,13 @@
 """Tests of the batches: what an epoch shows, to which process, in which order."""
 
 from collections import Counter
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tumorscope.classes import CLASSES
-from tumorscope.datasets.catalogue import Slice
-from tumorscope.datasets.inputs import Inputs
-from tumorscope.datasets.splits import PROTOCOLS, Partition
-from tumorscope.training.batches import Batches, EpochSampler, Part, draw_others, part_of
+from tumorscope.training.batches import Batches, EpochSampler, Part
 from tumorscope.training.recipe import Sampling, TrainingRecipe
 
 
@@ -131,72 +125,3 @@ def test_a_part_without_a_sampler_is_shown_whole_in_its_order() -> None:
     found = [batch.labels.tolist() for batch in Batches(part, 4)]
     assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert len(Batches(part, 4)) == 3
-
-
-def part_of_slices(*rows: tuple[str, str, str, str]) -> Part:
-    """A part of slices given by patient, place, sequence and label."""
-    slices = tuple(
-        Slice(
-            path=Path(f"{number}.png"),
-            name=f"{number}.png",
-            label=label,
-            source="scans",
-            patient=patient,
-            group=patient,
-            place=place,
-            sequence=sequence,
-        )
-        for number, (patient, place, sequence, label) in enumerate(rows)
-    )
-    partition = Partition(
-        protocol=PROTOCOLS["kaggle-patient"],
-        fold=1,
-        classes=CLASSES,
-        train=slices,
-        validation=(),
-        test=(),
-        leaked=0,
-        left_out=0,
-        doubted=0,
-    )
-    return part_of(Inputs(np.zeros((len(slices), 4, 4), np.uint8), slices, ()), partition)
-
-
-def test_slices_of_one_place_in_other_sequences_find_each_other() -> None:
-    part = part_of_slices(
-        ("P1", "7", "T1", "glioma"),
-        ("P1", "7", "T1c", "glioma"),
-        ("P1", "7", "FLAIR", "glioma"),
-        ("P1", "7", "T2", "notumor"),
-        ("P1", "8", "T1c", "glioma"),
-        ("P2", "7", "T1", "glioma"),
-        ("P1", "7", "T1", "glioma"),
-        ("P1", "", "T1", "glioma"),
-        ("P1", "", "T1c", "glioma"),
-    )
-    assert part.others is not None
-    found = [sorted(n for n in row if n >= 0) for row in part.others.tolist()]
-    assert found == [[1, 2], [0, 2, 6], [0, 1, 6], [], [], [], [1, 2], [], []]
-    batch = next(iter(Batches(part, 3)))
-    assert batch.others is not None
-    assert torch.equal(batch.others, part.others[:3])
-
-
-def test_slices_of_which_no_place_is_known_have_no_others() -> None:
-    part = part_of_slices(("P1", "", "T1", "glioma"), ("P1", "", "T1c", "glioma"))
-    assert part.others is None
-    assert next(iter(Batches(part, 2))).others is None
-
-
-def test_partners_are_drawn_as_often_as_asked_from_all_that_there_are() -> None:
-    torch.manual_seed(0)
-    others = torch.tensor([[5, 6, -1], [-1, -1, -1], [7, -1, -1]]).repeat(400, 1)
-    chosen, partners = draw_others(others, 0.5)
-    per_row = chosen.view(400, 3).float().mean(dim=0)
-    assert per_row[1] == 0
-    assert torch.all((per_row[[0, 2]] - 0.5).abs() < 0.1)
-    rows = others[chosen]
-    assert torch.all((rows == partners[:, None]).any(dim=1))
-    assert set(partners.tolist()) == {5, 6, 7}
-    assert not draw_others(others, 0.0)[0].any()
-    assert draw_others(others, 1.0)[0].view(400, 3).float().mean(dim=0).tolist() == [1, 0, 1]

@@ -466,27 +466,6 @@ def test_every_option_takes_an_epoch(run: Run, overrides: Sequence[str]) -> None
     assert all(torch.isfinite(value).all() for value in weights(done).values())
 
 
-def test_sequences_of_one_place_are_mixed_as_often_as_asked(run: Run, parts: Partition) -> None:
-    seen: dict[str, int] = {}
-
-    def scans(item: Slice) -> Slice:
-        """Call a patient's slices sequences of one place."""
-        number = seen[item.group] = seen.get(item.group, -1) + 1
-        return replace(item, patient=item.group, place="1", sequence=f"sequence {number}")
-
-    of = replace(parts, train=tuple(map(scans, parts.train)))
-    losses = {
-        share: column(
-            run(f"at {share}", *PLAIN, f"augmentation.sequences={share}", of=of), "train_loss"
-        )
-        for share in (0.0, 0.02, 1.0)
-    }
-    assert len({tuple(loss) for loss in losses.values()}) == 3
-    assert np.isfinite(list(losses.values())).all()
-    alone = column(run("alone", *PLAIN, "augmentation.sequences=1"), "train_loss")
-    assert alone == losses[0.0]
-
-
 def test_l1_and_weight_decay_make_weights_smaller(run: Run) -> None:
     def size(done: RunFolder) -> float:
         return sum(float(v.abs().sum()) for k, v in weights(done).items() if v.ndim > 1)

@@ -40,8 +40,6 @@ class Slice:
         sequence: The MR sequence as the data set calls it (`T1`, `T1c`, `FLAIR`…), else empty.
         plane: `axial`, `coronal` or `sagittal` where the data set says, else empty.
         hospital: Where it was acquired, as the data set calls it, else empty.
-        place: Pictures of one patient with the same one show the same slice in several sequences,
-            registered with each other; empty where nothing is known.
     """
 
     path: Path
@@ -61,7 +59,6 @@ class Slice:
     sequence: str = ""
     plane: str = ""
     hospital: str = ""
-    place: str = ""
 
 
 def slice_name(item: Slice) -> str:

@@ -28,7 +28,6 @@ _SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "sequence": ("sequence", "modality"),
     "plane": ("plane", "view", "orientation"),
     "hospital": ("hospital", "site", "institution", "centre", "center"),
-    "slice": ("slice", "slice_number"),
 }
 """What a column may be called; capitals, spaces and dashes do not matter."""
 
@@ -124,7 +123,6 @@ def _read_slices(path: Path, name: str) -> Catalogue:
                 sequence=row["sequence"],
                 plane=row["plane"].lower(),
                 hospital=row["hospital"],
-                place=row["slice"],
             )
     present = {item.label for item in slices.values()}
     for label, missing in lost.items():

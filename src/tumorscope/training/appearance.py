@@ -24,12 +24,6 @@ side; at most `_SMALLEST_BRAIN + _BRAIN_RANGE`."""
 
 _BRAIN_RANGE: Final = 0.2
 
-_WEIGHT: Final = (-0.4, 1.4)
-"""The weight of the other sequence in a mixture; below 0 and above 1 the two are subtracted."""
-
-_BRIGHTEST: Final = 0.995
-"""The share of a mixture's pixels that its brightest grey value is not below."""
-
 _LOST: Final = 0.05
 """A skull stays where more than this share of a tumour would go with it."""
 
@@ -57,26 +51,6 @@ def bend_intensities(grey: Tensor, *, falling: Tensor) -> Tensor:
     bent = table.gather(1, values).view_as(grey)
     head = _head(grey)
     return bent * head + grey * (1.0 - head)
-
-
-def mix_sequences(grey: Tensor, others: Tensor) -> Tensor:
-    """Mix pictures with other sequences of the same places: more contrasts than were acquired.
-
-    A weighted sum of registered sequences is what a scan with weaker, stronger or another contrast
-    might look like; the tumour stays where it is. What a sequence adds comes from tissue, where
-    `bend_intensities` knows grey values only.
-
-    Args:
-        grey: The pictures.
-        others: The same places in another sequence.
-    """
-    if not len(grey):
-        return grey
-    low, high = _WEIGHT
-    weight = torch.rand(len(grey), 1, 1, 1, device=grey.device) * (high - low) + low
-    mixed = torch.lerp(grey, others, weight).clamp(min=0.0)
-    brightest = mixed.flatten(1).quantile(_BRIGHTEST, dim=1).clamp(min=1.0)
-    return (mixed * (255.0 / brightest.view(-1, 1, 1, 1))).clamp(max=255.0)
 
 
 def lower_resolution(grey: Tensor) -> Tensor:

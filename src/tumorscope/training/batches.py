@@ -1,7 +1,7 @@
 """The training and validation parts in batches that are cut from them on the device."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tumorscope.classes import ANY_TUMOUR
-from tumorscope.datasets.catalogue import Slice, slice_name
+from tumorscope.datasets.catalogue import slice_name
 from tumorscope.datasets.inputs import Inputs
 from tumorscope.datasets.splits import Partition
 from tumorscope.training.balance import slice_weights
@@ -34,8 +34,6 @@ class Part:
         outlined: Which of the outlines are known, bool, shape `[N]`.
         weights: With which probability each slice is drawn, float64, shape `[N]`; None where all
             are shown.
-        others: Numbers of the slices that show the same place in another sequence, int64, shape
-            `[N, k]`, -1 where there are fewer than k; None where no slice has any.
     """
 
     grey: Tensor
@@ -46,7 +44,6 @@ class Part:
     outlines: Tensor | None = None
     outlined: Tensor | None = None
     weights: Tensor | None = None
-    others: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,18 +51,15 @@ class Part:
     def move(self, device: torch.device) -> None:
         """Bring the whole part to a device; batches are then cut from it there."""
         self.grey, self.labels = self.grey.to(device), self.labels.to(device)
-        if self.others is not None:
-            self.others = self.others.to(device)
         if self.outlines is not None and self.outlined is not None:
             self.outlines, self.outlined = self.outlines.to(device), self.outlined.to(device)
 
     def batch(self, chosen: Tensor) -> "Batch":
         """Return the pictures of these numbers."""
-        others = None if self.others is None else self.others[chosen]
         if self.outlines is None or self.outlined is None:
-            return Batch(self.grey[chosen], self.labels[chosen], others=others)
+            return Batch(self.grey[chosen], self.labels[chosen])
         pictures = torch.cat([self.grey[chosen], self.outlines[chosen]], dim=1)
-        return Batch(pictures, self.labels[chosen], self.outlined[chosen], others)
+        return Batch(pictures, self.labels[chosen], self.outlined[chosen])
 
 
 class Batch(NamedTuple):
@@ -76,14 +70,11 @@ class Batch(NamedTuple):
             shape `[n, 1 or 2, S, S]`.
         labels: Class numbers or `ANY`, shape `[n]`.
         outlined: Which of the outlines are known, shape `[n]`; None without any.
-        others: Numbers of the slices of the same places in other sequences, shape `[n, k]`, as in
-            the part; None without any.
     """
 
     pictures: Tensor
     labels: Tensor
     outlined: Tensor | None = None
-    others: Tensor | None = None
 
 
 def part_of(inputs: Inputs, partition: Partition, shares: Mapping[str, float] = {}) -> Part:
@@ -111,7 +102,6 @@ def part_of(inputs: Inputs, partition: Partition, shares: Mapping[str, float] = 
         torch.tensor([numbers[name] for name in clusters]),
         torch.tensor([patients[item.group] for item in inputs.slices]),
         torch.tensor([name not in own for name in clusters]),
-        others=_other_sequences(inputs.slices),
     )
     if shares:
         part.weights = torch.from_numpy(slice_weights(inputs.slices, shares))
@@ -199,42 +189,6 @@ class Batches:
         order = order.to(part.labels.device)
         for number in range(len(self)):
             yield part.batch(order[number * size : (number + 1) * size])
-
-
-def draw_others(others: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Draw which pictures of a batch get a partner in another sequence, and which one.
-
-    Args:
-        others: See `Batch.others`.
-        share: With which probability a picture that has others gets one.
-
-    Returns:
-        Which pictures, bool, shape `[n]`, and the number of the partner of each of those.
-    """
-    there = others >= 0
-    chosen = there.any(dim=1) & (torch.rand(len(others), device=others.device) < share)
-    order = torch.rand(others.shape, device=others.device).masked_fill(~there, -1.0)
-    partners = others.gather(1, order.argmax(dim=1, keepdim=True))[:, 0]
-    return chosen, partners[chosen]
-
-
-def _other_sequences(slices: Sequence[Slice]) -> Tensor | None:
-    """Return of each slice the numbers of those of the same place: see `Part.others`."""
-    places: dict[tuple[str, ...], list[int]] = {}
-    for number, item in enumerate(slices):
-        if item.place:
-            key = (item.source, item.patient, item.plane, item.place, item.label)
-            places.setdefault(key, []).append(number)
-    most = max((len(numbers) for numbers in places.values()), default=1) - 1
-    if most < 1:
-        return None
-    others = torch.full((len(slices), most), -1)
-    for numbers in places.values():
-        for number in numbers:
-            own = slices[number].sequence
-            there = [other for other in numbers if slices[other].sequence != own]
-            others[number, : len(there)] = torch.tensor(there, dtype=torch.int64)
-    return others
 
 
 def _first_of_each(sets: Tensor, order: Tensor, count: int | Tensor) -> Tensor:

@@ -12,9 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tumorscope.classes import CLASSES
 from tumorscope.networks.network import Network
-from tumorscope.training.appearance import mix_sequences
 from tumorscope.training.augmentation import Augmentation
-from tumorscope.training.batches import ANY, Batch, Batches, EpochSampler, Part, draw_others
+from tumorscope.training.batches import ANY, Batch, Batches, EpochSampler, Part
 from tumorscope.training.losses import any_tumour_loss, outline_loss
 from tumorscope.training.recipe import OptimizerRecipe, Recipe
 from tumorscope.training.soup import add_weights
@@ -54,9 +53,7 @@ class Fitting(lightning.LightningModule):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
-        self.augment = Augmentation(
-            **recipe.augmentation.model_dump(exclude={"paint", "sequences"})
-        )
+        self.augment = Augmentation(**recipe.augmentation.model_dump(exclude={"paint"}))
         self.average = (
             AveragedModel(
                 self.network,
@@ -130,10 +127,8 @@ class Fitting(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of one augmented batch."""
-        pictures, labels, outlined, others = batch
+        pictures, labels, outlined = batch
         pictures = pictures.float()
-        if others is not None and self.recipe.augmentation.sequences:
-            pictures = self._mix_sequences(pictures, others)
         if outlined is not None and self._paints:
             pictures, labels = paint_out(
                 pictures,
@@ -195,14 +190,6 @@ class Fitting(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the soup; a checkpoint of an earlier version has none."""
         self.total = checkpoint.get("soup", {})
-
-    def _mix_sequences(self, pictures: Tensor, others: Tensor) -> Tensor:
-        """Mix some pictures with one other sequence each."""
-        chosen, partners = draw_others(others, self.recipe.augmentation.sequences)
-        grey = self._parts["train"].grey[partners].float()
-        pictures = pictures.clone()
-        pictures[chosen, :1] = mix_sequences(pictures[chosen, :1], grey)
-        return pictures
 
     def _turn(self) -> int:
         """Return the number of this epoch among those of its network."""

@@ -53,7 +53,6 @@ class AugmentationRecipe(Section):
     curve: Share = 0.0
     coarse: Share = 0.0
     paint: Share = 0.0
-    sequences: Share = 0.0
 
 
 class LossRecipe(Section):
