@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "tumorscope.cli.main")
@@ -14,7 +14,6 @@ SURROUNDINGS = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 PATIENCE = 600.0
 """Seconds that the slowest machine may take; none waits for them in vain."""
-
 
 HELD = """
 import sys, time
@@ -37,16 +36,26 @@ sys.exit(main(sys.argv[2:]))
 
 
 def start(
-    words: Sequence[str], *, stderr: int = subprocess.PIPE, command: Sequence[str] = COMMAND
+    words: Sequence[str],
+    *,
+    stderr: int = subprocess.PIPE,
+    command: Sequence[str] = COMMAND,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*command, *words], stdout=subprocess.PIPE, stderr=stderr, text=True, env=SURROUNDINGS
+        [*command, *words],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        env={**SURROUNDINGS, **(variables or {})},
     )
 
 
-def start_held(words: Sequence[str], *, run: int = 1) -> subprocess.Popen[str]:
+def start_held(
+    words: Sequence[str], *, run: int = 1, variables: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start a command, and return when a run of it waits at the first batch of its second epoch."""
-    process = start(words, command=[sys.executable, "-c", HELD, str(run)])
+    process = start(words, command=[sys.executable, "-c", HELD, str(run)], variables=variables)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,28 @@ def test_two_processes_train_and_the_evaluation_is_that_of_one(
     assert [line.split()[:2] for line in said.splitlines()[1:]] == [["epoch", "1"], ["epoch", "2"]]
     assert main(["evaluate", str(run), "--json", str(metrics)]) == 0
     assert json.loads((run / "evaluation.json").read_text()) == json.loads(metrics.read_text())
+
+
+def test_a_process_whose_partner_dies_says_so_and_how_to_go_on(
+    words: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = [*words, "--nodes", "2", "--out", str(run)]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(listener.getsockname()[1])}
+    second = start(words, variables={**meeting, "NODE_RANK": "1"})
+    first = start_held(words, variables={**meeting, "NODE_RANK": "0"})
+    first.kill()
+    first.communicate(timeout=PATIENCE)
+    _, said = second.communicate(timeout=PATIENCE)
+    assert second.returncode == 2, said
+    assert said.splitlines()[-1] == (
+        "tumorscope: another process of this training has ended, or cannot be reached: "
+        f"see what that one said; go on with: tumorscope train --resume {run}"
+    )
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    assert not (run / "weights.safetensors").exists()
 
 
 # The other commands

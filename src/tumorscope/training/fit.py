@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
+from torch.distributed import DistError
 
 from tumorscope.classes import NO_TUMOUR
 from tumorscope.datasets.inputs import Inputs, read_inputs
@@ -325,7 +326,11 @@ def precision_here(asked: Precision, *, gpu: bool) -> Precision:
 
 
 def _optimise(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | None) -> None:
-    """Fit; Ctrl-C stays Ctrl-C (Lightning turns it into an exit), and so does SIGTERM."""
+    """Fit; Ctrl-C stays Ctrl-C (Lightning turns it into an exit), and so does SIGTERM.
+
+    Raises:
+        ConnectionError: One of several processes has lost another.
+    """
     try:
         with warnings.catch_warnings(), _quiet_writer_thread():
             # Lightning's own use of torch, nothing that a user or this package could mend.
@@ -338,6 +343,13 @@ def _optimise(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | No
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None
+        raise
+    except RuntimeError as error:
+        # gloo (CPU) has no error of its own.
+        if isinstance(error, DistError) or "gloo" in str(error):
+            raise ConnectionError(
+                "another process of this training has ended, or cannot be reached"
+            ) from error
         raise
 
 
