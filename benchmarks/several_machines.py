@@ -132,7 +132,7 @@ def _killed(place: Path, whole: Path) -> dict[str, Any]:
         "epochs_when_killed": _epochs(run),
         "exit_status_of_the_other": first.returncode,
         "seconds_until_it_ended": round(time.perf_counter() - began, 1),
-        "it_said": said.strip().splitlines()[-1][:200],
+        "it_said": said.strip().splitlines()[-1].replace(str(run), "RUN"),
     }
     _ended(_by_address(["--resume", str(run), "--accelerator", "cpu", "--nodes", "2", "--no-test"]))
     figures |= {"resumed": _difference(whole, run)}
