@@ -186,6 +186,10 @@ def test_list_on_standard_input_and_patterns(
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert main(["predict", "-", "--model", model]) == 2
     assert "list on standard input is empty" in capsys.readouterr().err
+    picture = (scans / "a" / "10.png").read_bytes().decode(errors="surrogateescape")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(picture))
+    assert main(["predict", "-", "--model", model]) == 2
+    assert "standard input is no list of paths" in capsys.readouterr().err
 
 
 def test_overlays(

@@ -150,8 +150,7 @@ def _files(paths: Iterable[str], ignored: "list[Ignored]") -> list[str]:
     files: list[str] = []
     for path in paths:
         if path == "-":
-            lines = (line.rstrip("\r\n") for line in sys.stdin)
-            files += _files((line for line in lines if line and line != "-"), ignored)
+            files += _files(_listed(), ignored)
         elif is_litter(path):  # (The shell, too, puts it in place of a pattern.)
             ignored.append(Ignored(path, "metadata"))
         elif Path(path).is_dir():
@@ -164,6 +163,18 @@ def _files(paths: Iterable[str], ignored: "list[Ignored]") -> list[str]:
         else:
             files.append(path)
     return files
+
+
+def _listed() -> Iterator[str]:
+    """Yield the paths on standard input."""
+    for line in sys.stdin:
+        if "\0" in line:
+            raise DataError(
+                "standard input is no list of paths, one a line; save a picture as a file first"
+            )
+        path = line.rstrip("\r\n")
+        if path and path != "-":
+            yield path
 
 
 def _shown(files: list[str]) -> Iterable[str]:
