@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from small_model import write_model
 from tumorscope.cli.main import main
+from tumorscope.inference import Classifier
+from tumorscope.inference.model_file import DEFAULT_MODEL
 from tumorscope.phantoms.drawing import draw_phantom
 
 
@@ -79,10 +82,30 @@ def test_run_is_evaluated_again_and_summed_up(
     assert "trained and evaluated" in capsys.readouterr().out
     assert main(["info", str(run), "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["test accuracy"] == before["accuracy"]
+    # Of 40 phantom patients a tenth validates.
+    assert before["facts"]["confident and wrong"] == "not known: too few validation patients"
     (run / "evaluation.json").unlink()
     (run / "weights.safetensors").write_bytes(b"damaged")
     assert main(["evaluate", str(run)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_model_file_is_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = Classifier.load().facts
+    assert main(["info", DEFAULT_MODEL, "--json", "-"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == facts.title
+    assert found["training slices"] == sum(facts.data["counts"]["train"].values())
+    assert found["confident and wrong"] == "at most 2% of a new patient's slices, expected"
+    sparse = write_model(tmp_path / "sparse.onnx")  # says nothing of training
+    assert main(["info", str(sparse), "--json", "-"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["training slices"] is None
+    assert found["confident and wrong"] == "not known: too few validation patients"
+    assert main(["info", DEFAULT_MODEL]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert facts.title in said
+    assert facts.license in said
 
 
 def test_run_is_judged_at_three_zooms(trained: Path, tmp_path: Path) -> None:

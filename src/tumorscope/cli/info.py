@@ -1,43 +1,74 @@
-"""`tumorscope info`: sums up a run folder."""
+"""`tumorscope info`: sums up a run folder or a model file."""
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tumorscope.cli.main import DISCLAIMER
 from tumorscope.cli.show import console, table, write_json
-from tumorscope.training.run_folder import RunFolder
+from tumorscope.inference.model_file import find_model, open_model
+from tumorscope.inference.thresholds import risk_in_words, thresholds_in_words
+
+if TYPE_CHECKING:
+    from tumorscope.training.run_folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "what", metavar="WHAT", help="a run folder, a model file, or a bundled model's name"
+    )
     parser.add_argument("--json", metavar="FILE", help="write it as JSON; - for the screen")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Sum up a run."""
-    facts = summary(RunFolder(options.run_folder))
+    """Sum up a run or a model file."""
+    path = Path(options.what)
+    facts = sum_up_run(path) if path.is_dir() else sum_up_model(find_model(path))
     if options.json:
         write_json(options.json, facts)
         return 0
     out = console()
     rows = [(name, _words(value)) for name, value in facts.items() if value is not None]
-    out.print(table(str(options.run_folder), ("", ""), rows))
+    out.print(table(options.what, ("", ""), rows))
     out.print(DISCLAIMER)
     return 0
 
 
-def summary(folder: RunFolder) -> dict[str, Any]:
+def sum_up_model(path: Path) -> dict[str, Any]:
+    """Return what a model file says about itself; None where it says nothing."""
+    facts = open_model(path).facts
+    data, network, counts = facts.data, facts.recipe.get("network"), facts.data.get("counts")
+    return {
+        "model": facts.title,
+        "made": facts.created,
+        "network": network and _network(network["name"], network["size"]),
+        "classes": ", ".join(facts.classes),
+        "input": f"{facts.input_size} pixels",
+        "split": data.get("split"),
+        "fold": data.get("fold") or None,
+        "training slices": counts and sum(counts["train"].values()),
+        "validation slices": counts and sum(counts["validation"].values()),
+        "confident from a probability of": thresholds_in_words(facts.confident),
+        "confident and wrong": risk_in_words(facts.risk),
+        "refuses what is no brain slice": "yes" if facts.ood_threshold is not None else "no",
+        "data fingerprint": data.get("fingerprint", "")[:16] or None,
+        "licence": facts.license,
+    }
+
+
+def sum_up_run(path: Path) -> dict[str, Any]:
     """Return what is known about a run; None where it has not come so far."""
+    from tumorscope.training.run_folder import RunFolder  # noqa: PLC0415  (a plain install has none)
+
+    folder = RunFolder(path)
     recipe, data, history = folder.recipe(), folder.data(), folder.history()
     best = max(history, key=lambda row: row.get("validation_accuracy", 0.0), default=None)
     metrics = folder.metrics()
-    network = recipe.network.name
     return {
         "state": _state(folder),
         "recipe": recipe.name,
-        "network": f"{network} {recipe.network.size}" if network == "slicenet" else network,
+        "network": _network(recipe.network.name, recipe.network.size),
         "input": f"{recipe.input.size} pixels",
         "split": data["split"],
         "fold": data["fold"] or None,
@@ -56,7 +87,11 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _state(folder: RunFolder) -> str:
+def _network(name: str, size: str) -> str:
+    return f"{name} {size}" if name == "slicenet" else name
+
+
+def _state(folder: "RunFolder") -> str:
     if folder.evaluation_file.is_file():
         return "trained and evaluated"
     if folder.weights_file.is_file():

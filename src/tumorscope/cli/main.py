@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "download": "fetch the public data sets",
     "serve": "open a web page and an HTTP API on this machine",
     "benchmark": "measure a model's speed in every runtime installed here",
-    "info": "sum up a run folder",
+    "info": "sum up a run folder or a model file",
 }
 """Subcommands by name: each is a module of this package with `add_arguments` and `run`."""
 

@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.splits import Partition
-from tumorscope.evaluation.predictor import Answers, thresholds_in_words
+from tumorscope.evaluation.predictor import Answers
 from tumorscope.evaluation.scoring import Fact
 from tumorscope.images import prepare
 from tumorscope.inference import Classifier
+from tumorscope.inference.thresholds import thresholds_in_words
 
 
 class ModelPredictor:

@@ -37,16 +37,6 @@ class Answers:
     heatmaps: NDArray[np.float32] | None = None
 
 
-def thresholds_in_words(confident: Sequence[float]) -> str:
-    """Return from which probability answers are confident, once where it is the same for all.
-
-    >>> thresholds_in_words([0.9, 0.9]), thresholds_in_words([0.925, 0.97])
-    ('0.9', '0.925, 0.97 (class by class)')
-    """
-    values = [f"{round(value, 4):g}" for value in confident]
-    return values[0] if len(set(values)) == 1 else ", ".join(values) + " (class by class)"
-
-
 class Predictor(Protocol):
     """A model that can be evaluated: a run, a model file, any ONNX classifier, a callable."""
 

@@ -31,6 +31,8 @@ class ModelFacts:
         classes: The classes in the order of the probabilities.
         input_size: Side of the input in pixels.
         confident: The probability from which an answer is confident, class by class.
+        risk: The largest expected share of a new patient's slices that are confident and wrong;
+            None where nothing can be promised.
         ood_threshold: A slice with a larger OOD score is unsupported; None where there is no score.
         series: How answers to whole series are calibrated.
         temperature: What the logits were divided by.
@@ -46,6 +48,7 @@ class ModelFacts:
     classes: tuple[str, ...]
     input_size: int
     confident: tuple[float, ...]
+    risk: float | None
     ood_threshold: float | None
     series: SeriesRule
     temperature: float
@@ -164,6 +167,7 @@ def read_facts(text: str, path: Path) -> ModelFacts:
             classes=tuple(str(name) for name in facts["classes"]),
             input_size=int(facts["input_size"]),
             confident=tuple(float(value) for value in facts["thresholds"]["confident"]),
+            risk=_number(facts["thresholds"].get("risk")),
             ood_threshold=_number(facts["thresholds"].get("ood_threshold")),
             series=SeriesRule.from_json(facts["thresholds"].get("series")),
             temperature=float(facts["temperature"]),

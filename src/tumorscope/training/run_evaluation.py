@@ -13,10 +13,11 @@ from tumorscope.evaluation import EvaluationResult, Predictions, score_predictio
 from tumorscope.evaluation.evaluate import evaluate_predictor
 from tumorscope.evaluation.localisation import Localisation, pool_localisations
 from tumorscope.evaluation.predictions import pool
-from tumorscope.evaluation.predictor import LEAKED, Answers, thresholds_in_words
+from tumorscope.evaluation.predictor import LEAKED, Answers
 from tumorscope.evaluation.report import Background
 from tumorscope.evaluation.scoring import Fact
 from tumorscope.images import prepare
+from tumorscope.inference.thresholds import risk_in_words, thresholds_in_words
 from tumorscope.progress import Progress, silent
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import load_weights
@@ -74,6 +75,7 @@ class RunPredictor:
             "seed": self._run.recipe().training.seed,
             "temperature": round(description.temperature, 4),
             "confident from a probability of": thresholds_in_words(description.confident),
+            "confident and wrong": risk_in_words(description.risk),
             "training images": sum(data["counts"]["train"].values()),
             "validation images": sum(data["counts"]["validation"].values()),
             "left out for suspect labels": data["left_out_for_doubted_labels"],
