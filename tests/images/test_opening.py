@@ -1,5 +1,6 @@
 """A file is what its content says, whatever it is called."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,11 @@ def test_what_is_none_of_these_is_named(
         with pytest.raises(UnreadableImageError) as caught:
             list(open_slices(file))
         assert reason in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "slice.png"
+    os.mkfifo(pipe)
+    with pytest.raises(UnreadableImageError, match="not a file but a pipe"):
+        list(open_slices(pipe))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from typing import Final
@@ -75,13 +76,15 @@ def _start(path: File) -> bytes:
     if isinstance(path, FileInMemory):
         return path.content[:_SNIFFED]
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  (as fast as can be)
-            return file.read(_SNIFFED)
+        if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  (as fast as can be)
+            with open(path, "rb") as file:  # noqa: PTH123
+                return file.read(_SNIFFED)
+        reason = "not a file but a pipe or a device: save what it gives as a file first"
     except FileNotFoundError:
-        raise UnreadableImageError(f"{name_of(path)}: no such file") from None
+        reason = "no such file"
     except (OSError, ValueError) as error:
-        words = getattr(error, "strerror", None) or str(error)
-        raise UnreadableImageError(f"{name_of(path)}: cannot be read ({words})") from None
+        reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    raise UnreadableImageError(f"{name_of(path)}: {reason}")
 
 
 def _read_pictures(path: File) -> Iterator[SliceImage]:
