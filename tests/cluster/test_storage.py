@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tumorscope.cluster.storage import (
     read_whole,
     write_whole,
 )
-from tumorscope.cluster.worker import fetch
+from tumorscope.cluster.worker import Fetched, fetch
 from tumorscope.errors import DataError
 
 
@@ -70,6 +71,13 @@ def test_a_large_object_is_refused(s3: Any, monkeypatch: pytest.MonkeyPatch) -> 
     s3.put_object(Bucket="large", Key="scan.nii", Body=b"12345")
     monkeypatch.setattr(worker, "LARGEST_OBJECT", 4)
     assert "in a store, refused" in fetch(Location.of("s3://large/scan.nii")).error
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_on_a_disk_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "scan.dcm"
+    os.mkfifo(pipe)
+    assert fetch(Location.of(str(pipe))) == Fetched(str(pipe), str(pipe), None)
 
 
 @pytest.mark.usefixtures("silent")

@@ -242,7 +242,7 @@ def _summed_up(run_: "BatchRun") -> int:
         f"{run_.folder}: {run_.files:,} files, {answers:,} {what}, "
         f"{errors:,} error{'' if errors == 1 else 's'}"
     )
-    print(f"{run_.model}: {', '.join(found)}")
+    print(f"{run_.model}: {', '.join(found) or 'no answer'}")
     print(DISCLAIMER)
     return STATUS_FAILED if errors else 0
 

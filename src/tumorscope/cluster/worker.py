@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -231,11 +233,12 @@ def fetch(place: Location) -> Fetched:
     """
     name = str(place)
     if not place.root:
-        try:
-            with open(place.path, "rb") as file:  # noqa: PTH123  (names of any bytes)
-                return Fetched(name, place.path, hashlib.file_digest(file, "sha256").hexdigest())
-        except (OSError, ValueError):  # (Reading it says why.)
-            return Fetched(name, place.path, None)
+        with suppress(OSError, ValueError):  # (Reading it says why.)
+            if os.path.isfile(place.path):  # noqa: PTH113  (names of any bytes; a pipe is no such)
+                with open(place.path, "rb") as file:  # noqa: PTH123
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                return Fetched(name, place.path, digest)
+        return Fetched(name, place.path, None)
     for wait in (*_WAITS, None):
         try:
             content = read_whole(place, LARGEST_OBJECT)
