@@ -8,6 +8,7 @@ from pathlib import Path
 from pydicom import Dataset
 from pydicom.uid import MRImageStorage, generate_uid
 from pynetdicom import AE, evt
+from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from dicom_network import free_port, receiver
@@ -44,16 +45,20 @@ def ask(port: int, told: Told, *, stays: bool, action: int = 1) -> int:
     """Ask for commitment; who does not stay takes no result over this association."""
     sender = AE(ae_title="SCANNER")
     sender.add_requested_context(StorageCommitmentPushModel)
+    answered = threading.Event()
+
+    def sent(event: evt.Event) -> None:
+        if isinstance(event.message, N_EVENT_REPORT_RSP):
+            answered.set()
+
+    handlers = [(evt.EVT_N_EVENT_REPORT, told.hear), (evt.EVT_DIMSE_SENT, sent)]
     association = sender.associate(
-        "127.0.0.1",
-        port,
-        ae_title="TUMORSCOPE",
-        evt_handlers=[(evt.EVT_N_EVENT_REPORT, told.hear)] if stays else None,
+        "127.0.0.1", port, ae_title="TUMORSCOPE", evt_handlers=handlers if stays else None
     )
     asked = request()
     status, _ = association.send_n_action(asked, action, StorageCommitmentPushModel, WELL_KNOWN)
     if stays and status.Status == 0:
-        assert told.event.wait(20)
+        assert answered.wait(20)
         assert told.results[0].TransactionUID == asked.TransactionUID
     association.release()
     assert association.is_released

@@ -113,6 +113,10 @@ class ModelCard(Answer):
     confident: list[float] = Field(
         description="The probability from which an answer is confident, class by class."
     )
+    risk: float | None = Field(
+        description="The largest expected share of a new patient's slices that are confident and "
+        "wrong; null: nothing can be promised."
+    )
     ood_threshold: float | None = Field(
         description="A slice with a larger OOD score is unsupported; null: there is no score."
     )
