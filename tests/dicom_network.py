@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import ComprehensiveSRStorage, SegmentationStorage
 
 from dicom_files import write_series
+from processes import free_port
 from tumorscope.pacs.commitment import Commitment
 from tumorscope.pacs.intake import Intake
 from tumorscope.pacs.listener import Listener
@@ -183,12 +183,6 @@ def referred(folder: Path) -> set[str]:
 
 def series(folder: Path, **how: Any) -> list[Dataset]:
     return [dcmread(path) for path in write_series(folder, **how)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ask(port: int, path: str, body: bytes | None = None) -> bytes:

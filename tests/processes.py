@@ -2,6 +2,7 @@
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -66,6 +67,12 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     end = time.monotonic() + PATIENCE
     while not path.exists() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.002)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def log(run: Path) -> list[dict[str, str]]:

@@ -5,14 +5,13 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from processes import PATIENCE, log, start, start_held
+from processes import PATIENCE, free_port, log, start, start_held
 from small_model import write_model
 from tumorscope.cli.main import main
 
@@ -85,9 +84,7 @@ def test_a_process_whose_partner_dies_says_so_and_how_to_go_on(
 ) -> None:
     run = tmp_path / "run"
     words = [*words, "--nodes", "2", "--out", str(run)]
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(listener.getsockname()[1])}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     second = start(words, variables={**meeting, "NODE_RANK": "1"})
     first = start_held(words, variables={**meeting, "NODE_RANK": "0"})
     first.kill()

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import re
-import socket
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from processes import free_port
 from tumorscope.cli.main import main
 from tumorscope.datasets.download import (
     RemoteFile,
@@ -102,9 +102,7 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 def closed_address() -> str:
     """An address where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 def remote(site: Site, content: bytes = PIECES, *, paths: tuple[str, ...] = ("/a",)) -> RemoteFile:

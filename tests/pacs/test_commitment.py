@@ -11,7 +11,8 @@ from pynetdicom import AE, evt
 from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
-from dicom_network import free_port, receiver
+from dicom_network import receiver
+from processes import free_port
 from tumorscope.pacs.sending import Peer
 
 WELL_KNOWN = "1.2.840.10008.1.20.1.1"

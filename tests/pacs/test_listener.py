@@ -24,7 +24,6 @@ from dicom_files import PATIENT, lossless_jpeg, write_encapsulated, write_series
 from dicom_network import (
     archive,
     ask,
-    free_port,
     listening,
     orthanc,
     receiver,
@@ -34,6 +33,7 @@ from dicom_network import (
     wait_for,
     written,
 )
+from processes import free_port
 from small_model import write_model
 from tumorscope.cli.main import main
 from tumorscope.errors import DataError, MissingExtraError

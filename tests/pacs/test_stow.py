@@ -7,7 +7,8 @@ import pytest
 from pydicom import dcmread
 
 from dicom_files import write_series
-from dicom_network import ask, free_port, listening, orthanc, series, store, wait_for
+from dicom_network import ask, listening, orthanc, series, store, wait_for
+from processes import free_port
 from small_model import write_model
 from tumorscope.errors import DataError
 from tumorscope.pacs.sending import SendError

@@ -90,7 +90,7 @@ def tracker_of(options: argparse.Namespace, folder: Path) -> Tracker | None:
 
 @contextmanager
 def resumable(recipe_file: Path, command: str) -> Iterator[None]:
-    """Say how to go on after Ctrl-C, a full disk or a lost process, if there is a way.
+    """Say how to go on after Ctrl-C, a full disk or a lost process, once there is a run.
 
     Args:
         recipe_file: What is done is there from the moment that its recipe is.
@@ -103,11 +103,9 @@ def resumable(recipe_file: Path, command: str) -> Iterator[None]:
             raise
         raise KeyboardInterrupt(f"stopped; go on with: {command}") from None
     except OSError as error:
-        lost = isinstance(error, ConnectionError)
-        if lost:
-            error.add_note("see what that one said")
         if recipe_file.is_file():
-            error.add_note(f"{'' if lost else 'make room or mend it, then '}go on with: {command}")
+            first = "" if isinstance(error, ConnectionError) else "make room or mend it, then "
+            error.add_note(f"{first}go on with: {command}")
         raise
 
 

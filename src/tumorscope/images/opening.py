@@ -47,8 +47,6 @@ def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[Slice
         UnreadableImageError: The file is missing, damaged or of another kind.
     """
     name = name_of(path)
-    if not isinstance(path, FileInMemory) and os.path.isdir(name):  # noqa: PTH112  (a stream of many paths)
-        raise UnreadableImageError(f"{name}: {_why_no_files(name)}")
     ending = name.lower()
     start = _start(path)
     if starts_like_picture(start):
@@ -76,10 +74,14 @@ def _start(path: File) -> bytes:
     if isinstance(path, FileInMemory):
         return path.content[:_SNIFFED]
     try:
-        if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  (as fast as can be)
+        mode = os.stat(path).st_mode  # noqa: PTH116  (as fast as can be)
+        if stat.S_ISREG(mode):
             with open(path, "rb") as file:  # noqa: PTH123
                 return file.read(_SNIFFED)
-        reason = "not a file but a pipe or a device: save what it gives as a file first"
+        if stat.S_ISDIR(mode):
+            reason = _why_no_files(name_of(path))
+        else:
+            reason = "not a file but a pipe or a device: save what it gives as a file first"
     except FileNotFoundError:
         reason = "no such file"
     except (OSError, ValueError) as error:

@@ -347,9 +347,11 @@ def _optimise(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | No
     except RuntimeError as error:
         # gloo (CPU) has no error of its own.
         if isinstance(error, DistError) or "gloo" in str(error):
-            raise ConnectionError(
+            lost = ConnectionError(
                 "another process of this training has ended, or cannot be reached"
-            ) from error
+            )
+            lost.add_note("see what that one said")
+            raise lost from error
         raise
 
 
