@@ -97,6 +97,23 @@ def test_a_model_of_the_same_fold_counts_its_leaks(phantoms: Path, tmp_path: Pat
     assert "another fold" in str(second.evaluation.facts[LEAKED])
 
 
+def test_a_model_file_promises_nothing_of_a_threshold_that_is_not_its_own(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    thresholds = {"confident": [0.9] * 4, "risk": 0.02}
+    model = write_model(tmp_path / "model.onnx", sharpness=9.0, thresholds=thresholds)
+
+    def told(classifier: Classifier) -> str | None:
+        facts = evaluate(classifier, data=phantoms, split=SPLIT).evaluation.facts
+        return str(facts["confident and wrong"]) if "confident and wrong" in facts else None
+
+    assert told(Classifier.load(model)) == "at most 2% of a new patient's slices, expected"
+    assert told(Classifier.load(model, confident=0.5)) is None
+    del thresholds["risk"]
+    other = write_model(tmp_path / "other.onnx", sharpness=9.0, thresholds=thresholds)
+    assert told(Classifier.load(other)) == "not known: too few validation patients"
+
+
 def test_a_table_of_probabilities_scores_or_labels_gives_the_same_report(
     phantoms: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from tumorscope.evaluation.predictor import Answers
 from tumorscope.evaluation.scoring import Fact
 from tumorscope.images import prepare
 from tumorscope.inference import Classifier
-from tumorscope.inference.thresholds import thresholds_in_words
+from tumorscope.inference.thresholds import risk_in_words, thresholds_in_words
 
 
 class ModelPredictor:
@@ -59,11 +59,13 @@ class ModelPredictor:
     def facts(self) -> Mapping[str, Fact]:
         """Return what the file says about itself."""
         facts = self._classifier.facts
+        own = self._classifier.confident == facts.confident
         return {
             "model": facts.title,
             "model made": facts.created,
             "temperature": round(facts.temperature, 4),
             "confident from a probability of": thresholds_in_words(self._classifier.confident),
+            **({"confident and wrong": risk_in_words(facts.risk)} if own else {}),
             "trained on": str(facts.data.get("split", "not known")),
         }
 
