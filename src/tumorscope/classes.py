@@ -16,7 +16,10 @@ NO_TUMOUR: Final = "notumor"
 """The class of slices that show no tumour."""
 
 ANY_TUMOUR: Final = "tumour"
-"""The label of a slice that shows a tumour of unknown kind: to train on, never to test on."""
+"""The label of a slice that shows a tumour of unknown kind."""
+
+PRESENCE: Final = (NO_TUMOUR, ANY_TUMOUR)
+"""The classes of a test in which the kind of some tumours is not known."""
 
 _SPELLINGS: Final = {
     ANY_TUMOUR: ("tumor", "yes"),

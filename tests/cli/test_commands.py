@@ -11,6 +11,7 @@ from PIL import Image
 
 from small_model import write_model
 from tumorscope.cli.main import main
+from tumorscope.evaluation.predictor import LEAKED
 from tumorscope.inference import Classifier
 from tumorscope.inference.model_file import DEFAULT_MODEL
 from tumorscope.phantoms.drawing import draw_phantom
@@ -66,7 +67,7 @@ def test_audit_as_json_prints_nothing_else(tree: Path, capsys: pytest.CaptureFix
 
 
 def test_run_is_evaluated_again_and_summed_up(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
@@ -78,6 +79,14 @@ def test_run_is_evaluated_again_and_summed_up(
     assert after["accuracy"] == before["accuracy"]
     assert main(["evaluate", str(run), "--split", "published-split"]) == 0
     assert (run / "evaluations" / "published-split" / "report.html").is_file()
+    # What it learned from is no surprise to it, wherever it stands.
+    words = ["evaluate", str(run), "--split", "external", "--data", str(phantoms), "--json", "-"]
+    capsys.readouterr()
+    assert main(words) == 0
+    external = json.loads(capsys.readouterr().out)
+    assert external["n"] == 40
+    assert external["facts"][LEAKED] == 40 - before["n"]
+    assert (run / "evaluations" / "external-phantoms" / "report.html").is_file()
     assert main(["info", str(run)]) == 0
     assert "trained and evaluated" in capsys.readouterr().out
     assert main(["info", str(run), "--json", "-"]) == 0

@@ -176,6 +176,15 @@ def test_everything_trains_and_nothing_tests() -> None:
         folds_of(catalogue, "everything")
 
 
+def test_an_external_set_tests_whole_with_tumours_of_unknown_kind() -> None:
+    slices = [*patients(6), a_slice(500, "W1", label="tumour", source="web")]
+    slices[4] = replace(slices[4], doubt="stands under two labels")
+    parts = partition(Catalogue(tuple(slices)), split="external")
+    assert parts.test == tuple(item for item in slices if not item.doubt)
+    assert (parts.train, parts.validation, parts.doubted, parts.unused) == ((), (), 1, 0)
+    assert folds_of(Catalogue(tuple(slices)), "external") == (0,)
+
+
 def test_doubted_labels_are_left_out_of_training_and_of_folds_test_parts() -> None:
     slices = [
         replace(
@@ -211,6 +220,12 @@ def test_a_split_that_does_not_fit_says_so(source: str, split: str, message: str
     with pytest.raises(DataError) as caught:
         partition(Catalogue(tuple(patients(20, source=source))), split=split)
     assert message in str(caught.value)
+
+
+def test_tumours_of_unknown_kind_alone_cannot_be_learned() -> None:
+    slices = patients(20, label="tumour")
+    with pytest.raises(DataError, match="grouped-folds: the data has no slice without a tumour"):
+        partition(Catalogue(tuple(slices)), split="grouped-folds")
 
 
 def test_unknown_splits_have_no_folds() -> None:

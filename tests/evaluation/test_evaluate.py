@@ -160,6 +160,91 @@ def test_a_table_of_one_fold_is_evaluated_by_the_command(
     assert (folder / "report.html").is_file()
 
 
+def of_classes(phantoms: Path, folder: Path, **classes: str) -> Path:
+    """The phantoms of some classes, each called something else."""
+    with (phantoms / "slices.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["class"] in classes]
+    kept = [[phantoms / row["file"], classes[row["class"]], row["patient"]] for row in rows]
+    folder.mkdir()
+    return write_csv(folder / "slices.csv", ["file", "class", "patient"], kept)
+
+
+def test_a_set_from_elsewhere_tests_whole_whatever_classes_it_has(
+    phantoms: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = of_classes(phantoms, tmp_path / "clinic", glioma="glioma", notumor="healthy")
+    model = write_model(tmp_path / "model.onnx", sharpness=9.0)
+    words = [str(model), "--data", str(data), "--split", "external", "--json", "found.json"]
+    assert main(["evaluate", *words]) == 0
+    assert "Test images whose patient or near-duplicate is in training: not known" in (
+        capsys.readouterr().out
+    )
+    found = json.loads(Path("found.json").read_text())
+    assert (found["n"], found["groups"], found["classes"]) == (20, 10, list(CLASSES))
+    assert [found["per_class"][name]["n"] for name in CLASSES] == [10, 0, 10, 0]
+    (folder,) = (tmp_path / "evaluations").iterdir()
+    assert folder.name == "small-0.1-on-external-clinic"
+    assert (folder / "report.html").is_file()
+    with pytest.raises(SystemExit):
+        main(["train", "--data", str(data), "--split", "external"])
+    assert "invalid choice: 'external'" in capsys.readouterr().err
+
+
+def test_where_kinds_are_not_known_tumours_are_told_from_none(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    kinds = dict.fromkeys(("glioma", "meningioma", "pituitary"), "yes") | {"notumor": "no"}
+    data = of_classes(phantoms, tmp_path / "clinic", **kinds)
+    catalogue = read_data([phantoms])
+    model = write_model(tmp_path / "model.onnx", sharpness=9.0)
+    told = evaluate(model, data=data, split="external")
+    assert told.evaluation.classes == ("notumor", "tumour")
+    assert told.summary[0].startswith("The kind of some tumours is not known")
+    assert "tumour" in told.save(tmp_path / "report").read_text()
+
+    rows = [[item.path.name, *probabilities(item, sure=0.4)] for item in catalogue.slices]
+    table = write_csv(tmp_path / "kinds.csv", ["file", *CLASSES], rows)
+    by_kind = evaluate(table, data=data, split="external")
+    # Each tumour has 0.4 for its kind and 0.2 for "no tumour"; the others 0.4 for that.
+    assert by_kind.evaluation.images.metrics["miss_rate"] == 0
+    assert by_kind.evaluation.images.metrics["false_positive_rate"] == 1
+    assert by_kind.predictions.probabilities[:, 1].min() == pytest.approx(0.6)
+    assert by_kind.evaluation.images.metrics["macro_auc"] == 1
+    assert str(by_kind.evaluation.facts[LEAKED]).startswith("not known")
+
+    said = {"notumor": "no"}
+    answers = [[item.path.name, said.get(item.label, "yes")] for item in catalogue.slices]
+    table = write_csv(tmp_path / "answers.csv", ["file", "label"], answers)
+    assert evaluate(table, data=data, split="external").evaluation.images.metrics["accuracy"] == 1
+    with pytest.raises(DataError, match="says no class; say which tumour"):
+        evaluate(table, data=phantoms, split="external")
+    spec = InputSpec(size=32, channels=1, classes=("glioma", "meningioma", "pituitary"))
+    with pytest.raises(ModelError, match="does not know the class 'notumor' of external, clinic"):
+        evaluate(lambda batch: np.ones((len(batch), 3)), data=data, split="external", spec=spec)
+
+
+def test_a_model_says_where_it_may_have_met_an_external_set(phantoms: Path, tmp_path: Path) -> None:
+    recipe = {"training": {"shares": {"clinic": 0.5}}}
+    model = write_model(tmp_path / "model.onnx", recipe=recipe, data={"split": "kaggle-patient"})
+
+    def told(name: str) -> str:
+        data = of_classes(phantoms, tmp_path / name, glioma="glioma", notumor="no")
+        return str(evaluate(model, data=data, split="external").evaluation.facts[LEAKED])
+
+    assert told("clinic") == "not known, perhaps all: the model was trained on a set called clinic"
+    assert "perhaps all" in told("kaggle")
+    assert "does not list" in told("elsewhere")
+    other = write_model(tmp_path / "other.onnx", recipe={"training": 3})
+    data = tmp_path / "clinic" / "slices.csv"
+    assert "does not list" in str(
+        evaluate(other, data=data, split="external").evaluation.facts[LEAKED]
+    )
+
+
 def _without_a_row(rows: list[list[Any]]) -> list[list[Any]]:
     return rows[1:]
 

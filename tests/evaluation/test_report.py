@@ -20,6 +20,7 @@ from tumorscope.evaluation import (
     write_report,
 )
 from tumorscope.evaluation.predictions import pool
+from tumorscope.evaluation.predictor import LEAKED
 from tumorscope.evaluation.report import summarise
 from tumorscope.evaluation.wording import decimal, percent, percent_interval
 
@@ -176,7 +177,21 @@ def test_one_group_is_said_to_have_no_interval() -> None:
         "Counting a slice once, however many copies there are: 75.0 % of 4; "
         "counting patients: 66.7 % of 3.",
         "None of the 2 tumour images was missed.",
+        "Of 2 images without a tumour 1 was called one: 50.0 %.",
     )
+
+
+def test_false_alarms_confident_mistakes_and_known_images_are_said() -> None:
+    sure = replace(MIXED, verdicts=("confident",) * 30 + ("uncertain",) * 10)
+    wrong = int((sure.target != sure.predicted)[:30].sum())
+    said = " ".join(summarise(scored(sure, **{LEAKED: 3})))
+    assert "Of them 3 show a patient, or a near-duplicate of a slice, that is in training." in said
+    assert f"30 answers are confident, 75.0 % of all; {wrong} of them" in said
+    assert re.search(r"Of 10 images without a tumour \d was called one: 10.0 %, 95 % inter", said)
+    doubtful = replace(MIXED, verdicts=("uncertain",) * 40)
+    said = " ".join(summarise(scored(doubtful, **{LEAKED: "not known"})))
+    assert "Test images whose patient or near-duplicate is in training: not known." in said
+    assert "None of the answers is confident." in said
 
 
 def test_a_folder_holds_everything_and_all_of_it_agrees(tmp_path: Path) -> None:

@@ -31,7 +31,13 @@ _SETTLED: Final = (
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None) -> None:
-    """Add `--data` and `--split`; `split` is what `settle` makes of none."""
+    """Add `--data` and `--split`.
+
+    Args:
+        parser: The command's.
+        split: What `settle` makes of none; None where the command trains nothing.
+    """
+    names = [name for name, each in PROTOCOLS.items() if not split or each.kind != "external"]
     parser.add_argument(
         "--data",
         type=DataSource.of,
@@ -49,8 +55,8 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None) ->
     parser.add_argument(
         "--split",
         metavar="NAME",
-        choices=sorted(PROTOCOLS),
-        help=f"how it is split: {', '.join(PROTOCOLS)}" + (f" (default: {split})" if split else ""),
+        choices=sorted(names),
+        help=f"how it is split: {', '.join(names)}" + (f" (default: {split})" if split else ""),
     )
 
 

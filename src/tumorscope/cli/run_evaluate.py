@@ -10,6 +10,7 @@ from tumorscope.datasets.sources import join_sets, read_set
 from tumorscope.datasets.splits import PROTOCOLS, partition
 from tumorscope.errors import DataError, MissingExtraError, ModelError
 from tumorscope.evaluation import EvaluationResult, evaluate
+from tumorscope.evaluation.predictor import test_name
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,14 +28,17 @@ def run(options: argparse.Namespace) -> int:
             tta=options.tta,
             progress=progress,
         )
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", result.evaluation.title).strip("-")
-        folder = options.out or Path("evaluations") / name
+        folder = options.out or Path("evaluations") / _folder_name(result.evaluation.title)
     report = result.save(folder)
     if options.json:
         write_json(options.json, result.to_json())
     if options.json != "-":
         show_evaluation(result, report)
     return 0
+
+
+def _folder_name(title: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-")
 
 
 def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
@@ -53,7 +57,8 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
     split = options.split or facts["split"]
     fold = options.fold or facts["fold"] or 1
     learned_from = model.sources()
-    if options.data is None and PROTOCOLS[split].source in ("", PROTOCOLS[facts["split"]].source):
+    of_run = PROTOCOLS[split].source in ("", PROTOCOLS[facts["split"]].source)
+    if options.data is None and of_run and PROTOCOLS[split].kind != "external":
         sources = learned_from
     else:
         sources = named_sources(options, split)
@@ -71,7 +76,7 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
         seed=recipe.training.seed,
     )
     own = split == facts["split"] and parts.fold == facts["fold"] and not options.tta
-    name = f"{split}-{parts.fold}" if parts.fold else split
+    name = f"{split}-{parts.fold}" if parts.fold else _folder_name(test_name(parts))
     name += "-tta" if options.tta else ""
     folder = options.out or (model.path if own else model.path / "evaluations" / name)
     return evaluate_run(model, parts, catalogue, tta=options.tta, progress=progress), folder

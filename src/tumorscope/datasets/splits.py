@@ -21,7 +21,8 @@ class Protocol:
         name: What `--split` says.
         source: The data set it is for; empty for any.
         kind: `published`: the publisher's split, leaks and all; `folds`: one fold tests, the
-            others train, and no group stands in both; `all`: everything trains, nothing tests.
+            others train, and no group stands in both; `all`: everything trains, nothing tests;
+            `external`: everything tests, nothing trains.
         explanation: What the protocol can and cannot show, in plain words.
         published_ids: Whether folds and patients are those of figshare's `cvind.mat`, as published
             results have them: patient numbers that differ in a letter only are two patients.
@@ -31,7 +32,7 @@ class Protocol:
 
     name: str
     source: str
-    kind: Literal["published", "folds", "all"]
+    kind: Literal["published", "folds", "all", "external"]
     explanation: str
     published_ids: bool = False
     validation_share: float | None = None
@@ -48,10 +49,11 @@ class Partition:
     Attributes:
         protocol: How it was split.
         fold: The fold that tests; 0 where there are none.
-        classes: The classes of the parts, in the order of `CLASSES`.
+        classes: The classes to learn, in the order of `CLASSES`; none where nothing trains.
         train: Slices to train on; tumours of unknown kind last.
         validation: Slices that settings are chosen on; none of a group in `train`.
-        test: Slices to test on; none where everything trains.
+        test: Slices to test on; none where everything trains. Tumours of unknown kind are among
+            them only where nothing trains.
         leaked: Test slices whose group stands in `train` or `validation` as well; 0 for folds.
         left_out: Training slices dropped because their group is in the test part: of published
             folds that know a patient under two numbers, of sets added to the protocol's own, or
@@ -167,6 +169,17 @@ PROTOCOLS: Final = {
                 "near-duplicates. No group of the test fold was seen in training."
             ),
         ),
+        Protocol(
+            name="external",
+            source="",
+            kind="external",
+            explanation=(
+                "External validation: every slice of the data tests, and nothing is learned from. "
+                "It says how good a finished model is on scans from elsewhere, as far as it has "
+                "seen none of them. Where the kind of some tumours is not known, a tumour of any "
+                "kind is told from none."
+            ),
+        ),
     )
 }
 """The protocols by name."""
@@ -205,11 +218,11 @@ def partition(
     if split not in PROTOCOLS:
         raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[split]
+    if protocol.kind == "external":
+        return _external(catalogue, protocol)
     named = [item for item in catalogue.slices if item.label != ANY_TUMOUR]
-    own = [item for item in named if protocol.owns(item)]
+    own = _own(named, protocol)
     added = [item for item in named if not protocol.owns(item)]
-    if not own:
-        raise DataError(f"{split} needs the {protocol.source} set, which --data does not hold")
     if validation_share is None:
         share = protocol.validation_share
         validation_share = _VALIDATION_SHARE if share is None else share
@@ -258,6 +271,36 @@ def partition(
     )
 
 
+def _own(named: list[Slice], protocol: Protocol) -> list[Slice]:
+    """Return the slices of the set that a protocol is for."""
+    own = [item for item in named if protocol.owns(item)]
+    if own:
+        return own
+    if protocol.source:
+        raise DataError(
+            f"{protocol.name} needs the {protocol.source} set, which --data does not hold"
+        )
+    raise DataError(
+        f"{protocol.name}: the data has no slice without a tumour, or with one of known kind"
+    )
+
+
+def _external(catalogue: Catalogue, protocol: Protocol) -> Partition:
+    """Return the whole catalogue, less doubted labels, as a test."""
+    test = tuple(item for item in catalogue.slices if not item.doubt)
+    return Partition(
+        protocol=protocol,
+        fold=0,
+        classes=(),
+        train=(),
+        validation=(),
+        test=test,
+        leaked=0,
+        left_out=0,
+        doubted=len(catalogue) - len(test),
+    )
+
+
 def _published_parts(own: list[Slice], split: str) -> tuple[list[Slice], list[Slice], list[Slice]]:
     """Return the publisher's training, validation and test parts; the second may be empty."""
     parts = {
@@ -284,7 +327,7 @@ def _any_tumours(catalogue: Catalogue, elsewhere: set[str]) -> list[Slice]:
 
 
 def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
-    """Return the folds that a protocol has on this data: `(0,)` for a published split.
+    """Return the folds that a protocol has on this data: `(0,)` where there are none.
 
     Raises:
         DataError: The protocol is unknown, or nothing tests.
@@ -293,7 +336,7 @@ def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
         raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
     if PROTOCOLS[split].kind == "all":
         raise DataError(f"{split} has no test part; use 'tumorscope train --split {split}'")
-    if PROTOCOLS[split].kind == "published":
+    if PROTOCOLS[split].kind in ("published", "external"):
         return (0,)
     own = [
         item

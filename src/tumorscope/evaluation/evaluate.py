@@ -19,7 +19,7 @@ from tumorscope.evaluation.input_spec import InputSpec, read_spec
 from tumorscope.evaluation.model_predictor import ModelPredictor
 from tumorscope.evaluation.predictions import Predictions
 from tumorscope.evaluation.predictions_table import read_predictions
-from tumorscope.evaluation.predictor import LEAKED, Predictor, predict_slices, test_name
+from tumorscope.evaluation.predictor import LEAKED, NOT_TOLD, Predictor, predict_slices, test_name
 from tumorscope.evaluation.report import Background, summarise, write_evaluation
 from tumorscope.evaluation.scoring import Evaluation, Fact, score_predictions
 from tumorscope.inference import Classifier
@@ -230,9 +230,9 @@ def _evaluate_table(
             facts={
                 "protocol": split,
                 **({"folds": ", ".join(map(str, numbers))} if parts[0].fold else {}),
-                LEAKED: sum(part.leaked for part in parts),
+                LEAKED: sum(part.leaked for part in parts) if parts[0].train else NOT_TOLD,
                 "predictions": f"{path.name}, {kind}",
-                "trained on": "the training part of this split, on trust",
+                "trained on": "nothing of the test part, on trust",
                 "data fingerprint": catalogue.fingerprint(),
             },
             seed=seed,

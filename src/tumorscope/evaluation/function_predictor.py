@@ -12,7 +12,7 @@ from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.splits import Partition
 from tumorscope.errors import ModelError
 from tumorscope.evaluation.input_spec import InputSpec
-from tumorscope.evaluation.predictor import Answers
+from tumorscope.evaluation.predictor import NOT_TOLD, Answers
 from tumorscope.evaluation.scoring import Fact
 from tumorscope.inference.runtimes import open_runtime
 
@@ -91,12 +91,12 @@ class FunctionPredictor:
         return {
             "input": f"{self._spec.channels} x {self._spec.size} x {self._spec.size}",
             "preparation": words[self._spec.preparation],
-            "trained on": "the training part of this split, on trust",
+            "trained on": "nothing of the test part, on trust",
         }
 
     def leaked(self, partition: Partition, catalogue: Catalogue) -> Fact:  # noqa: ARG002
         """Return how many test slices are of a group of the protocol's own training part."""
-        return partition.leaked
+        return partition.leaked if partition.train else NOT_TOLD
 
 
 def onnx_function(path: Path, *, threads: int | None = None) -> Function:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorscope.datasets.catalogue import Catalogue
-from tumorscope.datasets.splits import Partition
+from tumorscope.datasets.splits import PROTOCOLS, Partition
 from tumorscope.evaluation.predictor import Answers
 from tumorscope.evaluation.scoring import Fact
 from tumorscope.images import prepare
@@ -82,4 +82,15 @@ class ModelPredictor:
             return "most of them: the model was trained on another fold of this split"
         if data.get("split") == "everything" and protocol.source in ("kaggle", "figshare"):
             return "all of them: the model was trained on the whole set"
+        met = sorted({item.source for item in partition.test} & self._learned_sets())
+        if met:
+            return f"not known, perhaps all: the model was trained on a set called {met[0]}"
         return "not known: the model file does not list what it was trained on"
+
+    def _learned_sets(self) -> set[str]:
+        """Return the names of sets that the model was trained on, as far as the file tells."""
+        facts = self._classifier.facts
+        protocol = PROTOCOLS.get(str(facts.data.get("split")))
+        training = facts.recipe.get("training")
+        shares = training.get("shares") if isinstance(training, dict) else None
+        return {*(shares or ()), *([protocol.source] if protocol else [])}

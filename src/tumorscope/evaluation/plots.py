@@ -22,7 +22,7 @@ from matplotlib.ticker import (
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from tumorscope.classes import NO_TUMOUR
+from tumorscope.classes import ANY_TUMOUR, NO_TUMOUR
 from tumorscope.evaluation.calibration import BINS, reliability
 from tumorscope.evaluation.metrics import roc_auc
 from tumorscope.evaluation.predictions import Predictions
@@ -34,6 +34,7 @@ CLASS_COLOURS: Final = {
     "meningioma": "#0072b2",
     "notumor": "#009e73",
     "pituitary": "#cc79a7",
+    ANY_TUMOUR: "#d55e00",
 }
 """A colour a class, told apart with any colour vision (Okabe and Ito 2008)."""
 
@@ -42,6 +43,7 @@ _CLASS_LINES: Final = {
     "meningioma": (0, (5, 1.5)),
     "notumor": (0, (1, 1)),
     "pituitary": (0, (5, 1.5, 1, 1.5)),
+    ANY_TUMOUR: "-",
 }
 """A line style a class, for prints without colour."""
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.classes import CLASSES
+from tumorscope.classes import ANY_TUMOUR, CLASSES, NO_TUMOUR, PRESENCE
 from tumorscope.datasets.catalogue import Slice, slice_name
 from tumorscope.errors import DataError
 from tumorscope.files import write_bytes
@@ -23,6 +23,18 @@ _COLUMN: str = "probability_"
 
 _OPTIONAL: Final = ("folds", "verdicts", "paths")
 """Columns that a table may lack."""
+
+
+def unanswerable(slices: Iterable[Slice], classes: Iterable[str]) -> set[str]:
+    """Return the classes of a test that a model does not know.
+
+    Args:
+        slices: The test part.
+        classes: The model's. Where the kind of some tumours is not known it need know `notumor`
+            alone: the rest are tumours.
+    """
+    labels = {item.label for item in slices}
+    return ({NO_TUMOUR} if ANY_TUMOUR in labels else labels) - set(classes)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,7 +73,7 @@ class Predictions:
         if not self.names:
             raise DataError("there are no predictions to evaluate: the test part is empty")
         known = set(self.classes) & set(CLASSES)
-        if len(known) != len(self.classes) or len(known) < 2:
+        if self.classes != PRESENCE and (len(known) != len(self.classes) or len(known) < 2):
             raise DataError(
                 f"predictions need two or more different classes out of {', '.join(CLASSES)}, "
                 f"not {', '.join(self.classes) or 'none'}"
@@ -127,6 +139,9 @@ class Predictions:
     ) -> "Predictions":
         """Put a catalogue's slices and a model's answers together.
 
+        Where the kind of some tumours is not known, a tumour of any kind is told from none: its
+        probability is that of all kinds together.
+
         Args:
             slices: The slices, length N. One without a cluster counts as a slice of its own,
                 one without a group as a group of its own cluster.
@@ -143,15 +158,22 @@ class Predictions:
             DataError: See the class.
         """
         clusters = tuple(item.cluster or slice_name(item) for item in slices)
+        labels = tuple(item.label for item in slices)
+        given = np.asarray(probabilities, dtype=np.float64)
+        if ANY_TUMOUR in labels:
+            labels = tuple(label if label == NO_TUMOUR else ANY_TUMOUR for label in labels)
+            none = np.array(classes) == NO_TUMOUR
+            summed = [given[:, none].sum(axis=1), given[:, ~none].sum(axis=1)]
+            classes, given = PRESENCE, np.stack(summed, axis=1)
         return cls(
             classes=tuple(classes),
             names=tuple(slice_name(item) for item in slices),
-            labels=tuple(item.label for item in slices),
+            labels=labels,
             groups=tuple(
                 item.group or cluster for item, cluster in zip(slices, clusters, strict=True)
             ),
             clusters=clusters,
-            probabilities=np.asarray(probabilities, dtype=np.float64),
+            probabilities=given,
             folds=tuple(folds),
             verdicts=tuple(verdicts),
             paths=tuple(item.path for item in slices),

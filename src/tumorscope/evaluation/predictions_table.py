@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorscope.classes import ANY_TUMOUR, CLASSES, class_name
+from tumorscope.classes import ANY_TUMOUR, CLASSES, PRESENCE, class_name
 from tumorscope.datasets.catalogue import Slice, slice_name
 from tumorscope.errors import DataError
-from tumorscope.evaluation.predictions import Predictions
+from tumorscope.evaluation.predictions import Predictions, unanswerable
 
 _PREFIXES = {
     "": "probability",
@@ -46,7 +46,8 @@ def read_predictions(path: Path, slices: Sequence[Slice], *, folded: bool) -> Pr
             do not sum to 1; the message says where.
     """
     header, rows = _rows(path)
-    columns, kind = _class_columns(path, header)
+    any_kind = any(item.label == ANY_TUMOUR for item in slices)
+    columns, kind = _class_columns(path, header, any_kind=any_kind)
     order = _match(path, [row["file"] for row in rows], slices)
     ordered = [rows[number] for number in order]
     classes = tuple(columns)
@@ -59,7 +60,7 @@ def read_predictions(path: Path, slices: Sequence[Slice], *, folded: bool) -> Pr
     if kind == "score":
         powers = np.exp(probabilities - probabilities.max(axis=1, keepdims=True))
         probabilities = powers / powers.sum(axis=1, keepdims=True)
-    unknown = {item.label for item in slices} - set(classes)
+    unknown = unanswerable(slices, classes)
     if unknown:
         raise DataError(f"{path}: no column for the class '{min(unknown)}' of the test part")
     try:
@@ -95,8 +96,13 @@ def _rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return header, rows
 
 
-def _class_columns(path: Path, header: Sequence[str]) -> tuple[dict[str, str], str]:
-    """Return the column of each class (or of the label, under ''), and what the columns hold."""
+def _class_columns(
+    path: Path, header: Sequence[str], *, any_kind: bool
+) -> tuple[dict[str, str], str]:
+    """Return the column of each class (or of the label, under ''), and what the columns hold.
+
+    A tumour of any kind is a class only where the test has tumours of unknown kind.
+    """
     found: dict[str, dict[str, str]] = {"probability": {}, "score": {}}
     for column in header:
         prefix, _, rest = column.replace(" ", "_").replace("-", "_").partition("_")
@@ -109,7 +115,7 @@ def _class_columns(path: Path, header: Sequence[str]) -> tuple[dict[str, str], s
             except DataError:
                 continue
             kind = _PREFIXES[before]
-            if label == ANY_TUMOUR or label in found[kind]:
+            if (label == ANY_TUMOUR and not any_kind) or label in found[kind]:
                 raise DataError(f"{path}: column '{column}': '{label}' is no class, or there twice")
             found[kind][label] = column
     for kind, columns in found.items():
@@ -181,10 +187,12 @@ def _from_labels(
             labels.append(class_name(row[columns[""]]))
         except DataError as error:
             raise DataError(f"{path}: {row['file']}: {error}") from None
-    used = {*labels, *(item.label for item in slices)}
-    if ANY_TUMOUR in used:
+    tested = {item.label for item in slices}
+    if ANY_TUMOUR in tested:
+        tested.update(PRESENCE)
+    elif ANY_TUMOUR in labels:
         raise DataError(f"{path}: '{ANY_TUMOUR}' says no class; say which tumour")
-    classes = tuple(name for name in CLASSES if name in used)
+    classes = tuple(name for name in (*CLASSES, ANY_TUMOUR) if name in tested.union(labels))
     return np.array([[float(label == name) for name in classes] for label in labels]), classes
 
 

@@ -12,12 +12,15 @@ from tumorscope.datasets.inputs import Inputs, read_inputs
 from tumorscope.datasets.splits import Partition
 from tumorscope.errors import DataError, ModelError
 from tumorscope.evaluation.localisation import Localisation, localise
-from tumorscope.evaluation.predictions import Predictions
+from tumorscope.evaluation.predictions import Predictions, unanswerable
 from tumorscope.evaluation.scoring import Fact
 from tumorscope.progress import Progress, silent
 
 LEAKED = "test images whose patient or near-duplicate is in training"
 """The fact that every evaluation states: how much of the test part is no surprise."""
+
+NOT_TOLD = "not known: nobody says what the model was trained on"
+"""What is said of it where a model comes without its training data, and the split has none."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -144,7 +147,7 @@ def check_classes(classes: Sequence[str], partition: Partition, title: str) -> N
     """
     if not partition.test:
         raise DataError(f"{partition.protocol.name} has no test part: there is nothing to evaluate")
-    unknown = {item.label for item in partition.test} - set(classes)
+    unknown = unanswerable(partition.test, classes)
     if unknown:
         raise ModelError(
             f"{title}: does not know the class '{min(unknown)}' of {test_name(partition)}"
@@ -152,6 +155,10 @@ def check_classes(classes: Sequence[str], partition: Partition, title: str) -> N
 
 
 def test_name(partition: Partition) -> str:
-    """Return what a protocol's test part is called: `kaggle-patient, fold 2`."""
+    """Return what a test part is called: `kaggle-patient, fold 2`, or `external, NAME`."""
+    if partition.protocol.kind == "external":
+        sources = sorted({item.source for item in partition.test})
+        more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+        return f"{partition.protocol.name}, {sources[0]}{more}"
     fold = f", fold {partition.fold}" if partition.fold else ""
     return partition.protocol.name + fold

@@ -10,13 +10,14 @@ from typing import Final, TypedDict, Unpack
 import jinja2
 
 from tumorscope import RESEARCH_USE_ONLY
-from tumorscope.classes import NO_TUMOUR
+from tumorscope.classes import NO_TUMOUR, PRESENCE
 from tumorscope.datasets.catalogue import Skipped
 from tumorscope.evaluation import plots
 from tumorscope.evaluation.intervals import Interval
 from tumorscope.evaluation.localisation import Localisation
 from tumorscope.evaluation.plots import HistoryRow
 from tumorscope.evaluation.predictions import Predictions
+from tumorscope.evaluation.predictor import LEAKED
 from tumorscope.evaluation.scoring import Evaluation, Fact, Level
 from tumorscope.evaluation.wording import decimal, percent, percent_interval, plain_name
 from tumorscope.files import write_bytes, write_text
@@ -125,17 +126,25 @@ def summarise(evaluation: Evaluation) -> tuple[str, ...]:
         evaluation: The metrics.
 
     Returns:
-        Sentences: accuracy with its interval; by slice and patient; missed tumours, where
-        `notumor` is a class; where heatmaps lie on outlines, where there are any.
+        Sentences: accuracy with its interval; test images that are no surprise to the model, where
+        there are any or it is not known; by slice and patient; missed tumours and false
+        alarms, where `notumor` is a class; how many answers are confident, and wrong all the same,
+        where that is known; where heatmaps lie on outlines, where there are any.
     """
     counted = (
         f"Counting a slice once, however many copies there are: {_share(evaluation.slices)}; "
         f"counting patients: {_share(evaluation.patients)}."
     )
     sentences = (
+        "The kind of some tumours is not known: here a tumour of any kind is told from none."
+        if evaluation.classes == PRESENCE
+        else "",
         _accuracy_sentence(evaluation.images),
+        _leak_sentence(evaluation.facts.get(LEAKED, 0)),
         counted,
         _missed_sentence(evaluation),
+        _false_alarm_sentence(evaluation),
+        _confident_sentence(evaluation),
         _localisation_sentence(evaluation.localisation),
     )
     return tuple(sentence for sentence in sentences if sentence)
@@ -157,6 +166,15 @@ def _accuracy_sentence(images: Level) -> str:
     return f"{start}, 95 % interval {percent_interval(interval)} over {images.groups:,} groups."
 
 
+def _leak_sentence(leaked: Fact) -> str:
+    if isinstance(leaked, str):
+        return f"{LEAKED.capitalize()}: {leaked.replace(': ', '; ', 1)}."
+    if not leaked:
+        return ""
+    shown = "one shows" if leaked == 1 else f"{leaked:,} show"
+    return f"Of them {shown} a patient, or a near-duplicate of a slice, that is in training."
+
+
 def _share(level: Level) -> str:
     return f"{percent(level.right / level.n)} of {level.n:,}"
 
@@ -169,14 +187,49 @@ def _missed_sentence(evaluation: Evaluation) -> str:
     tumours = images.n - images.per_class[NO_TUMOUR].n
     if missed == 0:
         return f"None of the {tumours:,} tumour images was missed."
-    interval = images.interval["miss_rate"]
-    between = f", 95 % interval {percent_interval(interval)}" if interval else ""
-    count = round(missed * tumours)
-    were = "was" if count == 1 else "were"
     return (
-        f"Of {tumours:,} tumour images {count:,} {were} missed (predicted as no tumour): "
-        f"{percent(missed)}{between}."
+        f"Of {tumours:,} tumour images {_was(round(missed * tumours))} missed (predicted as no "
+        f"tumour): {_with_interval(images, 'miss_rate')}."
     )
+
+
+def _false_alarm_sentence(evaluation: Evaluation) -> str:
+    images = evaluation.images
+    called = images.metrics["false_positive_rate"]
+    if called is None:
+        return ""
+    free = images.per_class[NO_TUMOUR].n
+    if called == 0:
+        return f"None of the {free:,} images without a tumour was called one."
+    return (
+        f"Of {free:,} images without a tumour {_was(round(called * free))} called one: "
+        f"{_with_interval(images, 'false_positive_rate')}."
+    )
+
+
+def _confident_sentence(evaluation: Evaluation) -> str:
+    sure = evaluation.verdicts.get("confident")
+    if sure is None:
+        return ""
+    count, accuracy = int(sure["n"] or 0), sure["accuracy"]
+    if accuracy is None:
+        return "None of the answers is confident."
+    wrong = count - round(count * accuracy)
+    are = "is" if wrong == 1 else "are"
+    return (
+        f"{count:,} answers are confident, {percent(count / evaluation.images.n)} of all; "
+        f"{wrong:,} of them {are} wrong."
+    )
+
+
+def _was(count: int) -> str:
+    return f"{count:,} {'was' if count == 1 else 'were'}"
+
+
+def _with_interval(level: Level, name: str) -> str:
+    share, interval = level.metrics[name], level.interval[name]
+    assert share is not None
+    return percent(share) + (f", 95 % interval {percent_interval(interval)}" if interval else "")
 
 
 def _localisation_sentence(localisation: Localisation | None) -> str:
