@@ -162,6 +162,21 @@ def test_folds_have_a_table(tmp_path: Path) -> None:
     assert "unsupported 2 25.0 % 50.0 %" in text
 
 
+def test_hospitals_have_a_table(tmp_path: Path) -> None:
+    slices = [
+        Slice(path=Path("x"), name=f"{row}.jpg", label=CLASSES[row % 4], source="x", hospital=name)
+        for row, name in enumerate(("HT",) * 4 + ("DU",) * 4)
+    ]
+    answers = np.eye(4)[[0, 1, 2, 3, 2, 1, 2, 3]]
+    predictions = Predictions.of_slices(slices, answers, classes=CLASSES)
+    found = score_predictions(predictions, title="", facts={}, slices=slices, resamples=50)
+    write_report(tmp_path / "report.html", found, predictions)
+    text, _ = read(tmp_path / "report.html")
+    assert "hospital images groups accuracy miss rate false-positive rate" in text
+    assert "DU 4 4 75.0 %" in text
+    assert "HT 4 4 100 % 0 % 0 % 1.0000" in text
+
+
 def test_no_mistake_is_not_called_certainty() -> None:
     sentence = summarise(scored(table([0, 1, 2, 3] * 25, [0, 1, 2, 3] * 25)))[0]
     assert sentence == (

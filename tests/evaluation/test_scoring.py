@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tumorscope.classes import CLASSES, TUMOUR_CLASSES
+from tumorscope.datasets.catalogue import Slice
 from tumorscope.evaluation import Predictions, score_predictions
 
 
@@ -126,6 +128,26 @@ def test_folds_are_told_apart() -> None:
     }  # fmt: skip
     assert evaluation.folds[2]["accuracy"] == pytest.approx(2 / 3, abs=1e-6)
     assert list(evaluation.to_json()["by_fold"]) == ["1", "2"]  # type: ignore[call-overload]
+
+
+def test_hospitals_and_sequences_are_told_apart_where_the_data_names_them() -> None:
+    labels = ["glioma", "notumor", "glioma", "notumor", "meningioma"]
+    hospitals = ["A", "A", "B", "B", ""]
+    slices = [
+        Slice(path=Path(name), name=name, label=label, source="x", plane="axial", hospital=hospital)
+        for name, label, hospital in zip("abcde", labels, hospitals, strict=True)
+    ]
+    answers = np.eye(4)[[0, 2, 2, 2, 0]] * 0.96 + 0.01
+    predictions = Predictions.of_slices(slices, answers, classes=CLASSES)
+    found = score_predictions(predictions, title="", facts={}, slices=slices[::-1], resamples=20)
+    assert list(found.scans) == ["hospital"]  # one plane, and no sequence: nothing to tell apart
+    assert {name: level.n for name, level in found.scans["hospital"].items()} == {
+        "A": 2, "B": 2, "not known": 1,
+    }  # fmt: skip
+    misses = {name: level.metrics["miss_rate"] for name, level in found.scans["hospital"].items()}
+    assert misses == {"A": 0, "B": 1, "not known": 0}
+    assert found.to_json()["by_hospital"]["A"]["per_class"]["notumor"]["roc_auc"] == 1  # type: ignore[index]
+    assert score_predictions(predictions, title="", facts={}, resamples=20).scans == {}
 
 
 def test_verdicts_are_counted_and_judged() -> None:

@@ -48,6 +48,12 @@ _CLASS_COLUMNS: Final = (
     ("roc_auc", "ROC AUC"),
 )
 
+_SCAN_COLUMNS: Final = (
+    ("accuracy", "accuracy"),
+    ("miss_rate", "miss rate"),
+    ("false_positive_rate", "false-positive rate"),
+)
+
 _IN_DECIMALS: Final = frozenset(("macro_auc", "roc_auc", "ece", "brier", "nll"))
 """Metrics that the field writes as decimals; all others are shares, in per cent."""
 
@@ -292,6 +298,9 @@ def _page(evaluation: Evaluation, drawn: Mapping[str, bytes], background: Backgr
             row for row in _OVERALL_ROWS if evaluation.images.metrics[row[0]] is not None
         ],
         class_columns=_CLASS_COLUMNS,
+        scan_columns=[
+            column for column in _SCAN_COLUMNS if evaluation.images.metrics[column[0]] is not None
+        ],
         plots={
             name: "data:image/png;base64," + base64.b64encode(content).decode()
             for name, content in drawn.items()

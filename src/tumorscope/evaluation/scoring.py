@@ -1,13 +1,14 @@
 """Scores predictions: every metric by image, by unique slice and by patient, with intervals."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from tumorscope import RESEARCH_USE_ONLY
+from tumorscope.datasets.catalogue import Slice, slice_name
 from tumorscope.evaluation.intervals import Interval, bootstrap
 from tumorscope.evaluation.localisation import Localisation
 from tumorscope.evaluation.metrics import confusion_of, roc_auc, scores, tally
@@ -29,6 +30,9 @@ METRICS: Final = (
 
 VERDICTS: Final = ("confident", "uncertain", "unsupported")
 """What a model tells of its own predictions."""
+
+SCANS: Final = ("hospital", "sequence", "plane")
+"""What a data set may say of the scan that a slice comes from, and metrics are told apart by."""
 
 _OF_PROBABILITIES: Final = ("macro_auc", "ece", "brier", "nll", "selective_accuracy")
 """Metrics that have nothing to stand on where only labels are known."""
@@ -102,6 +106,8 @@ class Evaluation:
         images: Counting images.
         slices: Counting unique slices, each with the mean probabilities of its images.
         patients: Counting groups, each with the mean probabilities of its slices.
+        scans: By the names in `SCANS` and by what the data set says (`T1c`, `not known`), counting
+            images; those of which it says nothing, or the same of all slices, are left out.
         folds: By fold, counting images: `n`, `accuracy`, `balanced_accuracy`, `macro_f1`; empty
             when there are fewer than two folds.
         facts: What else is to be known, in the caller's words: protocol, seeds, data fingerprint,
@@ -118,6 +124,7 @@ class Evaluation:
     images: Level
     slices: Level
     patients: Level
+    scans: dict[str, dict[str, Level]]
     folds: dict[int, dict[str, float | None]]
     facts: dict[str, Fact]
     resamples: int
@@ -133,6 +140,10 @@ class Evaluation:
             **self.images.to_json(),
             "by_slice": self.slices.to_json(),
             "by_patient": self.patients.to_json(),
+            **{
+                f"by_{what}": {value: level.to_json() for value, level in levels.items()}
+                for what, levels in self.scans.items()
+            },
             "by_fold": {str(fold): metrics for fold, metrics in self.folds.items()},
             **({"verdicts": self.verdicts} if self.verdicts else {}),
             "bootstrap": {"over": "groups", "resamples": self.resamples, "seed": self.seed},
@@ -151,6 +162,7 @@ def score_predictions(
     *,
     title: str,
     facts: Mapping[str, Fact],
+    slices: Iterable[Slice] = (),
     localisation: Localisation | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -161,6 +173,8 @@ def score_predictions(
         predictions: What a model predicted, and the targets.
         title: What was tested on what, for people.
         facts: What else is to be known; passed on to the JSON and the report.
+        slices: What is known of the images, in any order; images of hospitals, sequences and
+            planes are scored by themselves, too.
         localisation: How heatmaps lie on outlines, passed on, too.
         resamples: Resamples of the bootstrap over groups.
         seed: Its seed.
@@ -174,6 +188,7 @@ def score_predictions(
         images=_level(predictions, resamples, seed),
         slices=_level(predictions.by_slice(), resamples, seed),
         patients=_level(predictions.by_patient(), resamples, seed),
+        scans=_scans(predictions, slices, resamples, seed),
         folds=_folds(predictions),
         facts={name: _plain_fact(value) for name, value in facts.items()},
         resamples=resamples,
@@ -218,6 +233,20 @@ def _level(predictions: Predictions, resamples: int, seed: int) -> Level:
             tuple(int(count) for count in row) for row in confusion_of(sums, len(classes))
         ),
     )
+
+
+def _scans(
+    predictions: Predictions, slices: Iterable[Slice], resamples: int, seed: int
+) -> dict[str, dict[str, Level]]:
+    known = {slice_name(item): item for item in slices}
+    table: dict[str, dict[str, Level]] = {}
+    for what in SCANS if known else ():
+        said = np.array([getattr(known[name], what) or "not known" for name in predictions.names])
+        values = sorted(set(said.tolist()))
+        if len(values) > 1:
+            parts = {value: predictions.rows(np.flatnonzero(said == value)) for value in values}
+            table[what] = {value: _level(part, resamples, seed) for value, part in parts.items()}
+    return table
 
 
 def _folds(predictions: Predictions) -> dict[int, dict[str, float | None]]:

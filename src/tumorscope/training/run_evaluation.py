@@ -158,6 +158,7 @@ def evaluate_pooled(
             LEAKED: sum(run.data()["test_slices_whose_group_was_learned"] for run in runs),
             "data fingerprint": first["fingerprint"],
         },
+        slices=catalogue.slices,
         localisation=localisation,
         seed=seed,
     )
