@@ -80,13 +80,18 @@ def test_run_is_evaluated_again_and_summed_up(
     assert main(["evaluate", str(run), "--split", "published-split"]) == 0
     assert (run / "evaluations" / "published-split" / "report.html").is_file()
     # What it learned from is no surprise to it, wherever it stands.
-    words = ["evaluate", str(run), "--split", "external", "--data", str(phantoms), "--json", "-"]
+    clinic = tmp_path / "clinic"
+    shutil.copytree(phantoms, clinic)
+    (clinic / "images" / "broken.png").write_text("no picture")
+    words = ["evaluate", str(run), "--split", "external", "--data", str(clinic)]
     capsys.readouterr()
     assert main(words) == 0
-    external = json.loads(capsys.readouterr().out)
-    assert external["n"] == 40
-    assert external["facts"][LEAKED] == 40 - before["n"]
-    assert (run / "evaluations" / "external-phantoms" / "report.html").is_file()
+    shown = capsys.readouterr().out
+    known = 40 - before["n"]
+    assert f"Of them {known} show a patient, or a near-duplicate of a slice, that is in" in shown
+    assert "1 file left out, listed in the report" in shown
+    external = json.loads((run / "evaluations/external-clinic/evaluation.json").read_text())
+    assert (external["n"], external["facts"][LEAKED]) == (40, known)
     assert main(["info", str(run)]) == 0
     assert "trained and evaluated" in capsys.readouterr().out
     assert main(["info", str(run), "--json", "-"]) == 0

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from tumorscope.cli.choices import named_sources
@@ -67,9 +68,15 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
     joined = [item for item in learned_from if item.path.exists() and str(item) not in known]
     sets = [read_set(source, progress=progress) for source in (*sources, *joined)]
     catalogue = join_sets(sets, progress=progress)
-    asked = {item.source for part in sets[: len(sources)] for item in part.slices}
+    asked = sets[: len(sources)]
+    names = {item.source for part in asked for item in part.slices}
+    named = replace(
+        catalogue.where(lambda item: item.source in names),
+        skipped=tuple(item for part in asked for item in part.skipped),
+        notes=tuple(note for part in asked for note in part.notes),
+    )
     parts = partition(
-        catalogue.where(lambda item: item.source in asked),
+        named,
         split=split,
         fold=fold,
         validation_share=recipe.training.validation_share,
@@ -79,4 +86,5 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
     name = f"{split}-{parts.fold}" if parts.fold else _folder_name(test_name(parts))
     name += "-tta" if options.tta else ""
     folder = options.out or (model.path if own else model.path / "evaluations" / name)
-    return evaluate_run(model, parts, catalogue, tta=options.tta, progress=progress), folder
+    found = evaluate_run(model, parts, named, known=catalogue, tta=options.tta, progress=progress)
+    return found, folder

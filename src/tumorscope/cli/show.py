@@ -72,6 +72,9 @@ def show_evaluation(result: "EvaluationResult", report: Path) -> None:
     out = console()
     for sentence in result.summary:
         out.print(sentence)
+    if skipped := result.background.get("skipped"):
+        files = "1 file" if len(skipped) == 1 else f"{len(skipped):,} files"
+        out.print(f"{files} left out, listed in the report")
     out.print(f"report: {report}")
     out.print(RESEARCH_USE_ONLY)
 

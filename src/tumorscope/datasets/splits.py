@@ -462,6 +462,7 @@ def _classes(
         if not found[name]:
             raise DataError(
                 f"{split}: the training part has no picture of class '{name}'; "
-                "add a folder, or rows of the table, with some"
+                "add a folder, or rows of the table, with some (a finished model can be evaluated "
+                "on what there is: --split external)"
             )
     return classes

@@ -167,6 +167,7 @@ def evaluate_predictor(
     parts: Partition,
     catalogue: Catalogue,
     *,
+    known: Catalogue | None = None,
     background: Background | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -176,8 +177,8 @@ def evaluate_predictor(
     Args:
         predictor: The model.
         parts: Its test part is predicted.
-        catalogue: What it was split from, and more of what the model was trained on where that is
-            at hand.
+        catalogue: What it was split from.
+        known: That, and what else the model was trained on, as far as it is at hand.
         background: What the report tells besides.
         seed: Of the bootstrap.
         progress: Shows how far the reading is.
@@ -190,9 +191,9 @@ def evaluate_predictor(
     facts: dict[str, Fact] = {
         "protocol": parts.protocol.name,
         **({"fold": parts.fold} if parts.fold else {}),
-        LEAKED: predictor.leaked(parts, catalogue),
+        LEAKED: predictor.leaked(parts, known or catalogue),
         **predictor.facts(),
-        "data fingerprint": catalogue.fingerprint(),
+        **_reading(catalogue),
     }
     told: Background = {
         "protocol_text": parts.protocol.explanation,
@@ -234,7 +235,7 @@ def _evaluate_table(
                 LEAKED: sum(part.leaked for part in parts) if parts[0].train else NOT_TOLD,
                 "predictions": f"{path.name}, {kind}",
                 "trained on": "nothing of the test part, on trust",
-                "data fingerprint": catalogue.fingerprint(),
+                **_reading(catalogue),
             },
             slices=tested,
             seed=seed,
@@ -245,6 +246,15 @@ def _evaluate_table(
             "skipped": catalogue.skipped,
         },
     )
+
+
+def _reading(catalogue: Catalogue) -> dict[str, Fact]:
+    """Return which data it was, and how it was understood where that is not plain."""
+    notes = "; ".join(catalogue.notes)
+    return {
+        **({"how the data was read": notes} if notes else {}),
+        "data fingerprint": catalogue.fingerprint(),
+    }
 
 
 def _existing_table(model: Any) -> Path | None:

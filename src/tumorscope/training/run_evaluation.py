@@ -97,6 +97,7 @@ def evaluate_run(
     partition: Partition,
     catalogue: Catalogue,
     *,
+    known: Catalogue | None = None,
     tta: bool = False,
     progress: Progress = silent,
 ) -> EvaluationResult:
@@ -105,7 +106,8 @@ def evaluate_run(
     Args:
         run: A finished run.
         partition: Its test part is predicted.
-        catalogue: Holds the slices that the run was trained on, as far as they are at hand; groups
+        catalogue: What it was split from.
+        known: That, and the slices that the run was trained on, as far as they are at hand; groups
             in it tell which test slices are no surprise to the network.
         tta: Test-time augmentation: the mean over three zooms.
         progress: Shows how far the reading is.
@@ -114,16 +116,20 @@ def evaluate_run(
         ModelError: The run has no weights yet, or does not know a class of the test part.
         DataError: There is no test part.
     """
+    background: Background = {
+        "history": run.history(),
+        "recipe_text": run.recipe_file.read_text(encoding="utf-8"),
+        "environment": run.environment(),
+    }
+    data = run.data()
+    if (partition.protocol.name, partition.fold) == (data["split"], data["fold"]):
+        background["skipped"] = _skipped(run)  # (files that training could not read, too)
     return evaluate_predictor(
         RunPredictor(run, tta=tta),
         partition,
         catalogue,
-        background={
-            "history": run.history(),
-            "recipe_text": run.recipe_file.read_text(encoding="utf-8"),
-            "environment": run.environment(),
-            "skipped": _skipped(run),
-        },
+        known=known,
+        background=background,
         seed=run.recipe().training.seed,
         progress=progress,
     )
