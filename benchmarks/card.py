@@ -8,7 +8,7 @@ from typing import Any
 from record import RESULTS, read_record
 from tumorscope.inference import Classifier
 
-_FOLDS = ("kaggle-patient", "figshare-patient")
+_FOLDS = {"`kaggle-patient`": "kaggle-patient", "`figshare-patient`, 0.1.0": "figshare-patient"}
 _NAMES = {
     "glioma": "glioma",
     "meningioma": "meningioma",
@@ -40,9 +40,13 @@ def data_table() -> str:
 
 def figures_table() -> str:
     """Return accuracy, calibration and localisation over the folds by patient."""
-    columns = {f"`{split}`": f"edge_{split}" for split in _FOLDS}
-    columns["the same at 224 px"] = "edge_figshare-patient_px224"
-    columns["the same, soup of two"] = "edge_figshare-patient_soup"
+    columns = {
+        "`kaggle-patient`": "edge_kaggle-patient",
+        "`kaggle-patient`, 0.1.0": "edge_kaggle-patient_before",
+        "`figshare-patient`, 0.1.0": "edge_figshare-patient",
+        "the same at 224 px": "edge_figshare-patient_px224",
+        "the same, soup of two": "edge_figshare-patient_soup",
+    }
     found = {title: read_record(name)["figures"]["by_seed"][0] for title, name in columns.items()}
     rows = [["measure", *columns]]
     sizes = [f"{each['n']:,}, {each['groups']:,}" for each in found.values()]
@@ -92,13 +96,13 @@ def zooms_table() -> str:
         "miss rate": "miss_rate",
         "expected calibration error": "ece",
     }
-    for split in _FOLDS:
+    for test, split in _FOLDS.items():
         plain = read_record(f"edge_{split}")["figures"]["by_seed"][0]
         careful = read_record(f"ensemble_{split}_tta")["figures"]
         for title, name in shares.items():
             if plain[name] is not None:
                 cells = (_share(plain, name), _share(careful, name))
-                rows.append([f"`{split}`: {title}", *cells])
+                rows.append([f"{test}: {title}", *cells])
     looks = [read_record(f"elsewhere_{name}")["figures"] for name in ("edge", "edge_tta")]
     healthy = [[look["healthy_dicom"], *look["healthy_icbm"].values()] for look in looks]
     for title, sets in {
@@ -284,8 +288,9 @@ def planes_table() -> str:
 
 def verdicts_table() -> str:
     """Return share and accuracy of each verdict."""
-    rows = [["verdict", *(f"`{split}`: share, accuracy" for split in _FOLDS)]]
-    found = [read_record(f"edge_{split}")["figures"]["by_seed"][0]["verdicts"] for split in _FOLDS]
+    rows = [["verdict", *(f"{test}: share, accuracy" for test in _FOLDS)]]
+    records = (read_record(f"edge_{split}")["figures"]["by_seed"][0] for split in _FOLDS.values())
+    found = [record["verdicts"] for record in records]
     for verdict in ("confident", "uncertain", "unsupported"):
         cells = []
         for each in found:
