@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,12 @@ from browsing import BROWSER, FLAGS, MILLISECONDS
 from heads import head
 from tumorscope.cli.main import main
 from tumorscope.phantoms.drawing import write_phantoms
+
+
+def pytest_configure() -> None:
+    """Let programs that tests start hear Ctrl-C, even where a shell began the tests with `&`."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
