@@ -148,8 +148,7 @@ def summarise(evaluation: Evaluation) -> tuple[str, ...]:
         _accuracy_sentence(evaluation.images),
         _leak_sentence(evaluation.facts.get(LEAKED, 0)),
         counted,
-        _missed_sentence(evaluation),
-        _false_alarm_sentence(evaluation),
+        *_error_sentences(evaluation.images),
         _confident_sentence(evaluation),
         _localisation_sentence(evaluation.localisation),
     )
@@ -185,32 +184,35 @@ def _share(level: Level) -> str:
     return f"{percent(level.right / level.n)} of {level.n:,}"
 
 
-def _missed_sentence(evaluation: Evaluation) -> str:
-    images = evaluation.images
-    missed = images.metrics["miss_rate"]
-    if missed is None:
-        return ""
-    tumours = images.n - images.per_class[NO_TUMOUR].n
-    if missed == 0:
-        return f"None of the {tumours:,} tumour images was missed."
+def _error_sentences(images: Level) -> tuple[str, ...]:
+    """Say how many tumours are missed, and how many images without one are called one."""
+    none = images.per_class.get(NO_TUMOUR)
+    if none is None:
+        return ()
     return (
-        f"Of {tumours:,} tumour images {_was(round(missed * tumours))} missed (predicted as no "
-        f"tumour): {_with_interval(images, 'miss_rate')}."
+        _error_sentence(
+            images,
+            "miss_rate",
+            images.n - none.n,
+            "tumour images",
+            "missed (predicted as no tumour)",
+        ),
+        _error_sentence(
+            images, "false_positive_rate", none.n, "images without a tumour", "called one"
+        ),
     )
 
 
-def _false_alarm_sentence(evaluation: Evaluation) -> str:
-    images = evaluation.images
-    called = images.metrics["false_positive_rate"]
-    if called is None:
+def _error_sentence(images: Level, rate: str, count: int, of: str, error: str) -> str:
+    share, interval = images.metrics[rate], images.interval[rate]
+    if share is None:
         return ""
-    free = images.per_class[NO_TUMOUR].n
-    if called == 0:
-        return f"None of the {free:,} images without a tumour was called one."
-    return (
-        f"Of {free:,} images without a tumour {_was(round(called * free))} called one: "
-        f"{_with_interval(images, 'false_positive_rate')}."
-    )
+    if share == 0:
+        return f"None of the {count:,} {of} was {error}."
+    wrong = round(share * count)
+    were = "was" if wrong == 1 else "were"
+    between = f", 95 % interval {percent_interval(interval)}" if interval else ""
+    return f"Of {count:,} {of} {wrong:,} {were} {error}: {percent(share)}{between}."
 
 
 def _confident_sentence(evaluation: Evaluation) -> str:
@@ -226,16 +228,6 @@ def _confident_sentence(evaluation: Evaluation) -> str:
         f"{count:,} answers are confident, {percent(count / evaluation.images.n)} of all; "
         f"{wrong:,} of them {are} wrong."
     )
-
-
-def _was(count: int) -> str:
-    return f"{count:,} {'was' if count == 1 else 'were'}"
-
-
-def _with_interval(level: Level, name: str) -> str:
-    share, interval = level.metrics[name], level.interval[name]
-    assert share is not None
-    return percent(share) + (f", 95 % interval {percent_interval(interval)}" if interval else "")
 
 
 def _localisation_sentence(localisation: Localisation | None) -> str:
