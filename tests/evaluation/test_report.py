@@ -191,7 +191,7 @@ def test_one_group_is_said_to_have_no_interval() -> None:
         "Of 4 test images 3 are right: 75.0 %; all are of one group, so there is no interval.",
         "Counting a slice once, however many copies there are: 75.0 % of 4; "
         "counting patients: 66.7 % of 3.",
-        "None of the 2 tumour images was missed (predicted as no tumour).",
+        "None of the 2 tumour images was missed.",
         "Of 2 images without a tumour 1 was called one: 50.0 %.",
     )
 

@@ -195,7 +195,8 @@ def _error_sentences(images: Level) -> tuple[str, ...]:
             "miss_rate",
             images.n - none.n,
             "tumour images",
-            "missed (predicted as no tumour)",
+            "missed",
+            aside=" (predicted as no tumour)",
         ),
         _error_sentence(
             images, "false_positive_rate", none.n, "images without a tumour", "called one"
@@ -203,7 +204,9 @@ def _error_sentences(images: Level) -> tuple[str, ...]:
     )
 
 
-def _error_sentence(images: Level, rate: str, count: int, of: str, error: str) -> str:
+def _error_sentence(
+    images: Level, rate: str, count: int, of: str, error: str, *, aside: str = ""
+) -> str:
     share, interval = images.metrics[rate], images.interval[rate]
     if share is None:
         return ""
@@ -212,7 +215,7 @@ def _error_sentence(images: Level, rate: str, count: int, of: str, error: str) -
     wrong = round(share * count)
     were = "was" if wrong == 1 else "were"
     between = f", 95 % interval {percent_interval(interval)}" if interval else ""
-    return f"Of {count:,} {of} {wrong:,} {were} {error}: {percent(share)}{between}."
+    return f"Of {count:,} {of} {wrong:,} {were} {error}{aside}: {percent(share)}{between}."
 
 
 def _confident_sentence(evaluation: Evaluation) -> str:
