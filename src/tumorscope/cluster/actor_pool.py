@@ -114,8 +114,11 @@ def classify_blocks(
     """
     pool = _Pool(run, model, crew)
     waiting = iter(blocks)
-    while pool.fill(waiting) or pool.busy:
-        yield from pool.wait()
+    try:
+        while pool.fill(waiting) or pool.busy:
+            yield from pool.wait()
+    finally:
+        pool.dismiss()
 
 
 class _Pool:
@@ -168,6 +171,7 @@ class _Pool:
         try:
             done = self._ray.get(finished)
         except self._ray.exceptions.RayTaskError as error:
+            self._free.append(worker)
             raise error.cause from None  # (What our own code says, without Ray's words around it.)
         except self._ray.exceptions.RayError as error:
             self._replace(number, error)
@@ -176,6 +180,11 @@ class _Pool:
         if done is not None:
             self._deaths_in_a_row = 0
             yield done
+
+    def dismiss(self) -> None:
+        """End the workers now: those of a run that failed would keep their room from the next."""
+        for worker in [*self._free, *(worker for worker, _ in self._tasks.values())]:
+            self._ray.kill(worker)
 
     def _hire(self) -> None:
         """Start a worker; where there is no room for it now, it starts when there is."""
