@@ -57,11 +57,11 @@ def compared(rows: Iterable[dict[str, Any]]) -> list[str]:
 
 @pytest.fixture
 def links(archive: Path, tmp_path: Path) -> Path:
-    """A folder of 100 links to one picture."""
+    """A folder of 200 links to one picture."""
     picture = next((archive / "patient0").iterdir())
     folder = tmp_path / "links"
     folder.mkdir()
-    for number in range(100):
+    for number in range(200):
         (folder / f"{number}.png").symlink_to(picture)
     return folder
 
@@ -120,18 +120,18 @@ def test_a_run_that_was_stopped_or_killed_goes_on_with_each_file_once(
     )
     assert "Traceback" not in said
     before = len(read_answers(out))
-    assert 5 <= before < 100
+    assert 5 <= before < 200
     process = start([*words, "--resume", "--workers", "1"])
     wait_for(out / "group=00000" / f"part-{before + 10:08}.parquet", process)
     process.kill()
     _, said = process.communicate(timeout=PATIENCE)
-    assert before + 5 < len(read_answers(out)) < 100, said
+    assert before + 5 < len(read_answers(out)) < 200, said
     status, said = batch("--resume", "--out", out)
     assert status == 0
-    assert "100 files, 100 slices, 0 errors" in said
+    assert "200 files, 200 slices, 0 errors" in said
     assert_each_once(out, links)
     status, said = batch("--resume", links, "--out", out)
-    assert (status, "100 of 100 files are done" in said) == (0, True)
+    assert (status, "200 of 200 files are done" in said) == (0, True)
 
 
 class Mortal(Worker):
@@ -160,12 +160,12 @@ def test_a_worker_that_dies_costs_no_answer_but_that_of_the_file_it_dies_of(
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(actor_pool, "Worker", Mortal)
-    (links / "70.once").touch()
-    words = [str(links / "*.png"), "--out", tmp_path / "out", "--block", 25]
+    (links / "140.once").touch()
+    words = [str(links / "*.png"), "--out", tmp_path / "out", "--block", 50]
     status, said = batch(*words)
-    (links / "70.once").unlink(missing_ok=True)
+    (links / "140.once").unlink(missing_ok=True)
     assert status == 1
-    assert "100 files, 99 slices, 1 error" in said
+    assert "200 files, 199 slices, 1 error" in said
     assert_each_once(tmp_path / "out", links)
     errors = {row["path"]: row["error"] for row in read_answers(tmp_path / "out") if row["error"]}
     assert errors == {str(links / "17.png"): "crashes the program that reads it"}
@@ -174,7 +174,7 @@ def test_a_worker_that_dies_costs_no_answer_but_that_of_the_file_it_dies_of(
 def test_a_full_disk_stops_it_and_room_lets_it_go_on(
     batch: Batch, links: Path, small_disk: Callable[[int], Path]
 ) -> None:
-    out = small_disk(300 * 1024) / "out"
+    out = small_disk(600 * 1024) / "out"
     status, said = batch(links, "--out", out, "--block", 2)
     assert status == 2
     last = said.splitlines()[-1]
