@@ -1,7 +1,8 @@
 """Makes the run of the bundled model: calibrated on hospitals that its twins have not seen.
 
     python benchmarks/bundle_model.py FINAL TWIN [TWIN ...] --data ROOT --out RUN
-    tumorscope export RUN --name tumorscope-edge --out tumorscope-edge.onnx
+    python benchmarks/fit_ood.py RUN --data ROOT --out FITTED --version VERSION
+    tumorscope export FITTED --name tumorscope-edge --out tumorscope-edge.onnx
 
 FINAL and each TWIN are runs of `tumorscope train --recipe edge --split kaggle-patient --fold 1`:
 FINAL learned from all of the recipe's sets; a TWIN, which is never shipped, did without one
@@ -43,9 +44,6 @@ _SPECIFICITY = 0.975
 """Of series of healthy heads; half of what the floor of 1 in 16 allows."""
 _USEFUL = 0.1
 """A class of whose right answers fewer would be confident is never called so."""
-_HARMLESS = {"final": 0.01, "hospital": 0.02}
-"""The share of slices that may be refused as out of distribution: of new patients, and of new
-hospitals."""
 _FEWEST = 50
 """A set of fewer slices is not looked at."""
 _COSTS = (1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 4.0)
@@ -58,7 +56,7 @@ _WRONG = RISK / 2
 hospital is another one, and classes add up."""
 _SCANS = "lgg_tcga"
 """The set with slices of one scan with and without tumour, in the order of the body."""
-_VERSION, _LICENSE = "1.1.0", "CC BY-NC-SA 4.0"
+_LICENSE = "CC BY-NC-SA 4.0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +67,11 @@ class Trial:
         trained: The network.
         held: These slices.
         probabilities: The answers, `[N, classes]`.
-        scores: The OOD scores, `[N]`.
     """
 
     trained: TrainedNetwork
     held: tuple[Slice, ...]
     probabilities: NDArray[np.float64]
-    scores: NDArray[np.float32]
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -101,13 +97,11 @@ def main() -> None:
     trials = {"final": final, **{f"without {left_out(twin)}": twin for twin in twins}}
     confident, certain = _confident(trials, twins)
     rule, series = _fit_series(twins)
-    threshold, refused = _fit_ood(trials, twins)
     description = replace(
         final.trained.description,
         false_negative_cost=cost,
         confident=confident,
         risk=RISK,
-        ood_threshold=threshold,
         series=rule.to_json(),
     )
     _write_run(run, RunFolder(options.out), replace(final.trained, description=description))
@@ -123,7 +117,6 @@ def main() -> None:
                 "error_rates": _errors(trials),
             },
             "series": series,
-            "ood": {"threshold": threshold, "refused": refused},
             "counts": {
                 name: each.data()["counts"]
                 for name, each in zip(trials, (run, *twin_runs), strict=True)
@@ -154,16 +147,12 @@ def judge(run: RunFolder, slices: Sequence[Slice]) -> Trial:
     trained = load_weights(run.weights_file)
     trained = replace(trained, description=replace(trained.description, false_negative_cost=1.0))
     found = read_inputs(slices, size=trained.description.input_size, progress=progress)
-    scores = trained.ood_score(found.grey)
-    assert scores is not None
-    return Trial(trained, found.slices, trained.probabilities(found.grey), scores)
+    return Trial(trained, found.slices, trained.probabilities(found.grey))
 
 
-def sets_of(trial: Trial) -> dict[str, NDArray[np.bool_]]:
-    """Return the sets of 50 slices or more that were held out, by name."""
-    keys = [
-        " ".join(filter(None, (item.source, item.hospital, item.sequence))) for item in trial.held
-    ]
+def sets_of(slices: Sequence[Slice]) -> dict[str, NDArray[np.bool_]]:
+    """Return the sets of 50 slices or more, by name."""
+    keys = [" ".join(filter(None, (item.source, item.hospital, item.sequence))) for item in slices]
     found = {key: np.array(keys) == key for key in sorted(set(keys))}
     return {key: chosen for key, chosen in found.items() if chosen.sum() >= _FEWEST}
 
@@ -193,7 +182,7 @@ def _choose_cost(twins: Sequence[Trial]) -> tuple[float, dict[str, float]]:
         for twin in twins:
             called = _priced(twin, cost).probabilities.argmax(axis=1) != _NO_TUMOUR
             free = twin.labels == _NO_TUMOUR
-            sets = [chosen for key, chosen in sets_of(twin).items() if key.startswith(_SCANS)]
+            sets = [chosen for key, chosen in sets_of(twin.held).items() if key.startswith(_SCANS)]
             shares += [called[chosen & free].mean() for chosen in sets]
         return float(np.mean(shares))
 
@@ -212,7 +201,7 @@ def _confident(
     """
     cases = {}
     for which, trial in trials.items():
-        for key, chosen in sets_of(trial).items():
+        for key, chosen in sets_of(trial.held).items():
             free = trial.labels == _NO_TUMOUR
             for name, part in (("tumour", chosen & ~free), ("no tumour", chosen & free)):
                 if part.sum() >= _FEWEST:
@@ -250,7 +239,7 @@ def _errors(trials: Mapping[str, Trial]) -> dict[str, Any]:
     """Return both error rates by set."""
     rates = {}
     for which, trial in trials.items():
-        for key, chosen in sets_of(trial).items():
+        for key, chosen in sets_of(trial.held).items():
             labels = trial.labels[chosen]
             called = trial.probabilities[chosen].argmax(axis=1) != _NO_TUMOUR
             free = labels == _NO_TUMOUR
@@ -330,24 +319,6 @@ def _place(item: Slice, at: int) -> float:
     return float(number[1]) if number else at
 
 
-def _fit_ood(trials: Mapping[str, Trial], twins: Sequence[Trial]) -> tuple[float, dict[str, Any]]:
-    """Choose a limit of the OOD score that new patients and new hospitals pass."""
-    foreign = [
-        twin.scores[[item.source in (_SCANS, "other_scanners") for item in twin.held]]
-        for twin in twins
-    ]
-    limits = [
-        np.quantile(trials["final"].scores, 1 - _HARMLESS["final"]),
-        *(np.quantile(scores, 1 - _HARMLESS["hospital"]) for scores in foreign),
-    ]
-    threshold = round(float(max(limits)), 4)
-    return threshold, {
-        f"{which}: {key}": share(trial.scores[part] > threshold)
-        for which, trial in trials.items()
-        for key, part in sets_of(trial).items()
-    }
-
-
 def share(values: NDArray[np.bool_]) -> float | None:
     """Return how many are true, as a share; None where there are none."""
     return round(float(np.mean(values)), 4) if len(values) else None
@@ -358,7 +329,7 @@ def _write_run(source: RunFolder, run: RunFolder, trained: TrainedNetwork) -> No
     run.path.mkdir(parents=True)
     shutil.copy(source.slices_file, run.path)
     shutil.copy(source.environment_file, run.path)
-    facts = {**source.data(), "version": _VERSION, "license": _LICENSE}
+    facts = {**source.data(), "license": _LICENSE}
     facts["data"] = sorted(Path(path).name for path in facts["data"])
     write_text(run.data_file, json.dumps(facts, indent=2) + "\n")
     cost = trained.description.false_negative_cost

@@ -35,7 +35,7 @@ from tumorscope.inference.model_file import DEFAULT_MODEL, find_model
 from tumorscope.training.recipe import load_recipe
 from tumorscope.training.trained_network import TrainedNetwork
 
-_FITTED = 4000
+_FITTED = 8000
 _FOLD = 1
 _BATCH = 16
 _NEIGHBOURS = 5
@@ -49,14 +49,19 @@ class Seen(NamedTuple):
     """What the network makes of some pictures.
 
     Attributes:
-        features: The mean features that its own score looks at, `[N, width]`.
+        features: What its own score looks at, `[N, width, parts]`.
         logits: Not calibrated, `[N, classes]`.
         score: Its own score, `[N]`.
     """
 
-    features: Values
+    features: NDArray[np.float32]
     logits: Values
     score: Values
+
+    @property
+    def means(self) -> Values:
+        """The mean features that the other scores look at, `[N, width]`."""
+        return self.features.mean(axis=2, dtype=np.float64)
 
 
 def main() -> None:
@@ -122,8 +127,8 @@ def _compare(
     sets: Mapping[str, NDArray[np.uint8]],
 ) -> dict[str, Any]:
     """Return the figures of each score and set."""
-    learned, own = _look(trained, train), _look(trained, inside)
-    seen = {name: _look(trained, grey) for name, grey in sets.items()}
+    learned, own = look(trained, train), look(trained, inside)
+    seen = {name: look(trained, grey) for name, grey in sets.items()}
     scores: dict[str, Callable[[Seen], Values]] = {
         "Mahalanobis distance": _mahalanobis(learned),
         "nearest neighbours": _neighbours(learned),
@@ -136,7 +141,7 @@ def _compare(
     }
 
 
-def _look(trained: TrainedNetwork, grey: NDArray[np.uint8]) -> Seen:
+def look(trained: TrainedNetwork, grey: NDArray[np.uint8]) -> Seen:
     """Return what the network makes of inputs `[N, S, S]`."""
     kept: list[torch.Tensor] = []
     module = trained.network.get_submodule("ood_score")
@@ -148,28 +153,28 @@ def _look(trained: TrainedNetwork, grey: NDArray[np.uint8]) -> Seen:
             found.append(trained.network.outputs(inputs))
     hook.remove()
     scores = [outputs.ood_score for outputs in found if outputs.ood_score is not None]
-    parts = (kept, [outputs.logits for outputs in found], scores)
-    return Seen(*(torch.cat(part).double().numpy() for part in parts))
+    logits = torch.cat([outputs.logits for outputs in found]).double()
+    return Seen(torch.cat(kept).numpy(), logits.numpy(), torch.cat(scores).double().numpy())
 
 
 def _mahalanobis(train: Seen) -> Callable[[Seen], Values]:
     """Lee et al. 2018, https://arxiv.org/abs/1807.03888, with one mean for all classes."""
-    fitted = LedoitWolf().fit(train.features)
-    return lambda pictures: np.asarray(fitted.mahalanobis(pictures.features))
+    fitted = LedoitWolf().fit(train.means)
+    return lambda pictures: np.asarray(fitted.mahalanobis(pictures.means))
 
 
 def _neighbours(train: Seen) -> Callable[[Seen], Values]:
     """Sun et al. 2022, https://arxiv.org/abs/2204.06507: to the fifth, by the cosine."""
-    mean, deviation = train.features.mean(axis=0), train.features.std(axis=0) + 1e-3
+    mean, deviation = train.means.mean(axis=0), train.means.std(axis=0) + 1e-3
 
     def direction(features: Values) -> Values:
         scaled = (features - mean) / deviation
         return np.asarray(scaled / np.linalg.norm(scaled, axis=1, keepdims=True))
 
-    known = direction(train.features)
+    known = direction(train.means)
 
     def distance(pictures: Seen) -> Values:
-        nearness = direction(pictures.features) @ known.T
+        nearness = direction(pictures.means) @ known.T
         return np.asarray(1 - np.partition(nearness, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS])
 
     return distance
@@ -177,11 +182,11 @@ def _neighbours(train: Seen) -> Callable[[Seen], Values]:
 
 def _vim(train: Seen) -> Callable[[Seen], Values]:
     """Wang et al. 2022, https://arxiv.org/abs/2203.10807: the residual against the logits."""
-    mean = train.features.mean(axis=0)
-    others = np.linalg.svd(train.features - mean, full_matrices=False)[2][_RESIDUAL:]
+    mean = train.means.mean(axis=0)
+    others = np.linalg.svd(train.means - mean, full_matrices=False)[2][_RESIDUAL:]
 
     def size(pictures: Seen) -> Values:
-        return np.asarray(np.linalg.norm((pictures.features - mean) @ others.T, axis=1))
+        return np.asarray(np.linalg.norm((pictures.means - mean) @ others.T, axis=1))
 
     scale = train.logits.max(axis=1).mean() / size(train).mean()
     return lambda pictures: scale * size(pictures) - logsumexp(pictures.logits, axis=1)

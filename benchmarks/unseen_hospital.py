@@ -45,7 +45,7 @@ def main() -> None:
         command="python benchmarks/unseen_hospital.py RUN RUN --data ROOT",
         figures={
             f"without {left_out(trial)}": {
-                "sets": {name: _figures(trial, part) for name, part in sets_of(trial).items()},
+                "sets": {name: _figures(trial, part) for name, part in sets_of(trial.held).items()},
                 "fold 1": {name: test[name] for name in _OF_TEST},
                 "trained on": run.data()["counts"]["train"],
             }

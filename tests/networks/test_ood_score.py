@@ -13,7 +13,7 @@ def drawn(count: int, seed: int, spread: float = 1.0) -> NDArray[np.float32]:
     random = np.random.default_rng(seed)
     mixing = np.random.default_rng(0).normal(size=(6, 24))
     plain = random.normal(size=(count, 6)) @ mixing + 0.1 * random.normal(size=(count, 24))
-    return (spread * plain + 3).astype(np.float32)
+    return (spread * plain + 3).astype(np.float32)[:, :, None]
 
 
 def fitted(count: int = 400) -> OodScore:
@@ -21,7 +21,7 @@ def fitted(count: int = 400) -> OodScore:
     outliers = drawn(count, seed=8)
     outliers[::2, 0] += 8
     outliers[1::2] += 3 * np.random.default_rng(1).normal(size=outliers[1::2].shape)
-    ood_score = OodScore(24)
+    ood_score = OodScore(24, 1)
     ood_score.fit(drawn(count, seed=2), outliers)
     return ood_score
 
@@ -38,18 +38,30 @@ def test_what_is_far_away_is_an_outlier_though_none_was_like_it() -> None:
     ood_score = fitted()
     usual = ood_score(torch.from_numpy(drawn(200, seed=3)))
     random = np.random.default_rng(4)
-    far = drawn(200, seed=5) + 30 * random.normal(size=(200, 24)).astype(np.float32)
+    far = drawn(200, seed=5) + 30 * random.normal(size=(200, 24, 1)).astype(np.float32)
     assert float((ood_score(torch.from_numpy(far)) > usual.max()).float().mean()) > 0.9
 
 
+def test_features_in_another_part_are_an_outlier_though_their_mean_is_the_same() -> None:
+    inside = np.concatenate([drawn(300, seed=2), drawn(300, seed=6)], axis=2)
+    inside[:, 0, 0] += 6
+    ood_score = OodScore(24, 2)
+    ood_score.fit(inside, inside[:, :, ::-1].copy())
+    usual = np.concatenate([drawn(200, seed=3), drawn(200, seed=7)], axis=2)
+    usual[:, 0, 0] += 6
+    moved = usual[:, :, ::-1].copy()
+    scores = [ood_score(torch.from_numpy(each)) for each in (usual, moved)]
+    assert float(scores[0].quantile(0.95)) < float(scores[1].quantile(0.05))
+
+
 def test_before_it_is_fitted_every_score_is_zero() -> None:
-    assert OodScore(24)(torch.from_numpy(drawn(3, seed=2))).tolist() == [0.0, 0.0, 0.0]
+    assert OodScore(24, 1)(torch.from_numpy(drawn(3, seed=2))).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_features_that_never_vary_do_no_harm() -> None:
-    features = np.zeros((50, 3), dtype=np.float32)
-    features[:, 0] = np.random.default_rng(0).normal(size=50)
-    ood_score = OodScore(3)
+    features = np.zeros((50, 3, 1), dtype=np.float32)
+    features[:, 0, 0] = np.random.default_rng(0).normal(size=50)
+    ood_score = OodScore(3, 1)
     ood_score.fit(features, features + 1)
     assert torch.isfinite(ood_score(torch.from_numpy(features))).all()
 

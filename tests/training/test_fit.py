@@ -251,6 +251,31 @@ def test_what_was_begun_on_other_data_or_in_a_used_folder_is_refused(
         run("nothing", resume=True)
 
 
+def test_a_checkpoint_of_another_versions_network_is_refused_in_one_line(
+    run: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(StoppedError):
+        run("a", "training.epochs=2", listener=StopAt(2, 1))
+    path = RunFolder(tmp_path / "a").last_checkpoint
+    state = torch.load(path, weights_only=True)
+    name = next(iter(state["state_dict"]))
+    state["state_dict"][name] = state["state_dict"][name][:1].repeat(3, *[1] * 3)
+    torch.save(state, path)
+    with pytest.raises(ModelError, match="of another version's network: train again"):
+        run("a", "training.epochs=2", resume=True)
+
+
+def test_weights_of_another_version_are_refused_in_one_line(run: Run, tmp_path: Path) -> None:
+    content = run("a", "training.epochs=1").weights_file.read_bytes()
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(content.replace(b"tumorscope-2", b"tumorscope-1"))
+    with pytest.raises(ModelError, match="weights of another version of tumorscope: train again"):
+        load_weights(other)
+    other.write_bytes(content.replace(b"tumorscope-2", b"someone-else"))
+    with pytest.raises(ModelError, match="not weights that tumorscope wrote"):
+        load_weights(other)
+
+
 # Soups
 
 

@@ -43,6 +43,9 @@ _STEM, _TOP = 32, 512
 _PYRAMID: Final = {2: 40, 4: 112, 5: 192}
 """Stages whose maps (an 8th, 16th and 32nd of the side) the pyramid joins, and their widths."""
 
+_BANDS: Final = 4
+"""Parts of a side that the OOD score looks at by themselves."""
+
 _WIDTH: Final = 96
 """Width of the pyramid's maps."""
 
@@ -93,7 +96,7 @@ class LiteNet(Network):
         kinds = [name for name in classes if name != NO_TUMOUR]
         self.linear = nn.Linear(_TOP + _WIDTH, len(kinds))
         self.compose = TumourLogits(classes.index(NO_TUMOUR)) if NO_TUMOUR in classes else None
-        self.ood_score = OodScore(sum(_PYRAMID.values()))
+        self.ood_score = OodScore(sum(_PYRAMID.values()), _BANDS * _BANDS // 2)
         for module in self._fixed():
             module.requires_grad_(requires_grad=False)
 
@@ -298,8 +301,28 @@ def _cubic(side: int) -> NDArray[np.float32]:
 
 
 def _scored(maps: Sequence[Tensor]) -> Tensor:
-    """Return the mean features that the OOD score looks at, `[N, width]`."""
-    return torch.cat([one.mean(dim=(2, 3)) for one in maps], dim=1)
+    """Return the features that the OOD score looks at, `[N, width, parts]`.
+
+    They are means over bands from top to bottom, and from either side to the middle: left and
+    right are the same to it. Written as products with constant matrices, for any side.
+    """
+    found = []
+    for one in maps:
+        down, across = (
+            torch.as_tensor(_bands(int(side)), dtype=one.dtype, device=one.device)
+            for side in one.shape[-2:]
+        )
+        across = (across + across.flip(0))[: _BANDS // 2] / 2
+        found.append((down @ one @ across.T).flatten(2))
+    return torch.cat(found, dim=1)
+
+
+def _bands(side: int) -> NDArray[np.float32]:
+    """Return the matrix `[_BANDS, side]` that averages a row over equal parts of its length."""
+    ends = np.arange(_BANDS + 1)[:, None] * side / _BANDS
+    places = np.arange(side)
+    covered = np.minimum(ends[1:], places + 1) - np.maximum(ends[:-1], places)
+    return np.asarray(covered.clip(0) * _BANDS / side, dtype=np.float32)
 
 
 def _stages() -> list[nn.Module]:

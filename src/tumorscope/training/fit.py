@@ -100,8 +100,8 @@ def fit(  # noqa: PLR0913  (what the commands' options say)
 
     Raises:
         DataError: No picture of the validation part, or of a class, can be read.
-        ModelError: The folder holds another run, the run to resume is about other data, or MLflow
-            cannot be told.
+        ModelError: The folder holds another run, the run to resume is about other data or of
+            another version's network, or MLflow cannot be told.
         RecipeError: The recipe does not fit the machine.
     """
     run = RunFolder(folder)
@@ -330,6 +330,7 @@ def _optimise(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | No
 
     Raises:
         ConnectionError: One of several processes has lost another.
+        ModelError: The checkpoint is of another network.
     """
     try:
         with warnings.catch_warnings(), _quiet_writer_thread():
@@ -352,6 +353,8 @@ def _optimise(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | No
             )
             lost.add_note("see what that one said")
             raise lost from error
+        if "loading state_dict" in str(error):
+            raise ModelError(f"{checkpoint}: of another version's network: train again") from None
         raise
 
 

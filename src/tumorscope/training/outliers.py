@@ -33,7 +33,7 @@ def draw_outliers(grey: Picture, count: int, *, seed: int = 0) -> Picture:
     found = np.empty((count, side, side), dtype=np.uint8)
     for number in range(count):
         picture = grey[random.integers(len(grey))]
-        found[number] = prepare(_KINDS[number % len(_KINDS)](picture, random), side)
+        found[number] = prepare(KINDS[number % len(KINDS)](picture, random), side)
     return found
 
 
@@ -167,7 +167,7 @@ def _enlarged(picture: Picture, size: int) -> Picture:
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR))
 
 
-_KINDS: Final[tuple[_Maker, ...]] = (
+KINDS: Final[tuple[_Maker, ...]] = (
     _tiles,
     _part,
     _column,

@@ -29,11 +29,12 @@ from tumorscope.training.outliers import draw_outliers
 if TYPE_CHECKING:
     from tumorscope.inference.results import Verdict
 
-_FORMAT = "tumorscope-1"
+_FAMILY = "tumorscope-"
+_FORMAT = _FAMILY + "2"
 
 _BATCH: Final = 16
 """Inputs predicted at once; more are no faster on a CPU."""
-_FITTED: Final = 4000
+_FITTED: Final = 8000
 """So many training images the OOD score is fitted to at most."""
 
 
@@ -248,14 +249,18 @@ def load_weights(path: Path, device: str = "cpu") -> TrainedNetwork:
         device: Where the network goes.
 
     Raises:
-        ModelError: The file is missing, damaged, no such file, or made for another preparation.
+        ModelError: The file is missing, damaged, no such file, or made by another version or for
+            another preparation.
     """
     try:
         with safe_open(path, framework="pt", device=device) as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata.get("format") != _FORMAT:
+        written = metadata.get("format", "")
+        if not written.startswith(_FAMILY):
             raise ModelError(f"{path}: not weights that tumorscope wrote")
+        if written != _FORMAT:
+            raise ModelError(f"{path}: weights of another version of tumorscope: train again")
         values = json.loads(metadata["description"])
         description = Description(**values)
         network = build_network(NetworkRecipe(**description.network), description.classes)
