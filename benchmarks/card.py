@@ -194,7 +194,6 @@ def calibration_table() -> str:
     """Return what was measured on held-out slices when the thresholds were chosen."""
     figures = read_record("calibration_edge")["figures"]
     rows = [["held-out slices", "n", "confident", "confident, wrong", "missed or false alarm"]]
-    rows[0].append("refused in all")
     errors = {"tumour": "tumours_missed", "no tumour": "no_tumour_called_a_tumour"}
     for name, parts in figures["confident"]["sets"].items():
         rates = figures["false_negative_cost"]["error_rates"][name]
@@ -203,7 +202,6 @@ def calibration_table() -> str:
                 sure["confident"],
                 sure["confident_and_wrong"],
                 rates[errors[kind]],
-                figures["ood"]["refused"][name],
             )
             cells = (f"{share:.1%}" for share in shares)
             rows.append([f"{name}, {kind}", f"{sure['n']:,}", *cells])
@@ -253,6 +251,17 @@ def ood_table() -> str:
         found = [sets[name] for sets in figures["scores"].values()]
         cells = (f"{each['auc']:.3f}, {each['refused']:.1%}" for each in found)
         rows.append([name, str(count), *cells])
+    return table(rows)
+
+
+def ood_limit_table() -> str:
+    """Return what the limit of the OOD score refuses of what a score did without."""
+    figures = read_record("ood_limit")["figures"]
+    rows = [["what the score did without", "refused"]]
+    for name, share in figures["refused of a place that the score did without"].items():
+        rows.append([name, f"{share:.1%}"])
+    kinds = figures["refused of kinds of outliers that the score did without"]
+    rows.append(["two kinds of made-up outliers at a time, the mean", f"{kinds:.1%}"])
     return table(rows)
 
 

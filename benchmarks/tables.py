@@ -69,6 +69,7 @@ def rebuild(text: str) -> str:
         "card-mistakes": card.mistakes_table,
         "shortcuts": card.shortcuts_table,
         "ood": card.ood_table,
+        "ood-limit": card.ood_limit_table,
         "corruptions": card.corruptions_table,
     }
     for name, build in tables.items():

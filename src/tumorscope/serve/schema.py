@@ -152,7 +152,7 @@ _SLICE: Final[dict[str, Any]] = {
     "probabilities": {"glioma": 0.03, "meningioma": 0.94, "notumor": 0.01, "pituitary": 0.02},
     "verdict": "confident",
     "reason": "",
-    "model": "tumorscope-edge 1.1.0",
+    "model": "tumorscope-edge 1.2.0",
     "milliseconds": 2.1,
 }
 
