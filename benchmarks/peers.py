@@ -32,7 +32,7 @@ from tumorscope.cli.show import console, progress, table
 from tumorscope.inference.model_file import open_model
 from tumorscope.inference.runtimes import ONNX, OPENVINO, open_runtime, runtime_version
 from tumorscope.latency.timing import take_turns
-from tumorscope.networks.litenet import _cubic
+from tumorscope.networks.litenet import _bands, _cubic, _mirrored_bands
 
 _SIDE = 224
 _OPSET = 13
@@ -237,7 +237,7 @@ def _own(files: dict[str, Path], folder: Path) -> Iterator[Entrant]:
             model = onnx.load(path)
             label = name if wanted == side else f"{name} at {wanted}"
             _make_input(model, (1, 1, wanted, wanted))
-            _refit_map(model, side // 8, wanted // 8)
+            _refit_matrices(model, side, wanted)
             file = folder / f"{label}.onnx".replace("/", "-")
             onnx.save(model, file)
             yield entrant(label, file)
@@ -254,15 +254,24 @@ def _make_input(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:
     model.graph.ClearField("value_info")
 
 
-def _refit_map(model: onnx.ModelProto, side: int, wanted: int) -> None:
-    """Replace the matrices that refine a map `[side, side]` by those for another side."""
+def _refit_matrices(model: onnx.ModelProto, side: int, wanted: int) -> None:
+    """Replace the matrices that refine the map, and those of the OOD score, by another side's."""
+    own, others = _matrices(side), _matrices(wanted)
     graph = model.graph
     constants = [node.attribute[0].t for node in graph.node if node.op_type == "Constant"]
     for tensor in (*graph.initializer, *constants):
-        if tuple(tensor.dims) == (2 * side, side):
-            tensor.CopyFrom(numpy_helper.from_array(_cubic(wanted), tensor.name))
-        elif tuple(tensor.dims) == (side, 2 * side):
-            tensor.CopyFrom(numpy_helper.from_array(_cubic(wanted).T, tensor.name))
+        values = numpy_helper.to_array(tensor)
+        for matrix, other in zip(own, others, strict=True):
+            if values.shape == matrix.shape and np.allclose(values, matrix, atol=1e-6):
+                tensor.CopyFrom(numpy_helper.from_array(other, tensor.name))
+
+
+def _matrices(side: int) -> list[NDArray[np.float32]]:
+    """Return the matrices that a network for inputs of a side holds for its maps' sides."""
+    found = [_cubic(side // 8)]
+    for part in (8, 16, 32):
+        found += [_bands(side // part), _mirrored_bands(side // part)]
+    return [each for matrix in found for each in (matrix, np.ascontiguousarray(matrix.T))]
 
 
 def entrant(name: str, path: Path) -> Entrant:

@@ -309,10 +309,9 @@ def _scored(maps: Sequence[Tensor]) -> Tensor:
     found = []
     for one in maps:
         down, across = (
-            torch.as_tensor(_bands(int(side)), dtype=one.dtype, device=one.device)
-            for side in one.shape[-2:]
+            torch.as_tensor(matrix, dtype=one.dtype, device=one.device)
+            for matrix in (_bands(int(one.shape[-2])), _mirrored_bands(int(one.shape[-1])))
         )
-        across = (across + across.flip(0))[: _BANDS // 2] / 2
         found.append((down @ one @ across.T).flatten(2))
     return torch.cat(found, dim=1)
 
@@ -323,6 +322,12 @@ def _bands(side: int) -> NDArray[np.float32]:
     places = np.arange(side)
     covered = np.minimum(ends[1:], places + 1) - np.maximum(ends[:-1], places)
     return np.asarray(covered.clip(0) * _BANDS / side, dtype=np.float32)
+
+
+def _mirrored_bands(side: int) -> NDArray[np.float32]:
+    """Return the matrix `[_BANDS / 2, side]` that averages over parts and their mirror images."""
+    bands = _bands(side)
+    return np.asarray((bands + bands[::-1])[: _BANDS // 2] / 2, dtype=np.float32)
 
 
 def _stages() -> list[nn.Module]:
