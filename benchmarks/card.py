@@ -8,7 +8,11 @@ from typing import Any
 from record import RESULTS, read_record
 from tumorscope.inference import Classifier
 
-_FOLDS = {"`kaggle-patient`": "kaggle-patient", "`figshare-patient`, 0.1.0": "figshare-patient"}
+_FOLDS = {
+    "`kaggle-patient`": "edge_kaggle-patient",
+    "`figshare-patient`": "figshare_figshare-patient",
+}
+"""The records of five folds by patient."""
 _NAMES = {
     "glioma": "glioma",
     "meningioma": "meningioma",
@@ -43,9 +47,7 @@ def figures_table() -> str:
     columns = {
         "`kaggle-patient`": "edge_kaggle-patient",
         "`kaggle-patient`, 0.1.0": "edge_kaggle-patient_before",
-        "`figshare-patient`, 0.1.0": "edge_figshare-patient",
-        "the same at 224 px": "edge_figshare-patient_px224",
-        "the same, soup of two": "edge_figshare-patient_soup",
+        "`figshare-patient`": "figshare_figshare-patient",
     }
     found = {title: read_record(name)["figures"]["by_seed"][0] for title, name in columns.items()}
     rows = [["measure", *columns]]
@@ -68,9 +70,7 @@ def figures_table() -> str:
     ensemble = read_record("ensemble_figshare-patient")["figures"]
     title = f"accuracy of the mean of {len(ensemble['members'])} networks"
     shown = _share(ensemble, "accuracy")
-    rows.append(
-        [title, *(shown if name == "edge_figshare-patient" else "" for name in columns.values())]
-    )
+    rows.append([title, *(shown if "figshare" in name else "" for name in columns.values())])
     return table(rows)
 
 
@@ -96,9 +96,9 @@ def zooms_table() -> str:
         "miss rate": "miss_rate",
         "expected calibration error": "ece",
     }
-    for test, split in _FOLDS.items():
-        plain = read_record(f"edge_{split}")["figures"]["by_seed"][0]
-        careful = read_record(f"ensemble_{split}_tta")["figures"]
+    for test, record in _FOLDS.items():
+        plain = read_record(record)["figures"]["by_seed"][0]
+        careful = read_record(f"ensemble_{record.partition('_')[2]}_tta")["figures"]
         for title, name in shares.items():
             if plain[name] is not None:
                 cells = (_share(plain, name), _share(careful, name))
@@ -296,17 +296,13 @@ def planes_table() -> str:
 
 
 def verdicts_table() -> str:
-    """Return share and accuracy of each verdict."""
-    rows = [["verdict", *(f"{test}: share, accuracy" for test in _FOLDS)]]
-    records = (read_record(f"edge_{split}")["figures"]["by_seed"][0] for split in _FOLDS.values())
-    found = [record["verdicts"] for record in records]
-    for verdict in ("confident", "uncertain", "unsupported"):
-        cells = []
-        for each in found:
-            one = each.get(verdict)
-            cells.append(f"{one['share']:.1%}, {one['accuracy']:.1%}" if one else "none")
-        rows.append([verdict, *cells])
-    return table(rows)
+    """Return share and accuracy of each verdict of networks that are calibrated."""
+    found = read_record("edge_kaggle-patient")["figures"]["by_seed"][0]["verdicts"]
+    rows = [
+        [verdict, f"{found[verdict]['share']:.1%}, {found[verdict]['accuracy']:.1%}"]
+        for verdict in ("confident", "uncertain", "unsupported")
+    ]
+    return table([["verdict", "`kaggle-patient`: share, accuracy"], *rows])
 
 
 def corruptions_table() -> str:

@@ -255,26 +255,25 @@ def add_records(_: argparse.Namespace) -> None:
     for path in sorted(RESULTS.glob("architectures*.json")):
         _copy_networks(read_record(path.stem))
     networks = read_record("architectures")["figures"]["networks"]
-    for recipe, split, name, network in (
-        ("quick", "kaggle-official", "", "slicenet-small"),
-        ("quick", "kaggle-patient", "", "slicenet-small"),
-        ("quick", "figshare-patient", "", "slicenet-small"),
-        ("edge", "kaggle-patient", "", "litenet-imagenet"),
-        ("edge", "figshare-patient", "soup", "litenet-imagenet"),
-        ("figshare", "figshare-cvind", "", "litenet-imagenet"),
-        ("edge", "kaggle-official", "mild", "litenet-imagenet"),
-        ("student", "sartaj-official", "", ""),  # (Its network has grown since.)
-        ("quick", "sartaj-official", "", "slicenet-small"),
+    for recipe, split, network in (
+        ("quick", "kaggle-official", "slicenet-small"),
+        ("quick", "kaggle-patient", "slicenet-small"),
+        ("quick", "figshare-patient", "slicenet-small"),
+        ("edge", "kaggle-patient", "litenet-imagenet"),
+        ("figshare", "figshare-patient", "litenet-imagenet"),
+        ("figshare", "figshare-cvind", "litenet-imagenet"),
+        ("figshare", "kaggle-official", "litenet-imagenet"),
+        ("student", "sartaj-official", ""),  # (Its network has grown since.)
+        ("quick", "sartaj-official", "slicenet-small"),
     ):
-        source = "_".join(filter(None, (recipe, split, name)))
+        source = f"{recipe}_{split}"
         record = read_record(source)
         first = record["figures"]["by_seed"][0]
         alike = networks[network] if network else _sized(recipe)
-        soup = ", mean of two networks' weights"
-        words = {"soup": soup, "figshare": soup, "mild": ", milder augmentation"}
+        soup = ", mean of two networks' weights" if recipe == "figshare" else ""
         sets = ", sets added" if len(record["figures"].get("sets", [])) > 1 else ""
         ours = recipe != "student"
-        title = f"recipe `{recipe}`{words.get(name or recipe, '')}{sets}"
+        title = f"recipe `{recipe}`{soup}{sets}"
         _copy_record(
             source,
             record,
