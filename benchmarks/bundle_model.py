@@ -44,7 +44,7 @@ _SPECIFICITY = 0.975
 """Of series of healthy heads; half of what the floor of 1 in 16 allows."""
 _USEFUL = 0.1
 """A class of whose right answers fewer would be confident is never called so."""
-_FEWEST = 50
+FEWEST = 50
 """A set of fewer slices is not looked at."""
 _COSTS = (1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 4.0)
 """Prices of a missed tumour, in false alarms, of which one is chosen."""
@@ -154,7 +154,7 @@ def sets_of(slices: Sequence[Slice]) -> dict[str, NDArray[np.bool_]]:
     """Return the sets of 50 slices or more, by name."""
     keys = [" ".join(filter(None, (item.source, item.hospital, item.sequence))) for item in slices]
     found = {key: np.array(keys) == key for key in sorted(set(keys))}
-    return {key: chosen for key, chosen in found.items() if chosen.sum() >= _FEWEST}
+    return {key: chosen for key, chosen in found.items() if chosen.sum() >= FEWEST}
 
 
 def left_out(trial: Trial) -> str:
@@ -204,7 +204,7 @@ def _confident(
         for key, chosen in sets_of(trial.held).items():
             free = trial.labels == _NO_TUMOUR
             for name, part in (("tumour", chosen & ~free), ("no tumour", chosen & free)):
-                if part.sum() >= _FEWEST:
+                if part.sum() >= FEWEST:
                     cases[f"{which}: {key}, {name}"] = (trial, part)
     labels = np.concatenate([twin.labels for twin in twins])
     answers = np.concatenate([twin.probabilities for twin in twins])

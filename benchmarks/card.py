@@ -8,11 +8,6 @@ from typing import Any
 from record import RESULTS, read_record
 from tumorscope.inference import Classifier
 
-_FOLDS = {
-    "`kaggle-patient`": "edge_kaggle-patient",
-    "`figshare-patient`": "figshare_figshare-patient",
-}
-"""The records of five folds by patient."""
 _NAMES = {
     "glioma": "glioma",
     "meningioma": "meningioma",
@@ -96,13 +91,13 @@ def zooms_table() -> str:
         "miss rate": "miss_rate",
         "expected calibration error": "ece",
     }
-    for test, record in _FOLDS.items():
-        plain = read_record(record)["figures"]["by_seed"][0]
-        careful = read_record(f"ensemble_{record.partition('_')[2]}_tta")["figures"]
+    for recipe, split in (("edge", "kaggle-patient"), ("figshare", "figshare-patient")):
+        plain = read_record(f"{recipe}_{split}")["figures"]["by_seed"][0]
+        careful = read_record(f"ensemble_{split}_tta")["figures"]
         for title, name in shares.items():
             if plain[name] is not None:
                 cells = (_share(plain, name), _share(careful, name))
-                rows.append([f"{test}: {title}", *cells])
+                rows.append([f"`{split}`: {title}", *cells])
     looks = [read_record(f"elsewhere_{name}")["figures"] for name in ("edge", "edge_tta")]
     healthy = [[look["healthy_dicom"], *look["healthy_icbm"].values()] for look in looks]
     for title, sets in {

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bundle_model import not_learned, sets_of, share
+from bundle_model import FEWEST, not_learned, sets_of, share
 from ood import look
 from record import write_record
 from tumorscope.cli.show import progress
@@ -32,17 +32,13 @@ from tumorscope.networks.ood_score import OodScore
 from tumorscope.training.outliers import KINDS, draw_outliers
 from tumorscope.training.recipe import load_recipe
 from tumorscope.training.run_folder import RunFolder
-from tumorscope.training.trained_network import load_weights, save_weights
+from tumorscope.training.trained_network import FITTED, load_weights, save_weights
 
-_FITTED = 8000
-"""So many training slices are looked at, and as many outliers."""
 _HARMLESS = {"validation": 0.01, "place": 0.02}
 """The share of slices that may be refused: of new patients, and of a new place."""
 _TUMOUR_SETS = ("lgg_tcga", "other_scanners")
 """Their places set the limit. Healthy heads do not: they come from two places, of which one tells
 too little of the other."""
-_FEWEST = 50
-"""A place of fewer slices is not looked at."""
 
 Features = NDArray[np.float32]
 
@@ -62,7 +58,7 @@ def main() -> None:
     slices = read_data([options.data / name for name in names], progress=progress).slices
     learned = run.part("train")
     train = [item for item in slices if (item.source, item.name) in learned and not item.doubt]
-    order = np.random.default_rng(0).permutation(len(train))[:_FITTED]
+    order = np.random.default_rng(0).permutation(len(train))[:FITTED]
     inputs = read_inputs([train[at] for at in order], size=size, progress=progress)
     held = read_inputs(not_learned(slices, run, strangers=False), size=size, progress=progress)
     trained.fit_ood_score(inputs.grey)
@@ -120,7 +116,7 @@ def _place(item: Slice) -> str:
 def _large(places: NDArray[np.str_]) -> list[str]:
     """Return the places of enough slices, in order."""
     names, counts = np.unique(places, return_counts=True)
-    return [str(name) for name in names[counts >= _FEWEST]]
+    return [str(name) for name in names[counts >= FEWEST]]
 
 
 def _scores(inside: Features, outliers: Features, asked: Features) -> NDArray[np.float32]:

@@ -33,9 +33,8 @@ from tumorscope.images.opening import open_slices
 from tumorscope.images.slices import AXES, SliceChoice
 from tumorscope.inference.model_file import DEFAULT_MODEL, find_model
 from tumorscope.training.recipe import load_recipe
-from tumorscope.training.trained_network import TrainedNetwork
+from tumorscope.training.trained_network import FITTED, TrainedNetwork
 
-_FITTED = 8000
 _FOLD = 1
 _BATCH = 16
 _NEIGHBOURS = 5
@@ -81,7 +80,7 @@ def main() -> None:
     ]
     tests = [item.source == "kaggle" and item.fold == _FOLD for item in slices]
     learned = [item for item, test in zip(slices, tests, strict=True) if not test]
-    chosen = [learned[at] for at in random.choice(len(learned), _FITTED, replace=False)]
+    chosen = [learned[at] for at in random.choice(len(learned), FITTED, replace=False)]
     own = [item for item, test in zip(slices, tests, strict=True) if test]
     inside = read_inputs(own, size=size, progress=progress).grey
     sets = {
@@ -165,13 +164,14 @@ def _mahalanobis(train: Seen) -> Callable[[Seen], Values]:
 
 def _neighbours(train: Seen) -> Callable[[Seen], Values]:
     """Sun et al. 2022, https://arxiv.org/abs/2204.06507: to the fifth, by the cosine."""
-    mean, deviation = train.means.mean(axis=0), train.means.std(axis=0) + 1e-3
+    learned = train.means
+    mean, deviation = learned.mean(axis=0), learned.std(axis=0) + 1e-3
 
     def direction(features: Values) -> Values:
         scaled = (features - mean) / deviation
         return np.asarray(scaled / np.linalg.norm(scaled, axis=1, keepdims=True))
 
-    known = direction(train.means)
+    known = direction(learned)
 
     def distance(pictures: Seen) -> Values:
         nearness = direction(pictures.means) @ known.T
@@ -182,8 +182,9 @@ def _neighbours(train: Seen) -> Callable[[Seen], Values]:
 
 def _vim(train: Seen) -> Callable[[Seen], Values]:
     """Wang et al. 2022, https://arxiv.org/abs/2203.10807: the residual against the logits."""
-    mean = train.means.mean(axis=0)
-    others = np.linalg.svd(train.means - mean, full_matrices=False)[2][_RESIDUAL:]
+    learned = train.means
+    mean = learned.mean(axis=0)
+    others = np.linalg.svd(learned - mean, full_matrices=False)[2][_RESIDUAL:]
 
     def size(pictures: Seen) -> Values:
         return np.asarray(np.linalg.norm((pictures.means - mean) @ others.T, axis=1))

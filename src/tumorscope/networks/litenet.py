@@ -10,7 +10,7 @@ whole has no vote; its kind from fine and deep features, pooled where the tumour
 maps are the same outline, twice as fine: its peak then lies between the coarse places.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -282,11 +282,26 @@ def _refine(maps: Tensor) -> Tensor:
     Keys 1981 (https://doi.org/10.1109/TASSP.1981.1163711), written as two products with constant
     matrices: TensorRT 8.2 has no such resizing.
     """
-    down, across = (
-        torch.as_tensor(_cubic(side), dtype=maps.dtype, device=maps.device)
-        for side in maps.shape[-2:]
+    return _product(maps, _cubic, _cubic)
+
+
+def _product(
+    maps: Tensor,
+    down: Callable[[int], NDArray[np.float32]],
+    across: Callable[[int], NDArray[np.float32]],
+) -> Tensor:
+    """Return `down @ map @ across.T` of each map; in an exported file both are constants.
+
+    Args:
+        maps: Shape `[N, channels, h, w]`.
+        down: Makes the matrix for the height h.
+        across: Makes the one for the width w.
+    """
+    left, right = (
+        torch.as_tensor(make(int(side)), dtype=maps.dtype, device=maps.device)
+        for make, side in zip((down, across), maps.shape[-2:], strict=True)
     )
-    return down @ maps @ across.T
+    return left @ maps @ right.T
 
 
 def _cubic(side: int) -> NDArray[np.float32]:
@@ -306,14 +321,7 @@ def _scored(maps: Sequence[Tensor]) -> Tensor:
     They are means over bands from top to bottom, and from either side to the middle: left and
     right are the same to it. Written as products with constant matrices, for any side.
     """
-    found = []
-    for one in maps:
-        down, across = (
-            torch.as_tensor(matrix, dtype=one.dtype, device=one.device)
-            for matrix in (_bands(int(one.shape[-2])), _mirrored_bands(int(one.shape[-1])))
-        )
-        found.append((down @ one @ across.T).flatten(2))
-    return torch.cat(found, dim=1)
+    return torch.cat([_product(one, _bands, _mirrored_bands).flatten(2) for one in maps], dim=1)
 
 
 def _bands(side: int) -> NDArray[np.float32]:

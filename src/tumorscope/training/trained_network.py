@@ -34,7 +34,7 @@ _FORMAT = _FAMILY + "2"
 
 _BATCH: Final = 16
 """Inputs predicted at once; more are no faster on a CPU."""
-_FITTED: Final = 8000
+FITTED: Final = 8000
 """So many training images the OOD score is fitted to at most."""
 
 
@@ -133,7 +133,7 @@ class TrainedNetwork:
 
         A few thousand of them are looked at, and as many made-up outliers.
         """
-        order = np.random.default_rng(0).permutation(len(grey))[:_FITTED]
+        order = np.random.default_rng(0).permutation(len(grey))[:FITTED]
         chosen = grey[order]
 
         def outliers() -> Iterator[Tensor]:
