@@ -24,7 +24,7 @@ _STARTS: Final = 3
 _OBJECT_STORE: Final = 128 * 1024**2
 """Bytes of Ray's object store where it runs embedded: it holds the model's file only."""
 
-_SURROUNDINGS: Final = {"env_vars": {"MALLOC_ARENA_MAX": "2"}}
+_SURROUNDINGS: Final = {"MALLOC_ARENA_MAX": "2"}
 """Of workers: glibc's malloc gives each thread an arena of its own, and where threads come and go
 files of all sizes pass through all of them until each is as large as it ever needs to be."""
 
@@ -68,6 +68,7 @@ def ray_started(crew: Crew) -> Iterator[None]:
         return
     usual: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if crew.address is None:
+        os.environ.update(_SURROUNDINGS)  # Handed down: Ray starts workers sooner than by asking.
         workers = crew.workers or max(1, usable_cores() // crew.threads)
         usual |= {
             "num_cpus": workers * crew.threads,
@@ -135,8 +136,9 @@ class _Pool:
 
         self._ray: Any = ray
         self._crew = crew
+        surroundings = {"env_vars": _SURROUNDINGS} if crew.address else {}
         self._actor: Any = ray.remote(
-            num_cpus=crew.threads, num_gpus=crew.gpus, runtime_env=_SURROUNDINGS
+            num_cpus=crew.threads, num_gpus=crew.gpus, runtime_env=surroundings
         )(Worker)
         self._run = run
         self._model = ray.put(model)

@@ -330,7 +330,6 @@ def _optimise(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | No
 
     Raises:
         ConnectionError: One of several processes has lost another.
-        ModelError: The checkpoint is of another network.
     """
     try:
         with warnings.catch_warnings(), _quiet_writer_thread():
@@ -353,8 +352,6 @@ def _optimise(trainer: lightning.Trainer, module: Fitting, checkpoint: Path | No
             )
             lost.add_note("see what that one said")
             raise lost from error
-        if "loading state_dict" in str(error):
-            raise ModelError(f"{checkpoint}: of another version's network: train again") from None
         raise
 
 

@@ -1,5 +1,6 @@
 """The Lightning module: losses, optimizer and schedule of a training run."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tumorscope.classes import CLASSES
+from tumorscope.errors import ModelError
 from tumorscope.networks.network import Network
 from tumorscope.training.augmentation import Augmentation
 from tumorscope.training.batches import ANY, Batch, Batches, EpochSampler, Part
@@ -188,7 +190,14 @@ class Fitting(lightning.LightningModule):
         checkpoint["soup"] = self.total
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the soup; a checkpoint of an earlier version has none."""
+        """Take up the soup; a checkpoint of an earlier version has none.
+
+        Raises:
+            ModelError: The checkpoint is of another network.
+        """
+        if _shapes(checkpoint["state_dict"]) != _shapes(self.state_dict()):
+            where = self.trainer.ckpt_path
+            raise ModelError(f"{where}: of another version's network: train again")
         self.total = checkpoint.get("soup", {})
 
     def _turn(self) -> int:
@@ -242,6 +251,10 @@ class Fitting(lightning.LightningModule):
         optimizer = self.trainer.optimizers[0]
         row["learning_rate"] = float(optimizer.param_groups[0]["lr"])
         return row
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: values.shape for name, values in state.items()}
 
 
 def _class_weights(labels: Tensor, recipe: Recipe) -> Tensor | None:
