@@ -6,9 +6,11 @@ import hashlib
 import io
 import os
 import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_answers import read_answers
-from processes import PATIENCE, start, wait_for
+from processes import PATIENCE, free_port, start, wait_for
 from small_model import write_model
 from tumorscope.cli.main import main
 from tumorscope.cluster import actor_pool
@@ -132,6 +134,34 @@ def test_a_run_that_was_stopped_or_killed_goes_on_with_each_file_once(
     assert_each_once(out, links)
     status, said = batch("--resume", links, "--out", out)
     assert (status, "200 of 200 files are done" in said) == (0, True)
+
+
+def test_a_cluster_that_wants_rays_token_is_joined(
+    links: Path, model: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / ".ray").mkdir(parents=True)
+    (home / ".ray" / "auth_token").write_text("0" * 64)
+    variables, port = {"HOME": str(home)}, str(free_port())
+    head = start(
+        ["start", "--head", "--block", "--port", port, "--include-dashboard", "false"],
+        command=[sys.executable, "-m", "ray.scripts.scripts"],
+        stderr=subprocess.STDOUT,
+        variables={**variables, "RAY_USAGE_STATS_ENABLED": "0"},
+    )
+    try:
+        assert head.stdout is not None
+        said = list(takewhile(lambda line: "Ray runtime started" not in line, head.stdout))
+        assert any("Token authentication is enabled" in line for line in said)
+        words = ["batch", str(links), "--out", str(tmp_path / "out"), "--model", str(model)]
+        words += ["--ray", f"127.0.0.1:{port}", "--workers", "1"]
+        process = start(words, variables=variables)
+        _, complaint = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, complaint
+    finally:
+        head.terminate()
+        head.communicate(timeout=PATIENCE)
+    assert_each_once(tmp_path / "out", links)
 
 
 class Mortal(Worker):

@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from tumorscope.cluster.batch_run import BatchRun
@@ -61,6 +62,8 @@ def ray_started(crew: Crew) -> Iterator[None]:
         DataError: The cluster cannot be reached.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # (Nothing is told to anybody.)
+    if crew.address and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray  # noqa: PLC0415  (after the environment is set)
 
     if ray.is_initialized():
@@ -84,7 +87,8 @@ def ray_started(crew: Crew) -> Iterator[None]:
             if crew.address or attempt == _STARTS - 1:
                 where = f"the Ray cluster {crew.address}" if crew.address else "Ray"
                 reason = " ".join(str(error).split())[:200]
-                raise DataError(f"{where} cannot be reached or started ({reason})") from error
+                hint = ": is it there, and is its token here?" if crew.address else ""
+                raise DataError(f"{where} cannot be reached or started ({reason}){hint}") from error
     try:
         here = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if crew.address is None and crew.gpus > here.get("GPU", 0):
@@ -92,6 +96,12 @@ def ray_started(crew: Crew) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _has_token() -> bool:
+    """Tell whether Ray has a token for clusters that ask for one; it shows it only if told to."""
+    given = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    return bool(given) or Path("~/.ray/auth_token").expanduser().exists()
 
 
 def classify_blocks(
