@@ -164,6 +164,18 @@ def test_a_cluster_that_wants_rays_token_is_joined(
     assert_each_once(tmp_path / "out", links)
 
 
+def test_a_cluster_that_is_not_there_is_told_at_once(
+    links: Path, model: Path, tmp_path: Path
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    words = ["batch", str(links), "--out", str(tmp_path / "out"), "--model", str(model)]
+    _, complaint = (process := start([*words, "--ray", address])).communicate(timeout=PATIENCE)
+    assert process.returncode == 2
+    _, last = complaint.splitlines()
+    assert last.startswith(f"tumorscope: the Ray cluster {address} cannot be reached: ")
+    assert last.endswith("Connection refused")
+
+
 class Mortal(Worker):
     """Dies of a file, and of another only the first time."""
 

@@ -1,12 +1,14 @@
 """Hands the blocks of a batch run to Ray actors; one that dies costs the block that it was at."""
 
 import os
+import socket
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from tumorscope.cluster.batch_run import BatchRun
 from tumorscope.cluster.worker import Done, Worker
@@ -21,6 +23,9 @@ _MOST_DEATHS: Final = 20
 
 _STARTS: Final = 3
 """So often it is tried to start Ray, which gives up after 30 s: too soon on a busy machine."""
+
+_KNOCK: Final = 20.0
+"""Seconds that a cluster's first machine may take to be reached."""
 
 _OBJECT_STORE: Final = 128 * 1024**2
 """Bytes of Ray's object store where it runs embedded: it holds the model's file only."""
@@ -69,6 +74,8 @@ def ray_started(crew: Crew) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if crew.address:
+        _knock(crew.address)
     usual: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if crew.address is None:
         os.environ.update(_SURROUNDINGS)  # Handed down: Ray starts workers sooner than by asking.
@@ -96,6 +103,16 @@ def ray_started(crew: Crew) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Find out at once whether anybody listens at an address: Ray tries for many minutes."""
+    place = urlsplit(address if "//" in address else f"//{address}")
+    try:
+        if place.port:  # (`auto` has none.)
+            socket.create_connection((place.hostname, place.port), _KNOCK).close()
+    except (OSError, ValueError) as error:
+        raise DataError(f"the Ray cluster {address} cannot be reached: {error}") from error
 
 
 def _has_token() -> bool:
