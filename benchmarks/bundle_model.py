@@ -34,7 +34,7 @@ from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.sources import read_data
 from tumorscope.evaluation.calibration import RISK
 from tumorscope.files import write_text
-from tumorscope.series.rule import SeriesRule, StackEvidence, answer_stack, series_score
+from tumorscope.series.rule import SeriesRule, answer_stack, series_score
 from tumorscope.training.recipe import load_recipe
 from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import TrainedNetwork, load_weights, save_weights
@@ -252,7 +252,7 @@ def _errors(trials: Mapping[str, Trial]) -> dict[str, Any]:
 
 def _fit_series(twins: Sequence[Trial]) -> tuple[SeriesRule, dict[str, Any]]:
     """Fit slope and operating point of the rule to series that were held out."""
-    scores, tumours, contrast, evidences = [], [], [], []
+    scores, tumours, contrast, stacks = [], [], [], []
     for twin in twins:
         found: dict[tuple[str, ...], list[tuple[float, int]]] = {}
         for at, item in enumerate(twin.held):
@@ -266,7 +266,7 @@ def _fit_series(twins: Sequence[Trial]) -> tuple[SeriesRule, dict[str, Any]]:
             if source == _SCANS and 3 <= len(free) < len(chosen):
                 parts.append((free, False))  # the same scan without its tumour
             for slices, tumour in parts:
-                evidences.append(StackEvidence(probabilities=twin.probabilities[slices]))
+                stacks.append(twin.probabilities[slices])
                 scores.append(series_score(twin.probabilities[slices], _NO_TUMOUR)[0])
                 tumours.append(tumour)
                 contrast.append(source == _SCANS)
@@ -283,7 +283,7 @@ def _fit_series(twins: Sequence[Trial]) -> tuple[SeriesRule, dict[str, Any]]:
         float(np.quantile(score[~truth & scanned], 1 - _FALSE_ALARMS)),
     )
     rule = SeriesRule(slope=round(slope, 4), offset=round(-slope * point, 4))
-    answers = np.array([answer_stack(item, _NO_TUMOUR, rule).probabilities for item in evidences])
+    answers = np.array([answer_stack(item, _NO_TUMOUR, rule).probabilities for item in stacks])
     called = answers.argmax(axis=1) != _NO_TUMOUR
     wrong = np.where(truth, answers.argmax(axis=1) != 0, called)  # all tumours here are gliomas
     confident = next(

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tumorscope.series.rule import SeriesRule, StackEvidence, answer_stack, answer_stacks
+from tumorscope.series.rule import SeriesRule, answer_stack, answer_stacks
 
 
-def stack(*tumour: float) -> StackEvidence:
+def stack(*tumour: float) -> NDArray[np.float64]:
     """Slices of a model that knows a tumour and none."""
-    return StackEvidence(probabilities=np.array([[share, 1 - share] for share in tumour]))
+    return np.array([[share, 1 - share] for share in tumour])
 
 
 def test_the_most_suspicious_slices_decide() -> None:
@@ -41,14 +42,14 @@ def test_the_calibration_of_the_model_file_moves_the_operating_point() -> None:
 def test_slices_with_much_tumour_decide_of_the_kind() -> None:
     # Glioma on a few slices that show it well; everywhere else a weak pituitary tumour.
     shown, weak = [[0.9, 0.02, 0.08]] * 5, [[0.02, 0.2, 0.78]] * 15
-    answer = answer_stack(StackEvidence(probabilities=np.array(weak + shown)), 2)
+    answer = answer_stack(np.array(weak + shown), 2)
     assert int(np.argmax(answer.probabilities)) == 0
     assert sum(answer.probabilities) == pytest.approx(1)
     assert answer.probabilities[0] > 4 * answer.probabilities[1]
 
 
 def test_a_model_without_the_class_no_tumour_answers() -> None:
-    answer = answer_stack(StackEvidence(probabilities=np.array([[0.6, 0.4], [0.9, 0.1]])), None)
+    answer = answer_stack(np.array([[0.6, 0.4], [0.9, 0.1]]), None)
     assert answer.probabilities[0] > 0.7
     assert sum(answer.probabilities) == pytest.approx(1)
 

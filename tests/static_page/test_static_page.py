@@ -25,7 +25,7 @@ from dicom_files import write_dicom
 from tumorscope.classes import CLASSES
 from tumorscope.inference.series_prediction import SeriesPrediction
 from tumorscope.phantoms.drawing import draw_phantom
-from tumorscope.series.rule import SeriesRule, StackEvidence, answer_stack
+from tumorscope.series.rule import SeriesRule, answer_stack
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -205,7 +205,7 @@ def test_series_rule_is_that_of_the_command(page: Any, count: int) -> None:
     rows = np.random.default_rng(count).dirichlet([0.5] * 4, count)
     rule = SeriesRule(slope=1.7, offset=-0.4)
     for no_tumour in (2, None):
-        expected = answer_stack(StackEvidence(probabilities=rows), no_tumour, rule)
+        expected = answer_stack(rows, no_tumour, rule)
         script = "({ answerStack }, ...given) => answerStack(...given)"
         given = (rows.tolist(), -1 if no_tumour is None else no_tumour, rule.to_json())
         found = module(page, "series-rule.js", script, *given)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tumorscope.inference.decision import NO_TUMOUR, Decision, decide, unsupported
 from tumorscope.inference.results import Failure, Prediction, Verdict
 from tumorscope.series.grouping import Series, Stack, group_series
-from tumorscope.series.rule import SeriesRule, StackEvidence, answer_stacks
+from tumorscope.series.rule import SeriesRule, answer_stacks
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -157,7 +158,7 @@ def _predict(
         return replace(nothing, reason=reason, note=_note(series, members, ""))
     classes = tuple(judged[asked[0]][0].probabilities)
     which, answer = answer_stacks(
-        [_evidence(stack, predictions, classes) for stack in asked],
+        [_probabilities(judged[stack], classes) for stack in asked],
         classes.index(NO_TUMOUR) if NO_TUMOUR in classes else None,
         rule,
     )
@@ -197,14 +198,9 @@ def _objects_beside(objects: Sequence[Prediction], studies: Sequence[str]) -> li
     ]
 
 
-def _evidence(
-    stack: Stack, predictions: Sequence[Prediction], classes: tuple[str, ...]
-) -> StackEvidence:
-    """Return what is known of a stack's slices that were judged."""
-    slices = [predictions[number] for number in stack.slices if predictions[number].label]
-    return StackEvidence(
-        probabilities=np.array([[item.probabilities[name] for name in classes] for item in slices])
-    )
+def _probabilities(judged: Sequence[Prediction], classes: tuple[str, ...]) -> NDArray[np.float64]:
+    """Return the probability of each class on slices that were judged, `[N, classes]`."""
+    return np.array([[item.probabilities[name] for name in classes] for item in judged])
 
 
 def _path_of(members: Sequence[Prediction]) -> str:

@@ -44,17 +44,6 @@ class SeriesRule:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class StackEvidence:
-    """What is known of a stack's slices, in their order along the body.
-
-    Attributes:
-        probabilities: The probability of each class, `[N, classes]`, N at least 1.
-    """
-
-    probabilities: NDArray[np.float64]
-
-
 @dataclass(frozen=True, kw_only=True)
 class StackAnswer:
     """The answer to a stack.
@@ -92,7 +81,7 @@ def series_score(
 
 
 def answer_stack(
-    evidence: StackEvidence, no_tumour: int | None, rule: SeriesRule | None = None
+    probabilities: NDArray[np.float64], no_tumour: int | None, rule: SeriesRule | None = None
 ) -> StackAnswer:
     """Give one answer to neighbouring slices.
 
@@ -100,13 +89,14 @@ def answer_stack(
     decide of which kind, weighted by the square of their probability of any tumour.
 
     Args:
-        evidence: What is known of the slices.
+        probabilities: The probability of each class on the slices, in their order along the body,
+            `[N, classes]`, N at least 1.
         no_tumour: The index of the class without a tumour; None for a model that has none.
         rule: The model's calibration for series; None leaves the log odds as they are. Stacks of
             fewer slices than one in seven can be chosen of are no whole scans, for which it was
             fitted: theirs stay as they are.
     """
-    probabilities, rule = evidence.probabilities, rule or SeriesRule()
+    rule = rule or SeriesRule()
     odds, deciding = series_score(probabilities, no_tumour)
     if len(probabilities) >= SHARE:
         odds = rule.slope * odds + rule.offset
@@ -131,7 +121,7 @@ def _tumour(probabilities: NDArray[np.float64], no_tumour: int | None) -> NDArra
 
 
 def answer_stacks(
-    stacks: Sequence[StackEvidence], no_tumour: int | None, rule: SeriesRule | None = None
+    stacks: Sequence[NDArray[np.float64]], no_tumour: int | None, rule: SeriesRule | None = None
 ) -> tuple[int, StackAnswer]:
     """Give one answer to all stacks of a series: that of the most suspicious one.
 
@@ -139,18 +129,18 @@ def answer_stacks(
     that was taken twice would otherwise outweigh all the others.
 
     Args:
-        stacks: The stacks, at least one, none of them empty.
+        stacks: The probabilities of each stack, as `answer_stack` takes them; at least one.
         no_tumour: As in `answer_stack`.
         rule: As in `answer_stack`.
 
     Returns:
         Which stack decided, and its answer.
     """
-    longest = max(len(stack.probabilities) for stack in stacks)
+    longest = max(map(len, stacks))
     answers = {
         number: answer_stack(stack, no_tumour, rule)
         for number, stack in enumerate(stacks)
-        if len(stack.probabilities) >= min(NEIGHBOURS, longest)
+        if len(stack) >= min(NEIGHBOURS, longest)
     }
     number = max(answers, key=lambda each: answers[each].suspicion)
     return number, answers[number]
