@@ -206,7 +206,6 @@ class Bars:
     def __init__(self, out: Console) -> None:
         self._out = out
         self._live = Live(console=out, transient=True, auto_refresh=False)
-        self._began = 0.0
 
     def __enter__(self) -> Self:
         if self._out.is_terminal:
