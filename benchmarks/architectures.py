@@ -171,14 +171,23 @@ def draw(networks: dict[str, dict[str, object]], size: int) -> bytes:
     """Draw accuracy, with its interval, against latency as a PNG file."""
     figure = Figure(figsize=(7.6, 5.0), layout="constrained")
     axes = figure.add_subplot()
-    for name, found in networks.items():
+    taken: list[tuple[float, float]] = []
+    for name, found in sorted(networks.items(), key=lambda item: -item[1]["accuracy"]):
         colour = _COLOURS[name.split("-")[0]]
         low, high = (100 * end for end in found["interval"]["accuracy"])
         place = found["of_resnet18"], 100 * found["accuracy"]
         axes.plot([place[0]] * 2, [low, high], color=colour, alpha=0.3, linewidth=1.5)
         axes.plot(*place, "o", color=colour, markersize=7)
+        # Below its point where a name stands right above.
+        near = any(abs(x / place[0] - 1) < 0.3 and y - place[1] < 2 for x, y in taken)
+        taken.append(place)
         axes.annotate(
-            name, place, xytext=(6, 4), textcoords="offset points", color=colour, size=8.5
+            name,
+            place,
+            xytext=(6, -11 if near else 4),
+            textcoords="offset points",
+            color=colour,
+            size=8.5,
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
