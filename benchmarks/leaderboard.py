@@ -33,7 +33,6 @@ from sklearn.svm import LinearSVC
 
 from peers import MEASURE, entrant, in_onnx, latency_figures, write_peers
 from record import RESULTS, read_record, write_record
-from tumorscope.classes import CLASSES
 from tumorscope.cli.show import progress
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.inputs import read_inputs
@@ -42,12 +41,8 @@ from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import PROTOCOLS, folds_of, partition
 from tumorscope.evaluation import EvaluationResult, evaluate
 from tumorscope.evaluation.predictor import LEAKED
-from tumorscope.export.onnx_file import build_onnx
 from tumorscope.files import write_text
 from tumorscope.latency.timing import take_turns
-from tumorscope.networks.factory import build_network
-from tumorscope.training.recipe import load_recipe
-from tumorscope.training.trained_network import Description, TrainedNetwork
 
 _METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "miss_rate")
 _ROUNDS, _LEAD = 100, 3
@@ -263,13 +258,13 @@ def add_records(_: argparse.Namespace) -> None:
         ("figshare", "figshare-patient", "litenet-imagenet"),
         ("figshare", "figshare-cvind", "litenet-imagenet"),
         ("figshare", "kaggle-official", "litenet-imagenet"),
-        ("student", "sartaj-official", ""),  # (Its network has grown since.)
+        ("student", "sartaj-official", "plain"),
         ("quick", "sartaj-official", "slicenet-small"),
     ):
         source = f"{recipe}_{split}"
         record = read_record(source)
         first = record["figures"]["by_seed"][0]
-        alike = networks[network] if network else _sized(recipe)
+        alike = networks[network]
         soup = ", mean of two networks' weights" if recipe == "figshare" else ""
         sets = ", sets added" if len(record["figures"].get("sets", [])) > 1 else ""
         ours = recipe != "student"
@@ -313,21 +308,6 @@ def _copy_networks(record: Mapping[str, Any]) -> None:
                 "leaked": 0,
             },
         )
-
-
-def _sized(name: str) -> dict[str, Any]:
-    """Return parameters and latency of a recipe's network, for which any weights will do."""
-    recipe = load_recipe(name)
-    network = build_network(recipe.network, CLASSES).eval()
-    description = Description(
-        network=recipe.network.model_dump(), classes=CLASSES, input_size=recipe.input.size
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        onnx.save(build_onnx(TrainedNetwork(network, description), batch=1), path)
-        latency = _of_resnet18(in_onnx(entrant(name, path), 1), recipe.input.size)
-    count = sum(weights.numel() for weights in network.parameters())
-    return {"parameters": count, "of_resnet18": latency}
 
 
 def _copy_record(
