@@ -6,7 +6,7 @@ import { isDicom, readDicom } from "./dicom-file.js";
 import { sentNames } from "./files.js";
 import { isPicture, readPicture } from "./picture-file.js";
 import { answerSeries } from "./series-rule.js";
-import { inOrder } from "./slice-order.js";
+import { inOrder, missingSlices } from "./slice-order.js";
 import { heatOf, viewOf } from "./views.js";
 import { readVolume } from "./volume-file.js";
 import { whyUnsuitable } from "./grey-slices.js";
@@ -80,21 +80,35 @@ async function answerVolume(file, path, signal) {
 
 /** Answers the DICOM files of a series as one; what cannot be read has its error beside it. */
 async function answerDicom(files, signal) {
-  const [read, errors] = [[], []];
+  const [read, errors, unreadable] = [[], [], []];
   for (const one of files) {
     const start = new Uint8Array(await one.file.slice(0, 132).arrayBuffer());
     if (!isDicom(start)) {
       errors.push({ path: one.path, error: "not read in the browser (JPEG, PNG, BMP, WebP, DICOM and NIfTI are); tumorscope serve reads more" });
       continue;
     }
-    const slice = await orError(one, async () => ({ path: one.path, slice: null, ...(await readDicom(one.file)) }));
-    (slice.error ? errors : read).push(slice);
+    try {
+      read.push({ path: one.path, slice: null, ...(await readDicom(one.file)) });
+    } catch (error) {
+      errors.push({ path: one.path, error: error.message });
+      unreadable.push(error.header ?? {});
+    }
   }
   if (!read.length) return errors;
   const { slices, problem, note } = inOrder(read);
   const answers = [];
   for (const slice of slices) answers.push(await answerSlice(slice, signal));
-  return [{ path: files[0].path, series: read[0].header.series || "series", ...answerSeries(answers, model, problem), note }, ...errors];
+  return [{ path: files[0].path, series: read[0].header.series || "series", ...lacking(answerSeries(answers, model, problem), read, unreadable), note }, ...errors];
+}
+
+/** Takes the confidence from an answer to a series that lacks slices. */
+function lacking(answer, read, unreadable) {
+  const missing = [missingSlices([...read.map(({ header }) => header), ...unreadable])];
+  if (unreadable.length) missing.push(`${unreadable.length} image${unreadable.length === 1 ? "" : "s"} cannot be read`);
+  const words = missing.filter(Boolean).join("; ");
+  if (!words) return answer;
+  const reason = [answer.reason, `the series is incomplete (${words})`].filter(Boolean).join("; ");
+  return { ...answer, verdict: answer.label ? "uncertain" : "unsupported", reason };
 }
 
 async function answerSlice({ path, slice, picture, affine, unsupported: why, note }, signal) {

@@ -23,6 +23,7 @@ export const isDicom = (bytes) => String.fromCharCode(...bytes.slice(128, 132)) 
  * Reads a file.
  *
  * @returns `{picture, affine, unsupported, header}`; the header says where the slice belongs.
+ * @throws An error, with the header as far as that could be read.
  */
 export async function readDicom(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
@@ -34,16 +35,23 @@ export async function readDicom(file) {
     throw new Error(`damaged DICOM file (${String(error.exception ?? error.message ?? error).slice(0, 80)})`);
   }
   const header = headerOf(elements);
+  try {
+    return { ...(await sliceOf(elements, bytes)), header };
+  } catch (error) {
+    throw Object.assign(error, { header });
+  }
+}
+
+async function sliceOf(elements, bytes) {
   const unsupported = whyUnsupported(elements);
-  if (unsupported) return { picture: null, affine: null, unsupported, header };
+  if (unsupported) return { picture: null, affine: null, unsupported };
   if (!elements.elements.x7fe00010) throw new Error("a DICOM file without a picture (no pixels)");
   const grey = await shown(elements, bytes);
-  if (typeof grey === "string") return { picture: null, affine: null, unsupported: grey, header };
   const spacing = numbers(elements, "x00280030");
   const picture = spacing.length === 2 ? squared(grey, ...spacing) : grey;
   const place = placeInPatient(elements, spacing);
   const affine = place && product(place, resampling(grey.width, grey.height, picture.width, picture.height));
-  return { picture, affine, unsupported: component(elements) || whyUnsuitable(grey), header };
+  return { picture, affine, unsupported: component(elements) || whyUnsuitable(grey) };
 }
 
 const text = (elements, tag) => (elements.string(tag) ?? "").trim();
@@ -112,7 +120,10 @@ async function pixels(elements, bytes, width, height, number) {
   if (view.byteLength < (count * bits) / 8) throw new Error("damaged DICOM file (its pixels end too early)");
   const method = `get${signed ? "Int" : "Uint"}${bits}`;
   const values = new (bits === 8 && !signed ? Uint8Array : Float64Array)(count);
-  for (let i = 0; i < count; i += 1) values[i] = view[method]((i * bits) / 8, NATIVE[syntax]);
+  // (Above the bits of the value some files keep an overlay.)
+  const above = Math.max(0, 32 - number("x00280101", bits));
+  const bare = (value) => (signed ? (value << above) >> above : (value << above) >>> above);
+  for (let i = 0; i < count; i += 1) values[i] = bare(view[method]((i * bits) / 8, NATIVE[syntax]));
   return values;
 }
 
@@ -122,10 +133,9 @@ function rescaled(elements, stored, inverted) {
   const intercept = numbers(elements, "x00281052")[0] || 0;
   const scaled = elements.elements.x00281053 || elements.elements.x00281052;
   const values = scaled ? Float64Array.from(stored, (value) => value * slope + intercept) : stored;
-  const padding = elements.elements.x00280120 && (elements.uint16("x00280103") ? elements.int16("x00280120") : elements.uint16("x00280120"));
-  if (padding === undefined) return values;
-  const limit = elements.elements.x00280121 ? (elements.uint16("x00280103") ? elements.int16("x00280121") : elements.uint16("x00280121")) : padding;
-  const fills = (i) => stored[i] >= Math.min(padding, limit) && stored[i] <= Math.max(padding, limit);
+  const ends = ["x00280120", "x00280121"].filter((tag) => elements.elements[tag]).map((tag) => (elements.uint16("x00280103") ? elements.int16(tag) : elements.uint16(tag)));
+  if (!elements.elements.x00280120) return values;
+  const fills = (i) => stored[i] >= Math.min(...ends) && stored[i] <= Math.max(...ends);
   let [edge, some, all] = [inverted ? -Infinity : Infinity, false, true];
   for (let i = 0; i < stored.length; i += 1) {
     if (fills(i)) some = true;

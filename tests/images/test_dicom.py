@@ -9,13 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     MPEG2MPML,
     HTJ2KLossless,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
@@ -111,6 +114,9 @@ def test_a_byte_picture_in_a_wider_type_comes_back_as_it_was(tmp_path: Path) -> 
         {"WindowCenter": 40000, "WindowWidth": 100},
         {"WindowCenter": 1500, "WindowWidth": 0},
         {"WindowCenter": 1500, "WindowWidth": -20},
+        {"WindowCenter": "", "WindowWidth": ""},
+        {"WindowCenter": 1500, "WindowWidth": ""},
+        {"WindowCenter": [], "WindowWidth": 100},
         {"VOILUTSequence": [item(LUTDescriptor=[4096, 0, 16])]},
     ],
 )
@@ -455,3 +461,37 @@ def test_damaged_file_is_named_or_read(tmp_path: Path, data: st.DataObject) -> N
         assert list(open_slices(damaged))
     except UnreadableImageError as error:
         assert str(damaged) in str(error)  # noqa: PT017  (either outcome is right)
+
+
+def test_padding_of_signed_pixels_may_be_written_without_its_sign(tmp_path: Path) -> None:
+    values = DEEP.astype(np.int16)
+    values[:, :20] = -2000
+    right, other = (tmp_path / name for name in ("right.dcm", "other.dcm"))
+    write_dicom(right, values, PixelPaddingValue=-2000)
+    dataset = dicom(values)
+    dataset.add_new("PixelPaddingValue", "US", 65536 - 2000)
+    dataset.save_as(other, enforce_file_format=True)
+    assert np.array_equal(grey(other), grey(right))
+
+
+@pytest.mark.parametrize("spacing", [b"0,9\\0,9 ", b"1 ", b"0\\0 ", b"one\\two "])
+def test_damaged_spacing_counts_as_missing(tmp_path: Path, spacing: bytes) -> None:
+    path = write_dicom(tmp_path / "a.dcm", DEEP)
+    dataset = dcmread(path)
+    dataset["PixelSpacing"] = RawDataElement(
+        Tag("PixelSpacing"), "DS", len(spacing), spacing, 0, is_implicit_VR=False,
+        is_little_endian=True,
+    )  # fmt: skip
+    dataset.save_as(tmp_path / "b.dcm")
+    (damaged,) = open_slices(tmp_path / "b.dcm")
+    assert damaged.grey is not None
+    assert np.array_equal(damaged.grey, grey(path))
+    assert damaged.affine is None
+
+
+def test_what_a_decoder_finds_wrong_is_said(tmp_path: Path) -> None:
+    path = write_encapsulated(
+        tmp_path / "a.dcm", DEEP, JPEGLossless, [lossless_jpeg(DEEP, predictor=6)]
+    )
+    with pytest.raises(UnreadableImageError, match="predictor 6, only the first is known"):
+        list(open_slices(path))

@@ -283,3 +283,16 @@ def test_damaged_file_is_named_or_read(
         assert read(damaged)
     except UnreadableImageError as error:
         assert str(damaged) in str(error)  # noqa: PT017  (either outcome is right)
+
+
+@pytest.mark.parametrize("volumes", [1, 3])
+def test_a_wrong_checksum_is_damage(tmp_path: Path, volumes: int) -> None:
+    voxels = np.repeat(head().astype(np.int16)[..., None], volumes, axis=3)
+    path = write(tmp_path / "a.nii", voxels.squeeze())
+    content = bytearray(gzip.compress(path.read_bytes()))
+    (tmp_path / "whole.nii.gz").write_bytes(content)
+    assert read(tmp_path / "whole.nii.gz")
+    content[-6] ^= 1
+    (tmp_path / "damaged.nii.gz").write_bytes(content)
+    with pytest.raises(UnreadableImageError, match=r"damaged NIfTI file \(CRC check failed"):
+        read(tmp_path / "damaged.nii.gz")

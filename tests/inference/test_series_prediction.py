@@ -90,7 +90,7 @@ def test_what_belongs_together() -> None:
         for item in summed
     ]
     series = [("b", "1.2", 1), ("b", "1.3", 1)]
-    assert found == [("a", "", 2), "damaged", *series, ("b/v.nii", "", 1), ("b", "", 0)]
+    assert found == [("a", "", 2), "damaged", *series, ("b/v.nii", "", 1), ("b/m.nii", "", 0)]
 
 
 def test_slices_that_cannot_be_judged_are_passed_over() -> None:
@@ -116,3 +116,76 @@ def test_model_that_knows_no_healthy_brain() -> None:
     assert not isinstance(patient, Failure)
     assert (patient.label, patient.verdict) == ("pituitary", "uncertain")
     assert patient.to_json()["decided_by"][0] == {"path": "v", "slice": 3}
+
+
+def dicom(number: int, **facts: Any) -> SliceHeader:
+    return SliceHeader(
+        file=f"b/{number}.dcm", study="1", series="1.2", instance=number,
+        position=(0, 0, 5.0 * number), orientation=(1, 0, 0, 0, 1, 0), **facts,
+    )  # fmt: skip
+
+
+def asked(numbers: list[int], *failures: Failure) -> tuple[str, str, tuple[str, ...]]:
+    """Verdict, reason and what lacks of a series of which these instances could be read."""
+    slices = [answer(f"b/{n}.dcm", 0.01, header=dicom(n, digest=str(n))) for n in numbers]
+    (series, *rest) = predict_series([*slices, *failures], confident=[0.5] * 4)
+    assert rest == list(failures)
+    assert not isinstance(series, Failure)
+    return series.verdict, series.reason, series.missing
+
+
+def test_a_series_that_lacks_slices_is_never_confident() -> None:
+    assert asked([1, 2, 3, 4, 5, 6]) == ("confident", "", ())
+    missing = "instance numbers 3 to 4 are missing and between the others 2 places are empty"
+    reason = f"the series is incomplete ({missing})"
+    assert asked([1, 2, 5, 6, 7, 8]) == ("uncertain", reason, (missing,))
+
+
+def test_slices_that_cannot_be_read_are_missing_too() -> None:
+    one, two = (Failure(f"b/{n}.dcm", "damaged", dicom(n)) for n in (3, 4))
+    verdict, reason, missing = asked([1, 2, 5, 6, 7, 8], one, two)
+    assert (verdict, missing) == ("uncertain", ("2 images cannot be read",))
+    assert reason == "the series is incomplete (2 images cannot be read)"
+    other = Failure("b/x.dcm", "damaged", SliceHeader(file="b/x.dcm", study="1", series="1.3"))
+    nameless = Failure("b/y.dcm", "damaged", SliceHeader(file="b/y.dcm"))
+    elsewhere = Failure("c/y.dcm", "damaged", SliceHeader(file="c/y.dcm"))
+    assert asked([1, 2, 3], other, elsewhere, Failure("b/a.nii", "damaged"))[0] == "confident"
+    assert asked([1, 2, 3], nameless)[2] == ("1 image cannot be read",)
+
+
+def test_a_damaged_picture_beside_a_volume_does_not_matter() -> None:
+    beside = Failure("v.jpg", "damaged", SliceHeader(file="v.jpg"))
+    volume, _ = predict_series(
+        [*(answer("v.nii", 0.01, n) for n in range(8)), beside], confident=[0.5] * 4
+    )
+    assert not isinstance(volume, Failure)
+    assert volume.verdict == "confident"
+
+
+def test_what_lacks_is_said_once() -> None:
+    (whole,) = predict_series([answer("a/1.jpg", 0.01)], confident=[0.5] * 4)
+    assert not isinstance(whole, Failure)
+    assert whole.lacking("") is whole
+    broken = whole.lacking("2 images were refused")
+    assert broken.lacking("2 images were refused", "") is broken
+    assert broken.lacking("the transfer was broken off").reason == (
+        "the series is incomplete (2 images were refused; the transfer was broken off)"
+    )
+
+
+def test_an_object_of_another_study_is_no_note_of_this_one() -> None:
+    scan = answer("a/1.dcm", 0.1, header=dicom(1))
+    words = "no image: a DICOM object of another kind (Encapsulated PDF)"
+    pdf, index = (
+        answer(
+            f"a/{name}", 0, label=None, probability=None, probabilities={}, reason=words,
+            verdict="unsupported",
+            header=SliceHeader(file=f"a/{name}", study=study, series=study, imageless=kind),
+        )
+        for name, study, kind in (("b", "2", "Encapsulated PDF"), ("DICOMDIR", "", "Directory"))
+    )  # fmt: skip
+    first, second = predict_series([pdf, scan, index], confident=[0.5] * 4)
+    assert not isinstance(first, Failure)
+    assert not isinstance(second, Failure)
+    assert (first.series, first.verdict, first.note) == ("2", "unsupported", "")
+    assert second.note == "1 DICOM object without an image left out (Directory)"

@@ -190,3 +190,22 @@ def test_of_several_volumes_the_one_that_decided_is_segmented(
         (image,) = derivation.SourceImageSequence
         assert image.ReferencedSOPInstanceUID in known
     check(path)
+
+
+def test_rounding_does_not_cost_the_segmentation(tmp_path: Path, classifier: Classifier) -> None:
+    for number, path in enumerate(write_series(tmp_path / "in", **PLACE)):
+        image = dcmread(path)
+        image.PixelSpacing = [1, 1.0000001]
+        image.ImageOrientationPatient = [1, 1e-6 * number, 0, 0, 1, 0]
+        image.save_as(path)
+    paths = made(tmp_path / "in", tmp_path / "out", classifier)
+    assert dcmread(paths["segmentation"]).NumberOfFrames == 4
+    check(paths["segmentation"])
+
+
+def test_tilted_slices_have_no_segmentation(tmp_path: Path, classifier: Classifier) -> None:
+    for number, path in enumerate(write_series(tmp_path / "in", **PLACE)):
+        image = dcmread(path)
+        image.ImageOrientationPatient = [1, 1e-3 * number, 0, 0, 1, 0]
+        image.save_as(path)
+    assert "segmentation" not in made(tmp_path / "in", tmp_path / "out", classifier)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pynetdicom import AE
 
 from dicom_files import PATIENT
@@ -15,6 +15,7 @@ from small_model import write_model
 from tumorscope.inference import Classifier
 from tumorscope.pacs.answering import Answering, Delivery
 from tumorscope.pacs.listener_metrics import ListenerMetrics
+from tumorscope.pacs.objects import write_objects
 from tumorscope.pacs.spool import Spool
 
 HOURS = 7200.0
@@ -212,3 +213,33 @@ def test_a_job_that_was_half_put_away_is_put_away_at_the_next_start(
     (answered,) = (tmp_path / "spool" / "answered").iterdir()
     assert len(list((answered / "images").iterdir())) == 4
     assert len(list((answered / "answers").rglob("*.dcm"))) == 2
+
+
+def test_images_that_cannot_be_read_make_a_series_incomplete(
+    tmp_path: Path, kept: tuple[Spool, int], classifier: Classifier
+) -> None:
+    spool, port = kept
+    images = series(tmp_path / "in")
+    for image in images[1:3]:
+        image.PixelData = image.PixelData[:100]
+    assert store(port, images) == [0, 0, 0, 0]
+    (report,) = answer(spool, classifier, tmp_path / "out", patience=0.0)
+    assert report.CompletionFlag == "PARTIAL"
+    assert report.CompletionFlagDescription == "2 images cannot be read"
+    assert "uncertain" in conclusion(report)
+
+
+def test_predict_says_of_a_part_what_the_listener_says(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    images = series(tmp_path / "in")
+    paths = sorted((tmp_path / "in").iterdir())
+    paths[1].unlink()
+    assert len(images) == 4
+    written_, refused = write_objects(
+        classifier.predict(tmp_path / "in"), tmp_path / "out", classifier
+    )
+    (report,) = (item for item in map(dcmread, written_) if item.Modality == "SR")
+    assert refused == []
+    assert report.CompletionFlag == "PARTIAL"
+    assert report.CompletionFlagDescription == "instance number 2 is missing"

@@ -10,6 +10,8 @@ import httpx2 as httpx
 import pytest
 from dicomweb_client import DICOMwebClient
 from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGExtended12Bit
 
 from certificates import write_certificate
 from dicom_files import write_dicom, write_series
@@ -135,3 +137,31 @@ def test_stow_over_tls_wants_a_certificate(tmp_path: Path, spool: Spool) -> None
     with pytest.raises(httpx.HTTPError):
         httpx.post(url, **form(image.read_bytes()), verify=stranger)
     server.stop()
+
+
+def test_a_body_without_its_end_is_refused(tmp_path: Path, server: WebServer) -> None:
+    url = f"http://127.0.0.1:{server.port}/studies"
+    first, second = (path.read_bytes() for path in write_series(tmp_path / "in", count=2))
+    whole = form(first, second)
+    cut = {**whole, "content": whole["content"].removesuffix(b"\r\n--mark--\r\n")}
+    response = httpx.post(url, **cut)
+    assert (response.status_code, "has no end" in response.json()["error"]) == (400, True)
+    shouted = 'Multipart/Related; Type="Application/DICOM"; Boundary=mark'
+    whole["headers"]["Content-Type"] = shouted
+    assert httpx.post(url, **whole).status_code == 200
+
+
+def test_what_cannot_be_unpacked_or_read_is_not_kept(tmp_path: Path, server: WebServer) -> None:
+    (path,) = write_series(tmp_path / "in", count=1)
+    packed, deep = dcmread(path), dcmread(path)
+    packed.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    packed.save_as(tmp_path / "packed.dcm")
+    deep.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    deep.BitsStored, deep.HighBit = 12, 11
+    deep.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+    deep.save_as(tmp_path / "deep.dcm")
+    contents = [(tmp_path / name).read_bytes() for name in ("packed.dcm", "deep.dcm")]
+    response = httpx.post(f"http://127.0.0.1:{server.port}/studies", **form(*contents))
+    assert response.status_code == 409
+    items = response.json()["00081198"]["Value"]
+    assert [item["00081197"]["Value"][0] for item in items] == [0xC122, 0xC122]

@@ -444,6 +444,18 @@ def test_token_opens_the_api_and_nothing_else_does(classifier: Classifier) -> No
             assert client.get(path).status_code == 200
 
 
+def test_openapi_names_what_the_token_and_the_host_refuse(classifier: Classifier) -> None:
+    app = create_app({"small": classifier}, token="a secret", hosts=["here"])
+    with TestClient(app, base_url="http://here") as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        for path in ("/v1/model", "/metrics", "/healthz"):
+            status = client.get(path).status_code
+            assert str(status) in paths[path]["get"]["responses"]
+            status = client.get(path, headers={"Host": "elsewhere"}).status_code
+            assert status == 421
+            assert "421" in paths[path]["get"]["responses"]
+
+
 def test_foreign_pages_stay_outside(classifier: Classifier) -> None:
     """No CORS, and no other name for a service that only this machine can reach."""
     with TestClient(create_app({"small": classifier}), base_url="http://127.0.0.1:8000") as client:

@@ -9,8 +9,10 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from pydicom import Dataset, dcmread
 
 from browsing import drop, give, seen
+from dicom_files import write_series
 from tumorscope.phantoms.drawing import draw_phantom
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -238,6 +240,31 @@ def test_heatmap_is_scored_as_the_mask_says(page: Any) -> None:
     score = module(page, "mask.js", script)
     dice = pytest.approx((1 + 0.25 + 0.75) / 3)
     assert score == {"marked": 4, "found": 3, "scored": 3, "inside": 2, "dice": dice}
+
+
+def test_scans_that_are_called_masks_are_scans(page: Any, tmp_path: Path) -> None:
+    for name in ("healthy_01", "tumor_01", "roi_02"):
+        drawn = [
+            draw_phantom("glioma", plane="axial", patient_seed=4, slice_number=n, size=96).image
+            for n in range(4)
+        ]
+        volume(tmp_path / f"{name}.nii.gz", drawn, (1.5, 1.5, 5))
+    give(page, *sorted(tmp_path.iterdir()))
+    expect(page.get_by_role("status")).to_have_text("3 files answered")
+    expect(page.locator(".score")).to_have_count(0)
+
+
+def test_a_series_that_refers_to_others_stays_one(page: Any, tmp_path: Path) -> None:
+    for number, path in enumerate(write_series(tmp_path / "in", count=6)):
+        image = dcmread(path)
+        other = Dataset()
+        other.SeriesInstanceUID = f"1.2.{number // 3}"
+        other.ReferencedSOPSequence = []
+        image.ReferencedSeriesSequence = [other]
+        image.save_as(path)
+    page.set_input_files("#choose-folder", str(tmp_path / "in"))
+    page.wait_for_selector("#save-csv:enabled")
+    expect(page.locator("#list .name")).to_have_count(1)
 
 
 def test_spacing_is_said_and_an_odd_one_is_warned_of(page: Any, tmp_path: Path) -> None:

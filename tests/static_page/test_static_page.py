@@ -17,14 +17,20 @@ import nibabel
 import numpy as np
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from pydicom import dcmread
 
 import tumorscope
 from browsing import give, opened
-from dicom_files import write_dicom
+from dicom_files import dicom, write_dicom, write_series
 from tumorscope.classes import CLASSES
+from tumorscope.images.slice_header import SliceHeader
+from tumorscope.inference import Failure
 from tumorscope.inference.series_prediction import SeriesPrediction
 from tumorscope.phantoms.drawing import draw_phantom
+from tumorscope.series.completeness import missing_slices
 from tumorscope.series.rule import SeriesRule, answer_stack
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -247,3 +253,64 @@ def test_nothing_is_sent_and_no_network_is_needed_afterwards(browser: Any, site:
         sent = [(method, url) for method, url in asked if url.startswith(kinds)]
         assert {method for method, _ in sent} == {"GET"}
         assert all(url.startswith(site) for _, url in sent)
+
+
+@given(numbers=st.lists(st.integers(-3, 40), max_size=12), step=st.sampled_from([1.0, 3.3, 5.0]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_what_a_series_lacks_is_told_as_the_command_tells_it(
+    page: Any, numbers: list[int], step: float
+) -> None:
+    headers = [
+        SliceHeader(
+            file=f"{place}.dcm", series="1.2", instance=number,
+            position=(0, 0, step * number), orientation=(1, 0, 0, 0, 1, 0),
+        )
+        for place, number in enumerate(dict.fromkeys(numbers))
+    ]  # fmt: skip
+    given_ = [
+        {
+            "instance": header.instance,
+            "position": list(header.position or ()),
+            "orientation": list(header.orientation or ()),
+        }
+        for header in headers
+    ]
+    script = "({ missingSlices }, headers) => missingSlices(headers)"
+    assert module(page, "slice-order.js", script, given_) == missing_slices(headers)
+
+
+def test_part_of_a_series_is_never_confident(page: Any, tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "in", count=8)
+    paths[2].unlink()
+    cut = dcmread(paths[4])
+    cut.PixelData = cut.PixelData[:100]
+    cut.save_as(paths[4])
+    page.set_input_files("#choose-folder", str(tmp_path / "in"))
+    page.wait_for_selector("#save-csv:enabled")
+    rows = saved(page)
+    model = tumorscope.load(threads=1)
+    answers = model.join_series(model.predict(tmp_path / "in"))
+    (expected,) = (answer for answer in answers if isinstance(answer, SeriesPrediction))
+    assert expected.missing
+    assert (rows[0]["verdict"], rows[0]["reason"]) == (expected.verdict, expected.reason)
+    assert_same(rows[0], expected)
+
+
+def test_bits_above_the_value_and_padding_without_its_sign_are_read_as_predict_reads_them(
+    page: Any, tmp_path: Path
+) -> None:
+    drawn = draw_phantom("glioma", plane="axial", patient_seed=3, slice_number=2, size=128).image
+    deep = drawn.astype(np.uint16) << 4
+    marked = deep | (np.arange(128, dtype=np.uint16) % 2 << 13)
+    write_dicom(tmp_path / "overlay.dcm", marked, BitsStored=12, HighBit=11)
+    signed = deep.astype(np.int16)
+    signed[:, :20] = -2000
+    padded = dicom(signed)
+    padded.add_new("PixelPaddingValue", "US", 65536 - 2000)
+    padded.save_as(tmp_path / "padded.dcm", enforce_file_format=True)
+    for name in ("overlay.dcm", "padded.dcm"):
+        give(page, tmp_path / name)
+        (expected,) = tumorscope.load(threads=1).predict(tmp_path / name)
+        assert not isinstance(expected, Failure)
+        assert_same(saved(page)[-1], expected)
+        page.click("#clear")

@@ -25,6 +25,7 @@ from tumorscope.cluster.storage import (
 from tumorscope.errors import DataError
 from tumorscope.images.opening import quieten_libraries
 from tumorscope.images.reading import FileInMemory
+from tumorscope.images.slice_header import SliceHeader
 from tumorscope.images.slices import File, SliceChoice
 from tumorscope.inference import Classifier, Failure, Prediction
 from tumorscope.inference.table_rows import row
@@ -163,7 +164,7 @@ class Worker:
             for item in fetched:
                 hashes[item.name] = item.sha256
                 if item.file is None:
-                    failures.append(Failure(item.name, item.error))
+                    failures.append(Failure(item.name, item.error, SliceHeader(file=item.name)))
                 else:
                     yield item.file
 
@@ -179,8 +180,10 @@ class Worker:
             if turns.begin(number):
                 yield from self._answers([fetch(place)], hashes)
             else:
-                hashes[str(place)] = None
-                yield Failure(str(place), "crashes the program that reads it")
+                name = str(place)
+                hashes[name] = None
+                why = "crashes the program that reads it"
+                yield Failure(name, why, SliceHeader(file=name))
 
     def _rows(
         self, answers: Iterable[Prediction | Failure], hashes: Mapping[str, str | None]

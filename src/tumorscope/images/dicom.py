@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorscope.images.dicom_header import read_header
-from tumorscope.images.geometry import place_in_patient
+from tumorscope.images.geometry import pixel_spacing, place_in_patient
 from tumorscope.images.reading import (
     FileInMemory,
     UnreadableImageError,
@@ -182,8 +182,8 @@ def read_dicom(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
         raise damaged(name, "DICOM file", error) from error
 
 
-def _is_packed(file: File) -> bool:
-    """Tell whether all that stands behind a file's first elements is packed."""
+def is_packed(file: File) -> bool:
+    """Tell whether all that stands behind a DICOM file's first elements is packed."""
     from pydicom.filereader import read_dataset, read_preamble  # noqa: PLC0415
 
     source = openable(file)
@@ -203,7 +203,7 @@ def read_file_header(path: File) -> SliceHeader | None:
     from pydicom import dcmread  # noqa: PLC0415  (only where DICOM is read)
 
     try:
-        if _is_packed(path):
+        if is_packed(path):
             return None
         dataset = dcmread(openable(path), stop_before_pixels=True, force=True)
         return read_header(dataset, name_of(path)) if "Rows" in dataset else None
@@ -218,7 +218,7 @@ def _open(path: File) -> "FileDataset":
 
     name = name_of(path)
     try:
-        packed = _is_packed(path)
+        packed = is_packed(path)
         dataset = None if packed else dcmread(openable(path), force=True)
     except FileNotFoundError:
         raise UnreadableImageError(f"{name}: no such file") from None
@@ -361,9 +361,9 @@ def _frame(
         reason = "a colour picture (a map or an overlay), not a slice as it was acquired"
         return None, reason, None
     place = place_in_patient(elements)
-    spacing = elements.get("PixelSpacing")
-    if spacing and len(spacing) == 2:
-        row_spacing, column_spacing = (float(length) for length in spacing)
+    spacing = pixel_spacing(elements)
+    if spacing:
+        row_spacing, column_spacing = spacing
         shape = (grey.shape[0], grey.shape[1])
         check_size(name, *square_shape(shape, row_spacing, column_spacing))
         grey = square_pixels(grey, row_spacing, column_spacing)

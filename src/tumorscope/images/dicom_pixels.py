@@ -94,7 +94,10 @@ def show(dataset: FileDataset, elements: Dataset, number: int) -> NDArray[np.uin
         Grey values 0 to 255, uint8, `[rows, columns]`.
     """
     plugin = DECODERS.get(dataset.file_meta.TransferSyntaxUID, "")
-    pixels = pixel_array(dataset, index=number, decoding_plugin=plugin)
+    try:
+        pixels = pixel_array(dataset, index=number, decoding_plugin=plugin)
+    except RuntimeError as error:  # (Behind the plug-in's name stands what is wrong.)
+        raise ValueError(str(error).rpartition(f"{plugin}: ")[2] if plugin else error) from error
     if pixels.ndim == 3 or dataset.PhotometricInterpretation == "PALETTE COLOR":
         return _colourless(dataset, pixels)
     return _shown(elements, pixels)
@@ -154,18 +157,22 @@ def _padding(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.bool_]:
     if not isinstance(first, int):
         return np.zeros(pixels.shape, dtype=np.bool_)
     last = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((first, last if isinstance(last, int) else first))
-    return (pixels >= low) & (pixels <= high)
+    ends = np.array([first, last if isinstance(last, int) else first])
+    if pixels.dtype.kind in "iu":  # (Some write the value of signed pixels as if they had no sign.)
+        ends = ends.astype(pixels.dtype)
+    return np.asarray((pixels >= ends.min()) & (pixels <= ends.max()))
 
 
 def _windowed(dataset: Dataset, values: NDArray[Any]) -> NDArray[np.uint8] | None:
     """Return grey values by the file's own window or table; None when it has no sensible one."""
-    if not dataset.get("VOILUTSequence") and not (
-        "WindowCenter" in dataset and "WindowWidth" in dataset
-    ):
+    table = bool(dataset.get("VOILUTSequence"))
+    window = [dataset.get(name) for name in ("WindowCenter", "WindowWidth")]
+    if not table and any(value in (None, "") or value == [] for value in window):
         return None
     try:
         shown = np.asarray(apply_voi_lut(values, dataset))
+        # From what the window shows black to what it shows white, whether or not a pixel is.
+        ends = None if table else apply_windowing(np.array([-_BEYOND, _BEYOND]), dataset)
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, struct.error):
         return None  # The tags make no sense, the pixels may well.
     low, high = np.percentile(values, (1, 99))
@@ -173,9 +180,8 @@ def _windowed(dataset: Dataset, values: NDArray[Any]) -> NDArray[np.uint8] | Non
     inside = (shown > shown.min()) & (shown < shown.max())
     if not head.any() or inside[head].mean() < _SEEN_SHARE:
         return None
-    if dataset.get("VOILUTSequence"):
+    if ends is None:
         return to_grey(shown)
-    # From what the window shows black to what it shows white, whether or not a pixel is.
-    black, white = apply_windowing(np.array([-_BEYOND, _BEYOND]), dataset)
+    black, white = ends
     grey = np.rint((shown - black) * (255.0 / (white - black)))
     return np.asarray(grey, dtype=np.uint8)

@@ -1,5 +1,6 @@
 """Computes from a DICOM header where its slice lies in the patient."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,6 +8,20 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+
+def pixel_spacing(header: "Dataset") -> tuple[float, float] | None:
+    """Return the distance of rows and of columns in mm; None when it is missing or damaged.
+
+    Args:
+        header: As for `place_in_patient`.
+    """
+    try:
+        between_rows, between_columns = (float(length) for length in header.PixelSpacing)
+    except (AttributeError, ValueError, TypeError):
+        return None
+    sensible = 0 < between_rows < math.inf and 0 < between_columns < math.inf
+    return (between_rows, between_columns) if sensible else None
 
 
 def place_in_patient(header: "Dataset") -> NDArray[np.float64] | None:
@@ -19,7 +34,7 @@ def place_in_patient(header: "Dataset") -> NDArray[np.float64] | None:
         A matrix `[4, 4]` for (column, row, slice, 1), with axes towards right, front and top; None
         when the file does not say, or what it says makes no sense.
     """
-    spacing = header.get("PixelSpacing")
+    spacing = pixel_spacing(header)
     position, orientation = (
         header.get("ImagePositionPatient"),
         header.get("ImageOrientationPatient"),
@@ -27,7 +42,7 @@ def place_in_patient(header: "Dataset") -> NDArray[np.float64] | None:
     if not spacing or not position or not orientation:
         return None
     try:
-        between_rows, between_columns = (float(length) for length in spacing)
+        between_rows, between_columns = spacing
         along_row, along_column = np.array(orientation, dtype=np.float64).reshape(2, 3)
         origin = np.array(position, dtype=np.float64).reshape(3)
         step = float(header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1)

@@ -43,6 +43,9 @@ from tumorscope.images.volume_files import MAXIMUM_VOXELS, open_volume
 _LATEST_START: Final = 16_000_000
 """Bytes before the voxels; a header that says more is damaged, or a trap in a compressed file."""
 
+_MOST_READ_ON: Final = 2_000_000_000
+"""Bytes behind the voxels that are unpacked to get to the checksum, at the most."""
+
 _ACROSS: Final = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The axis, towards right, front and top, along which the slices of a plane lie."""
 
@@ -73,6 +76,7 @@ def read_nifti(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
     try:
         with _stream(path) as file:
             volume, affine, note = _read(file, path, choice.volume)
+            _read_on(file)
         header = SliceHeader(file=name, upload=upload_of(path), is_volume=True)
         if volume is None:
             yield SliceImage(name, None, None, unsupported=note, header=header)
@@ -101,6 +105,18 @@ def _stream(file: File) -> Iterator[BinaryIO]:
             return
         with gzip.GzipFile(fileobj=packed) as unpacked:
             yield cast(BinaryIO, unpacked)
+
+
+def _read_on(file: BinaryIO) -> None:
+    """Read what is left of a compressed file, for its checksum stands at its end.
+
+    Raises:
+        OSError: The checksum is wrong.
+        EOFError: The file ends too early.
+    """
+    left = _MOST_READ_ON if isinstance(file, gzip.GzipFile) else 0
+    while left > 0 and (part := file.read(1 << 20)):
+        left -= len(part)
 
 
 def _image(file: BinaryIO, path: File) -> Any:

@@ -7,7 +7,12 @@ import warnings
 from collections.abc import Iterator
 from typing import Final
 
-from tumorscope.images.dicom import DICOM_SUFFIXES, read_dicom, starts_like_dicom
+from tumorscope.images.dicom import (
+    DICOM_SUFFIXES,
+    read_dicom,
+    read_file_header,
+    starts_like_dicom,
+)
 from tumorscope.images.nifti import read_nifti
 from tumorscope.images.reading import (
     PICTURE_SUFFIXES,
@@ -65,6 +70,27 @@ def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[Slice
         raise UnreadableImageError(f"{name}: {NOT_AN_IMAGE if start else 'an empty file'}")
 
 
+def header_of_unreadable(path: File) -> SliceHeader | None:
+    """Return what can be told of where the slices of an unreadable file belong.
+
+    Returns:
+        A DICOM file's own header where that can be read, else its folder alone; None for a volume,
+        which is of no series of files, and for a file of another kind.
+    """
+    ending = name_of(path).lower()
+    try:
+        start = _start(path)
+    except UnreadableImageError:
+        start = b""
+    if starts_like_dicom(start) or ending.endswith(DICOM_SUFFIXES):
+        header = read_file_header(path)
+    elif starts_like_picture(start) or ending.endswith(PICTURE_SUFFIXES):
+        header = None
+    else:
+        return None
+    return header or SliceHeader(file=name_of(path), upload=upload_of(path))
+
+
 def _start(path: File) -> bytes:
     """Return the first bytes of a file.
 
@@ -72,6 +98,9 @@ def _start(path: File) -> bytes:
         UnreadableImageError: It cannot be read.
     """
     if isinstance(path, FileInMemory):
+        for part in (path, *path.beside):
+            if part.damage:
+                raise UnreadableImageError(f"{path.name}: {part.damage}")
         return path.content[:_SNIFFED]
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116  (as fast as can be)

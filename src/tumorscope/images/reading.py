@@ -91,12 +91,14 @@ class FileInMemory(NamedTuple):
         content: All its bytes.
         upload: Which upload it is, from 1: two may have one name; 0 where names differ.
         beside: Files that belong to it: the voxels of a header.
+        damage: Why its content is not whole; else empty.
     """
 
     name: str
     content: bytes
     upload: int = 0
     beside: "Tuple[FileInMemory, ...]" = ()
+    damage: str = ""
 
 
 def name_of(file: "Union[str, os.PathLike[str], FileInMemory]") -> str:

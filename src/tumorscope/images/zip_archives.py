@@ -82,7 +82,7 @@ def reopened(names: Iterable[str]) -> Iterator[File]:
             with zipfile.ZipFile(archive_name) as archive:
                 for name in group:
                     entry = archive.getinfo(name[len(archive_name) + 1 :])
-                    yield FileInMemory(name, _content(archive, entry))
+                    yield _taken_out(archive, entry, name)
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(f"{archive_name}: changed while it was read") from error
 
@@ -133,11 +133,10 @@ def _files_in(file: File, most: int) -> Iterator[FileInMemory]:
             if entry.filename in headers:
                 continue
             beside = tuple(
-                FileInMemory(part.filename, _content(archive, part))
-                for part in parts[entry.filename]
+                _taken_out(archive, part, part.filename) for part in parts[entry.filename]
             )
-            inside = f"{name}/{entry.filename}"
-            yield FileInMemory(inside, _content(archive, entry), upload_of(file), beside)
+            inside = _taken_out(archive, entry, f"{name}/{entry.filename}")
+            yield inside._replace(upload=upload_of(file), beside=beside)
 
 
 def _check(archive: zipfile.ZipFile, most: int) -> list[zipfile.ZipInfo]:
@@ -168,9 +167,10 @@ def _inside(entry: zipfile.ZipInfo) -> str:
     return "/".join(part for part in entry.filename.split("/") if part not in ("", ".", ".."))
 
 
-def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Return a file's content; of a damaged one what comes before the damage."""
+def _taken_out(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> FileInMemory:
+    """Return a file with its content; of a damaged one with what comes before the damage."""
     parts = []
+    damage = ""
     try:
         with archive.open(entry) as opened:
             left = entry.file_size
@@ -178,5 +178,5 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
                 parts.append(part)
                 left -= len(part)
     except Exception:  # noqa: BLE001  (zipfile raises nearly anything on damage)
-        parts.append(b"")
-    return b"".join(parts)
+        damage = "damaged in its ZIP archive"
+    return FileInMemory(name, b"".join(parts), damage=damage)

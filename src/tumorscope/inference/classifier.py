@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tumorscope.images.opening import open_slices
+from tumorscope.images.opening import header_of_unreadable, open_slices
 from tumorscope.images.preparation import prepare
 from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of
 from tumorscope.images.slice_header import SliceHeader, digest_of
@@ -378,9 +378,10 @@ class Classifier:
             for image in open_slices(item, choice):
                 yield self._prepare(image)
         except UnreadableImageError as error:
-            yield Failure(path, str(error).removeprefix(f"{path}: "))
+            words = str(error).removeprefix(f"{path}: ")
+            yield Failure(path, words, header_of_unreadable(item))
         except OSError as error:
-            yield Failure(path, error.strerror or str(error))
+            yield Failure(path, error.strerror or str(error), header_of_unreadable(item))
 
     def _prepare(self, image: SliceImage) -> Prepared:
         if image.unsupported or image.grey is None:

@@ -83,10 +83,12 @@ class Failure:
     Attributes:
         path: The file.
         error: What is wrong with it.
+        header: What can still be told of where its slices belong; None when it is of no series.
     """
 
     path: str
     error: str
+    header: SliceHeader | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `tumorscope predict --json` prints in the file's place."""

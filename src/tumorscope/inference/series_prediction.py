@@ -5,14 +5,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorscope.images.slice_header import SliceHeader
 from tumorscope.inference.decision import NO_TUMOUR, Decision, decide, unsupported
 from tumorscope.inference.results import Failure, Prediction, Verdict
-from tumorscope.series.grouping import Series, Stack, group_series
+from tumorscope.series.completeness import missing_slices
+from tumorscope.series.grouping import Series, Stack, group_series, may_be_beside
 from tumorscope.series.rule import SeriesRule, answer_stacks
 
 
@@ -38,6 +40,7 @@ class SeriesPrediction:
             judged among them; copies are left out.
         volume: Those of them that are of the volume that decided; none when no slice could be
             judged.
+        missing: What the series seems to lack, in words; then the answer is never confident.
     """
 
     path: str
@@ -54,6 +57,7 @@ class SeriesPrediction:
     note: str
     answers: tuple[Prediction, ...]
     volume: tuple[Prediction, ...] = ()
+    missing: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         decision = Decision(
@@ -76,6 +80,23 @@ class SeriesPrediction:
             "note": self.note,
         }
 
+    def lacking(self, *missing: str) -> Self:
+        """Return the answer to the same series when it is known to lack something (more).
+
+        Args:
+            missing: What it lacks, in words; empty words are passed over.
+        """
+        parts = tuple(dict.fromkeys(filter(None, (*self.missing, *missing))))
+        if parts == self.missing:
+            return self
+        reasons = self.reason.removesuffix(_incomplete(self.missing)).removesuffix("; ")
+        return replace(
+            self,
+            verdict="unsupported" if self.label is None else "uncertain",
+            reason="; ".join(filter(None, (reasons, _incomplete(parts)))),
+            missing=parts,
+        )
+
 
 def predict_series(
     answers: Iterable[Prediction | Failure],
@@ -87,7 +108,8 @@ def predict_series(
     """Give one answer for all slices that belong together.
 
     `group_series` says which these are and in what order, `answer_stacks` what they say together.
-    DICOM objects without an image are no series: the note of the series beside them names them.
+    DICOM objects without an image are no series where their study has one: its note names them.
+    The answer to a series that lacks slices, or of which some cannot be read, is not confident.
 
     Args:
         answers: The answers to the slices, in any order.
@@ -102,22 +124,44 @@ def predict_series(
     """
     found = list(answers)
     slices = {at: item for at, item in enumerate(found) if isinstance(item, Prediction)}
-    images = {at: item for at, item in slices.items() if not item.header.imageless} or slices
+    studies = {item.header.study for item in slices.values() if not item.header.imageless}
+    images = {
+        at: item
+        for at, item in slices.items()
+        if not item.header.imageless or item.header.study not in (studies and {"", *studies})
+    }
     positions, predictions = list(images), list(images.values())
     result: dict[int, SeriesPrediction | Failure] = {
         at: item for at, item in enumerate(found) if isinstance(item, Failure)
     }
+    unreadable = [item.header for item in found if isinstance(item, Failure) and item.header]
     found_series = group_series([prediction.header for prediction in predictions])
     firsts = [min((*series.slices, *series.copies)) for series in found_series]
     others = _objects_beside(
         [item for at, item in slices.items() if at not in images],
-        [predictions[first].header.study for first in firsts],
+        [predictions[first].header for first in firsts],
     )
     for series, first, beside in zip(found_series, firsts, others, strict=True):
         answer = _predict(series, predictions, confident, rule or SeriesRule(), volume)
         note = "; ".join(filter(None, (answer.note, beside)))
+        headers = [predictions[number].header for number in (*series.slices, *series.copies)]
+        answer = answer.lacking(*_missing(headers, unreadable))
         result[positions[first]] = replace(answer, note=note)
     return [result[at] for at in sorted(result)]
+
+
+def _missing(members: Sequence[SliceHeader], unreadable: Sequence[SliceHeader]) -> list[str]:
+    """Say what a series lacks: slices that nobody gave, and slices that cannot be read."""
+    unread = [header for header in unreadable if may_be_beside(header, members)]
+    # (Of a file with many slices only those with enough head are among the members.)
+    said = [missing_slices([header for header in (*members, *unread) if header.frame is None])]
+    if unread:
+        said.append(f"{len(unread)} image{'' if len(unread) == 1 else 's'} cannot be read")
+    return said
+
+
+def _incomplete(missing: Sequence[str]) -> str:
+    return f"the series is incomplete ({'; '.join(missing)})" if missing else ""
 
 
 def _predict(
@@ -177,17 +221,18 @@ def _predict(
     )
 
 
-def _objects_beside(objects: Sequence[Prediction], studies: Sequence[str]) -> list[str]:
+def _objects_beside(objects: Sequence[Prediction], series: Sequence[SliceHeader]) -> list[str]:
     """Say for each series which objects without an image its study holds.
 
     Args:
-        objects: The answers to the objects; those of no study here go to the first series.
-        studies: The study of each series.
+        objects: The answers to the objects; those that name no study go to the first series.
+        series: The header of a slice of each series.
     """
-    kinds: list[list[str]] = [[] for _ in studies]
+    kinds: list[list[str]] = [[] for _ in series]
+    of_images = [at for at, header in enumerate(series) if not header.imageless]
     for item in objects:
         study = item.header.study
-        for number in [at for at, other in enumerate(studies) if other == study] or [0]:
+        for number in [at for at in of_images if series[at].study == study] or of_images[:1]:
             kinds[number].append(item.header.imageless)
     return [
         f"{len(found)} DICOM object{'' if len(found) == 1 else 's'} without an image left out "
@@ -206,7 +251,8 @@ def _probabilities(judged: Sequence[Prediction], classes: tuple[str, ...]) -> ND
 def _path_of(members: Sequence[Prediction]) -> str:
     """Return the volume's file, or the folder in which all files lie."""
     paths = sorted({item.path for item in members})
-    if len(paths) == 1 and members[0].header.frame is not None:
+    header = members[0].header
+    if len(paths) == 1 and (header.is_volume or header.frame is not None):
         return paths[0]
     folders = [str(Path(path).parent) for path in paths]
     try:

@@ -162,7 +162,8 @@ class Answering(threading.Thread):
             _LOG.warning("%s: cannot be answered; see %s", job.name, place / "reason.txt")
             self._metrics.series("failed")
         else:
-            self._metrics.series("incomplete" if job.incomplete else "whole")
+            report = dcmread(job.answers / "report.dcm", specific_tags=["CompletionFlag"])
+            self._metrics.series("whole" if report.CompletionFlag == "COMPLETE" else "incomplete")
             self._spool.finish(job)
             _LOG.info("%s: answered and delivered", job.name)
         self._pauses.pop(job.name, None)
@@ -195,10 +196,9 @@ class Answering(threading.Thread):
         objects = None
         if whole:  # (What the spool holds as a series, everybody else does, too.)
             objects = build_objects(
-                whole[0],
+                whole[0].lacking(*job.incomplete.split("; ")),
                 self._classifier,
                 pseudonyms=self._pseudonyms,
-                incomplete=job.incomplete,
                 before=dcmread(before) if before.exists() else None,
             )
         if not objects:

@@ -5,8 +5,11 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from pydicom import dcmread
+from pydicom import FileDataset, dcmread
 
+from tumorscope.images.dicom import is_packed
+from tumorscope.images.dicom_decoders import can_decode
+from tumorscope.images.reading import FileInMemory
 from tumorscope.pacs.listener_metrics import ListenerMetrics
 from tumorscope.pacs.references import MR_CLASSES
 from tumorscope.pacs.spool import Spool
@@ -18,8 +21,12 @@ OUT_OF_RESOURCES: Final = 0xA700
 DOES_NOT_MATCH: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
 NOT_SUPPORTED: Final = 0x0122
+SYNTAX_NOT_SUPPORTED: Final = 0xC122
 
 _NAMES: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+
+_PIXELS: Final = {"BitsStored": 16, "SamplesPerPixel": 1}
+"""What tells whether a compression is read, and what holds where it is missing."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +79,43 @@ class Intake:
 
     def _take(self, content: bytes, sender: int, promised: tuple[str, str] | None) -> Taken:
         try:
-            header = dcmread(
-                io.BytesIO(content), stop_before_pixels=True, specific_tags=list(_NAMES)
-            )
-            study, series, kind, instance = (str(header.get(name) or "") for name in _NAMES)
+            # (To read a packed one would unpack all of it.)
+            packed = is_packed(FileInMemory("", content))
+            header = None if packed else _header(content)
         except Exception as error:  # noqa: BLE001  (pydicom raises nearly anything on damage)
             _LOG.warning("an object that cannot be read (%s), refused", type(error).__name__)
             return Taken(CANNOT_UNDERSTAND)
+        if header is None:
+            _LOG.warning("an object that is packed as a whole (Deflated), refused")
+            return Taken(SYNTAX_NOT_SUPPORTED)
+        study, series, kind, instance = (str(header.get(name) or "") for name in _NAMES)
         if (kind, instance) != (promised or (kind, instance)) or not study or not series:
-            _LOG.warning("an object that is not what its sender says, refused")
-            return Taken(DOES_NOT_MATCH, kind, instance)
-        if kind not in MR_CLASSES or not instance:
-            _LOG.warning("an object that is no MR image, refused")
-            return Taken(NOT_SUPPORTED, kind, instance)
-        name = f"{study}|{series}"
-        try:
-            self._spool.keep(content, series=name, instance=instance, sender=sender)
-        except OSError as error:
-            _LOG.warning("an object could not be kept (%s), refused", error.strerror)
-            return Taken(OUT_OF_RESOURCES, kind, instance, name)
-        return Taken(SUCCESS, kind, instance, name)
+            status, why = DOES_NOT_MATCH, "is not what its sender says"
+        elif kind not in MR_CLASSES or not instance:
+            status, why = NOT_SUPPORTED, "is no MR image"
+        elif not _can_be_read(header):
+            status, why = SYNTAX_NOT_SUPPORTED, "is compressed in a way that is not read"
+        else:
+            name = f"{study}|{series}"
+            try:
+                self._spool.keep(content, series=name, instance=instance, sender=sender)
+            except OSError as error:
+                _LOG.warning("an object could not be kept (%s), refused", error.strerror)
+                return Taken(OUT_OF_RESOURCES, kind, instance, name)
+            return Taken(SUCCESS, kind, instance, name)
+        _LOG.warning("an object that %s, refused", why)
+        return Taken(status, kind, instance)
+
+
+def _header(content: bytes) -> FileDataset:
+    return dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=[*_NAMES, *_PIXELS])
+
+
+def _can_be_read(header: FileDataset) -> bool:
+    """Tell whether an object's compression is read."""
+    syntax = header.file_meta.TransferSyntaxUID
+    try:
+        bits, samples = (int(header.get(name) or usual) for name, usual in _PIXELS.items())
+    except (TypeError, ValueError):  # (Damaged: reading the image tells more.)
+        return True
+    return not syntax.is_encapsulated or can_decode(syntax, bits=bits, samples=samples)

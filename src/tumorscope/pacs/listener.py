@@ -7,7 +7,8 @@ from collections import Counter
 from typing import Final, cast
 from weakref import WeakKeyDictionary
 
-from pynetdicom import AE, DEFAULT_TRANSFER_SYNTAXES, evt
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
@@ -22,6 +23,9 @@ from tumorscope.pacs.intake import CANNOT_UNDERSTAND, SUCCESS, Intake
 from tumorscope.pacs.references import MR_CLASSES
 
 _LOG: Final = logging.getLogger(__name__)
+
+_UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+"""All but Deflated, of which a small object may unpack to more than the memory holds."""
 
 _PATIENCE: Final = 10.0
 """Seconds that open associations have to end when the listener is stopped."""
@@ -49,7 +53,7 @@ class Listener:
         self._entity.add_supported_context(Verification)
         self._entity.add_supported_context(StorageCommitmentPushModel)
         for kind in MR_CLASSES:
-            self._entity.add_supported_context(kind, [*DEFAULT_TRANSFER_SYNTAXES, *DECODERS])
+            self._entity.add_supported_context(kind, [*_UNCOMPRESSED, *DECODERS])
 
     def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
         """Listen in threads of its own.

@@ -17,7 +17,7 @@ from tumorscope.images.reading import name_of
 from tumorscope.images.slices import SliceChoice
 from tumorscope.images.zip_archives import reopened
 from tumorscope.inference.classifier import Classifier
-from tumorscope.inference.results import Failure, Prediction, Verdict
+from tumorscope.inference.results import Failure, Prediction
 from tumorscope.inference.series_prediction import SeriesPrediction
 from tumorscope.pacs.deidentification import Pseudonyms, mark_deidentified
 from tumorscope.pacs.references import MR_CLASSES, derived_uid, read_source
@@ -58,7 +58,6 @@ def build_objects(
     classifier: Classifier,
     *,
     pseudonyms: Pseudonyms | None = None,
-    incomplete: str = "",
     before: Dataset | None = None,
 ) -> SeriesObjects | None:
     """Build the objects about one series.
@@ -67,7 +66,6 @@ def build_objects(
         answer: The answer to the series, from DICOM files.
         classifier: What gave the answer.
         pseudonyms: Hides the patient; None says the same of the patient as the images do.
-        incomplete: What the series lacks; then the answer is marked, and never confident.
         before: An earlier report on the series, which the new one supersedes.
 
     Returns:
@@ -83,12 +81,11 @@ def build_objects(
         return None
     if pseudonyms:
         sources = {path: pseudonyms.hide(source) for path, source in sources.items()}
-    if incomplete:
-        answer = _marked(answer, incomplete)
     facts = classifier.facts
     source = sources[slices[0].path]
     made_of = [f"{sources[item.path].instance_uid}/{item.slice}" for item in slices]
-    made_of += [incomplete, str(before.SOPInstanceUID)] if before else filter(None, [incomplete])
+    missing = "; ".join(answer.missing)
+    made_of += [missing, str(before.SOPInstanceUID)] if before else filter(None, [missing])
     how = [facts.title, str(classifier.confident), source.series_uid]
     uids = {
         kind: (derived_uid([kind, *how]), derived_uid([kind, *how, *sorted(made_of)]))
@@ -103,7 +100,6 @@ def build_objects(
         facts=facts,
         uids=uids["report"],
         segmentation=segmentation,
-        incomplete=incomplete,
         before=before,
     )
     shown = _most_telling(answer, slices)
@@ -195,13 +191,6 @@ def save_object(dataset: Dataset, path: Path) -> Path:
 def name_in_study(dataset: Dataset, kind: str) -> Path:
     """Return where an object is put: what it is and its UID, in a folder of its study's."""
     return Path(str(dataset.StudyInstanceUID), f"{kind}_{dataset.SOPInstanceUID}.dcm")
-
-
-def _marked(answer: SeriesPrediction, incomplete: str) -> SeriesPrediction:
-    """Return the answer to a series that lacks slices."""
-    verdict: Verdict = "unsupported" if answer.label is None else "uncertain"
-    reasons = (answer.reason, f"the series is incomplete ({incomplete})")
-    return replace(answer, verdict=verdict, reason="; ".join(filter(None, reasons)))
 
 
 def _is_dicom(item: Prediction) -> bool:

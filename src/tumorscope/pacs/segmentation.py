@@ -36,6 +36,9 @@ from tumorscope.pacs.references import MANUFACTURER, Source, derived_uid, series
 _HALF: Final = 128
 """The level of a picture of the map from which a pixel belongs to the segment."""
 
+_ALIKE: Final = 1e-4
+"""Spacings (mm) and directions that differ by no more are the same: 0.03 mm across a head."""
+
 _DESCRIPTION: Final = "Class map at half its maximum; no outline by a person"
 
 
@@ -63,14 +66,16 @@ class _Plane:
     @property
     def space(self) -> tuple[object, ...]:
         """What all planes of a segmentation have in common; an enhanced file is one of its own."""
-        place = self.place
-        return (
-            self.source.instance_uid if self.in_frames else "",
-            place.FrameOfReferenceUID,
-            self.mask.shape,
-            tuple(place.PixelSpacing),
-            tuple(place.ImageOrientationPatient),
-        )
+        file = self.source.instance_uid if self.in_frames else ""
+        return file, self.place.FrameOfReferenceUID, self.mask.shape
+
+    def is_parallel(self, other: "_Plane") -> bool:
+        """Tell whether spacing and directions are the same, but for rounding."""
+        numbers = [
+            [*place.PixelSpacing, *place.ImageOrientationPatient]
+            for place in (self.place, other.place)
+        ]
+        return bool(np.allclose(numbers[0], numbers[1], rtol=0, atol=_ALIKE))
 
 
 def build_segmentation(
@@ -109,6 +114,8 @@ def build_segmentation(
     positions = {tuple(plane.place.ImagePositionPatient) for plane in found}
     if len({plane.space for plane in found}) != 1 or len(positions) < len(found):
         return None
+    if not all(plane.is_parallel(found[0]) for plane in found):
+        return None
     segmentation = Segmentation(
         source_images=_images(found),
         pixel_array=np.stack([plane.mask for plane in found]),
@@ -136,8 +143,8 @@ def build_segmentation(
 def _images(planes: Sequence[_Plane]) -> list[Dataset]:
     """Return the images as highdicom takes them; of an enhanced file, one with these frames."""
     if not planes[0].in_frames:
-        return [_image(plane) for plane in planes]
-    image, first = _image(planes[0]), planes[0].place
+        return [_image(plane, planes[0].place) for plane in planes]
+    image, first = _image(planes[0], planes[0].place), planes[0].place
     image.NumberOfFrames = len(planes)
     shared = Dataset()
     shared.PixelMeasuresSequence = PixelMeasuresSequence(
@@ -157,9 +164,12 @@ def _images(planes: Sequence[_Plane]) -> list[Dataset]:
     return [image]
 
 
-def _image(plane: _Plane) -> Dataset:
+def _image(plane: _Plane, first: Dataset) -> Dataset:
+    """Return an image whose spacing and directions are the first one's to the last digit."""
     image = plane.source.reference()
     image.update(plane.place)
+    image.PixelSpacing = first.PixelSpacing
+    image.ImageOrientationPatient = first.ImageOrientationPatient
     return image
 
 

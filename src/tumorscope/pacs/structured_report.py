@@ -60,7 +60,6 @@ def build_report(
     facts: ModelFacts,
     uids: tuple[str, str],
     segmentation: Dataset | None = None,
-    incomplete: str = "",
     before: Dataset | None = None,
 ) -> Dataset:
     """Build the report: a group for the series as a whole, then one a classified slice.
@@ -71,7 +70,6 @@ def build_report(
         facts: What the model says about itself.
         uids: The report's own series and instance.
         segmentation: The segmentation of the tumour map, without the patient.
-        incomplete: What the series lacks; empty where it seems whole.
         before: The report that this one supersedes.
 
     Returns:
@@ -137,12 +135,12 @@ def build_report(
         manufacturer_model_name=facts.name,
         software_versions=[f"{MANUFACTURER} {__version__}", facts.title],
         series_description="tumorscope report, research use only",
-        is_complete=not incomplete,
+        is_complete=not answer.missing,
         previous_versions=[before] if before else None,
         coding_schemes=[coding_scheme()],
     )
-    if incomplete:
-        report.CompletionFlagDescription = incomplete[:_LONGEST]
+    if answer.missing:
+        report.CompletionFlagDescription = "; ".join(answer.missing)[:_LONGEST]
     return report
 
 

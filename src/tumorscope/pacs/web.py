@@ -7,6 +7,7 @@ import re
 import ssl
 import threading
 from collections.abc import Callable
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Final
 
@@ -24,8 +25,6 @@ _BODIES: Final = threading.BoundedSemaphore(4)
 """No more requests are in memory at a time; others wait."""
 
 _STORE: Final = re.compile(r"/studies(?:/[0-9.]{1,64})?/?")
-
-_BOUNDARY: Final = re.compile(r'boundary="?([^";,]{1,70})"?')
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -114,12 +113,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep the objects of a STOW-RS request."""
         server = self.server
         length = self.headers.get("Content-Length", "")
-        boundary = _BOUNDARY.search(self.headers.get("Content-Type", ""))
+        boundary = _boundary(self.headers.get("Content-Type", ""))
         if not server.intake or not _STORE.fullmatch(self.path):
             self._refuse(404, "nothing is stored here: POST to /studies")
         elif server.token and not self._bears(server.token):
             self._refuse(401, "this service wants a bearer token")
-        elif not boundary or "application/dicom" not in self.headers.get("Content-Type", ""):
+        elif not boundary:
             self._refuse(415, 'send multipart/related; type="application/dicom"')
         elif not length.isdecimal():
             self._refuse(411, "say how long the request is (Content-Length)")
@@ -128,8 +127,13 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             with _BODIES:
                 body = self.rfile.read(int(length))
-                if len(body) == int(length):  # (Else the client has left.)
-                    self._keep(server.intake, _parts(body, boundary[1].encode()))
+                parts = _parts(body, boundary.encode())
+                if len(body) < int(length):
+                    return  # (The client has left.)
+                if parts is None:
+                    self._refuse(400, "the multipart body has no end: part of it is missing")
+                else:
+                    self._keep(server.intake, parts)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Log nothing: requests name studies."""
@@ -163,10 +167,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _parts(body: bytes, boundary: bytes) -> list[bytes]:
-    """Return the contents of a multipart body."""
-    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary)[1:-1]
-    return [piece.partition(b"\r\n\r\n")[2] for piece in pieces]
+def _boundary(content_type: str) -> str:
+    """Return what parts the objects of a request; empty when it is not of DICOM objects."""
+    header = Message()
+    header["Content-Type"] = content_type
+    kind = str(header.get_param("type", "")).lower()
+    is_dicom = (header.get_content_type(), kind) == ("multipart/related", "application/dicom")
+    return (header.get_boundary() or "") if is_dicom else ""
+
+
+def _parts(body: bytes, boundary: bytes) -> list[bytes] | None:
+    """Return the contents of a multipart body; None when its end is missing."""
+    *pieces, end = (b"\r\n" + body).split(b"\r\n--" + boundary)
+    if not end.startswith(b"--"):
+        return None
+    return [piece.partition(b"\r\n\r\n")[2] for piece in pieces[1:]]
 
 
 def _response(taken: list[Taken]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ def missing_slices(headers: Sequence[SliceHeader]) -> str:
     >>> missing_slices([SliceHeader(file=str(n), instance=n) for n in (1, 2, 5, 6)])
     'instance numbers 3 to 4 are missing'
     """
+    if not any(_says_place(header) for header in headers):
+        return ""
     # (Without a digest nothing is a copy, so every slice is looked at.)
     plain = [replace(header, digest="") for header in headers]
     gaps = sum(_gaps(stack) for series in group_series(plain) for stack in series.stacks)
@@ -39,6 +41,10 @@ def missing_slices(headers: Sequence[SliceHeader]) -> str:
             f"between the others {'a place is' if gaps == 1 else f'{gaps} places are'} empty"
         )
     return " and ".join(filter(None, said))
+
+
+def _says_place(header: SliceHeader) -> bool:
+    return (header.instance, header.position, header.location) != (None, None, None)
 
 
 def _missing_numbers(given: set[int | None]) -> str:

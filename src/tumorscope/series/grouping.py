@@ -91,6 +91,18 @@ def is_grouped_by_folder(header: SliceHeader) -> bool:
     return _series_key(header)[0] == "folder"
 
 
+def may_be_beside(header: SliceHeader, members: Sequence[SliceHeader]) -> bool:
+    """Tell whether a slice of which no more is known than its header may be of a series.
+
+    Args:
+        header: What is known: no more than its folder, where even the header was damaged.
+        members: The headers of the series' slices, one at least.
+    """
+    if members[0].is_volume or not is_grouped_by_folder(header):
+        return _series_key(header) == _series_key(members[0])
+    return _folder(header) in {_folder(member) for member in members}
+
+
 def _series_key(header: SliceHeader) -> _Key:
     if header.is_volume:
         return "file", header.file, str(header.upload)

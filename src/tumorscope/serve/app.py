@@ -126,6 +126,7 @@ def create_app(
         # (Their pages would load scripts from elsewhere.)
         docs_url=None,
         redoc_url=None,
+        responses=schema.problems(421),
         lifespan=lifespan,
     )
     app.add_middleware(RequestMiddleware, metrics=metrics, hosts=hosts)
@@ -133,8 +134,13 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_exception_handler(HTTPException, _http_problem)
     needs = [Depends(_bearer(token))] if token else []
+    unauthorised = schema.problems(401) if token else None
     app.include_router(_operations(service, admission_control), dependencies=needs)
-    app.include_router(_facts(classifiers, admission_control.limits, metrics), dependencies=needs)
+    app.include_router(
+        _facts(classifiers, admission_control.limits, metrics),
+        dependencies=needs,
+        responses=unauthorised,
+    )
     app.include_router(_health(admission_control))
     app.routes.extend([*page_routes(PAGE), *docs_routes()])
     return app

@@ -198,9 +198,11 @@ UPLOAD: Final[dict[str, Any]] = {
 _PROBLEMS: Final = {
     400: "The form is damaged.",
     401: "The token is missing or wrong.",
+    403: "A page of another site asks.",
     408: "The request did not arrive in time.",
     413: "The request is too large, or holds too many files.",
     415: "The request is no multipart form.",
+    421: "The service does not go by that name.",
     422: "There are no files, or a parameter is wrong.",
     429: "The service is busy; Retry-After says when to try again.",
     503: "The answer took too long.",
@@ -225,15 +227,19 @@ def responses(example: object, lines: str) -> dict[int | str, dict[str, Any]]:
             LINES: {"schema": {"type": "string", "description": f"With Accept: {LINES}: {lines}"}},
         },
     }
-    problems: dict[int | str, dict[str, Any]] = {
+    return {200: good, **problems(*_PROBLEMS)}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return how an operation tells of problems."""
+    return {
         status: {
             "model": Problem,
-            "description": words,
-            "content": {"application/json": {"example": {"error": words}}},
+            "description": _PROBLEMS[status],
+            "content": {"application/json": {"example": {"error": _PROBLEMS[status]}}},
         }
-        for status, words in _PROBLEMS.items()
+        for status in statuses
     }
-    return {200: good, **problems}
 
 
 _LAST_LINE: Final = "A last line that holds only `error` says that the rest is missing."

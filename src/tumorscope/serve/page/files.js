@@ -49,7 +49,7 @@ async function walk(entry) {
  * together (or of a folder, where they name none), pictures a few at a time; the first picture goes
  * alone, so that its answer is there at once. A `.hdr` file goes with the `.img` file beside it. What
  * a folder holds beside scans comes back in `leftOut`, as `{path, why}`; what was chosen by itself is
- * sent whatever it is. A NIfTI file that is called a mask goes with the volume beside it, as its job's
+ * sent whatever it is. A NIfTI file that is a mask goes with the volume beside it, as its job's
  * `mask`; without one it comes back in `masks`.
  */
 export async function toJobs(found) {
@@ -71,7 +71,7 @@ export async function toJobs(found) {
     else if (/(^|\/)DICOMDIR$/i.test(one.path)) leave("index of a DICOM medium");
     else if (voxels) jobs.push({ kind: "volume", files: [one, voxels], pair: true });
     else if (beside(/\.img$/i, ".hdr")) continue; // (It went with its header.)
-    else if (isMask(one.path)) masks.push(one);
+    else if (await isMask(one)) masks.push(one);
     else if (VOLUME.test(one.path)) jobs.push({ kind: "volume", files: [one] });
     else if (DICOM.test(one.path) || (!PICTURE.test(one.path) && (await isDicom(one.file)))) {
       const key = (await seriesUid(one.file)) ?? folder;
@@ -115,8 +115,11 @@ async function isDicom(file) {
 async function seriesUid(file) {
   const bytes = new Uint8Array(await file.slice(0, HEAD).arrayBuffer());
   const text = new TextDecoder("latin1").decode(bytes);
-  // The tag, then the length: behind "UI" in two bytes, or without it in four.
-  return text.match(/\x20\0\x0e\0(?:UI[^]{2}|[^]\0\0\0)([0-9.]{1,64})/)?.[1];
+  // A tag, then the length: behind "UI" in two bytes, or without it in four. Before the file's own
+  // stands the Study Instance UID where there is one; before those of series that it refers to, not.
+  const study = /\x20\0\x0d\0(?:UI[^]{2}|[^]\0\0\0)[0-9.]{0,64}\0?/;
+  const own = /\x20\0\x0e\0(?:UI[^]{2}|[^]\0\0\0)([0-9.]{1,64})/;
+  return (text.match(new RegExp(study.source + own.source)) ?? text.match(own))?.[1];
 }
 
 /** The names under which a job's files are sent: number and ending; their own names stay here. */

@@ -7,8 +7,21 @@ import { make, percent, plainName, plural } from "./words.js";
 const NAMED = /(^|[^a-z])(mask|seg|segmentation|label|labels|roi|tumou?r|gt)(?=[^a-z]|$)/i;
 const NIFTI = /\.nii(\.gz)?$/i;
 
-/** Tells by a file's name whether it is a mask. */
-export const isMask = (path) => NIFTI.test(path) && NAMED.test(nameOf(path));
+const MOST_LABELS = 32;
+
+/** Tells whether a file is a mask: it is called one, and holds no more than a few values. */
+export async function isMask({ file, path }) {
+  if (!NIFTI.test(path) || !NAMED.test(nameOf(path))) return false;
+  try {
+    const labels = new Set();
+    for (const value of (await readNifti(file)).values) {
+      if (labels.add(value).size > MOST_LABELS) return false;
+    }
+    return true;
+  } catch {
+    return false; // (Who reads it as a scan says what is wrong.)
+  }
+}
 
 const nameOf = (path) => path.replace(/^.*\//, "").replace(NIFTI, "");
 

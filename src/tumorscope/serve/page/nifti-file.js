@@ -42,7 +42,11 @@ export async function readNifti(file) {
 async function unpacked(file) {
   const start = new Uint8Array(await file.slice(0, 2).arrayBuffer());
   if (start[0] !== 0x1f || start[1] !== 0x8b) return file.arrayBuffer();
-  return new Response(file.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+  try {
+    return await new Response(file.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+  } catch {
+    throw new Error("damaged NIfTI file (its compression is broken)");
+  }
 }
 
 /** Returns the affine matrix as nibabel does: sform, else qform, else sizes alone. */
