@@ -53,8 +53,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all."""
-    write_bytes(path, text.encode())
+    """Write a UTF-8 text file whole or not at all; names of files in it stay what they are."""
+    write_bytes(path, text.encode(errors="surrogateescape"))
 
 
 def sync(path: Path) -> None:

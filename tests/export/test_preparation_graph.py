@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from tumorscope.cli.main import main
-from tumorscope.export import export_run
+from tumorscope.export import export_onnx, export_run
 from tumorscope.export.preparation_graph import build_preparation
 from tumorscope.images import find_head
-from tumorscope.inference.complete_file import GRAPH, PixelSize
+from tumorscope.inference.complete_file import GRAPH, PixelSize, complete_file
+from tumorscope.inference.model_file import DEFAULT_MODEL, find_model
 from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.training.run_folder import RunFolder
 
@@ -70,3 +71,71 @@ def test_what_does_not_go_together_is_one_line(
 ) -> None:
     assert main(["export", str(trained), *words, "--out", str(tmp_path / "x.onnx")]) == 2
     assert reason in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--name", "mine"], "--name changes nothing here"),
+        (["--batch", "4"], "--batch changes nothing here"),
+        (["--opset", "17"], "--opset changes nothing here"),
+        (["--data", "nowhere"], "--data changes nothing here"),
+        (["--format", "triton", "--data", "nowhere"], "--data changes nothing here"),
+        (["--out", "file"], "an ONNX file ends in .onnx"),
+        (["--out", "m.onnx"], "is the model file itself"),
+        (["--input-size", "10x40"], "sides of 32 pixels or more and 50 million pixels"),
+        (["--input-size", "99999x99999"], "sides of 32 pixels or more and 50 million pixels"),
+    ],
+)
+def test_a_model_file_is_not_overwritten_and_no_option_is_passed_over(
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    reason: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = export_onnx(RunFolder(trained), tmp_path / "m.onnx").read_bytes()
+    assert main(["export", "m.onnx", "--input", "pixels", *words]) == 2
+    assert reason in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "m.onnx").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+@pytest.mark.parametrize(
+    "words", [["--input", "pixels"], ["--format", "triton"], ["--target", "thor"]]
+)
+def test_files_that_are_no_models_give_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    whole = find_model(DEFAULT_MODEL).read_bytes()
+    complete = tmp_path / "complete.onnx"
+    complete_file(find_model(DEFAULT_MODEL), complete, PixelSize())
+    cases = [
+        ("cut.onnx", whole[: len(whole) // 2]),
+        ("empty.onnx", b""),
+        ("picture.onnx", b"\xff\xd8\xff\xe0 picture"),
+        ("again.onnx", complete.read_bytes()),
+    ]
+    for name, content in cases:
+        (tmp_path / name).write_bytes(content)
+        assert (
+            main(["export", str(tmp_path / name), *words, "--out", str(tmp_path / "o.onnx")]) == 2
+        )
+        (line,) = capsys.readouterr().err.splitlines()
+        assert name in line
+    assert not (tmp_path / "o.onnx").exists()
+
+
+def test_a_board_takes_a_file_of_8_bits_as_it_is(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "m.onnx"
+    export_run(RunFolder(trained), "onnx-int8-signed", path, batch=1, check=False)
+    assert main(["export", str(path), "--target", "orin-jp7", "--out", str(tmp_path / "b")]) == 0
+    assert '"int8"' in (tmp_path / "b" / "model.json").read_text()
+    assert "written:" in capsys.readouterr().out
+    words = ["--target", "orin-jp7", "--input-size", "480x640", "--out", str(tmp_path / "c")]
+    assert main(["export", str(path), *words]) == 2
+    assert "--input-size changes nothing here" in capsys.readouterr().err

@@ -46,7 +46,7 @@ def test_any_format_is_made_of_a_model_file(
     assert main([*words, "onnx-int8", "--json", "made.json"]) == 0
     made = json.loads((tmp_path / "made.json").read_text())
     assert made["path"] == "model-int8.onnx"
-    assert made["images"] == "the run's validation slices"
+    assert made["images"] == "every other slice of --data"
     before, after = (open_model(path).facts for path in (file, tmp_path / "model-int8.onnx"))
     assert replace(after, created=before.created) == before
 

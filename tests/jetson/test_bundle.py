@@ -22,12 +22,13 @@ from small_model import metadata, write_model
 from tumorscope.cli import export as command
 from tumorscope.cli.main import main
 from tumorscope.errors import ModelError
-from tumorscope.export import FORMATS, onnx_file
+from tumorscope.export import FORMATS, export_run, onnx_file
 from tumorscope.export.fp16 import convert_file, to_fp16
 from tumorscope.inference.onnx_messages import read_model
 from tumorscope.jetson import TARGETS, estimate, find_target, unsupported_operators, write_bundle
 from tumorscope.jetson.board_graph import board_graph
 from tumorscope.jetson.operators import TENSORRT_8_2, TENSORRT_10, wide_integers
+from tumorscope.training.run_folder import RunFolder
 
 NANO = TARGETS["jetson-nano"]
 
@@ -373,3 +374,32 @@ def test_the_precision_stands_in_the_file_for_the_boards_of_today(
     kinds = {item.data_type for item in whole.graph.initializer if item.dims}
     assert TensorProto.FLOAT16 in kinds
     assert {port.type.tensor_type.elem_type for port in whole.graph.output} == {TensorProto.FLOAT}
+
+
+def test_what_a_bundle_did_not_make_is_never_lost(tmp_path: Path) -> None:
+    model, out = write_model(tmp_path / "m.onnx"), tmp_path / "out"
+    write_bundle(model, NANO, out)
+    for name in ("build_engine.log", "timing.cache", "preparation.engine.json"):
+        (out / name).write_text("made there")
+    write_bundle(model, NANO, out)
+    (out / "scans").mkdir()
+    (out / "scans" / "mine.png").write_text("mine")
+    with pytest.raises(ModelError, match=r"no bundle that could be replaced \('scans/mine.png'\)"):
+        write_bundle(model, NANO, out)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "SHA256SUMS").write_text("abc  ubuntu.iso\n")
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(ModelError, match=r"\('thesis.txt'\)"):
+        write_bundle(model, NANO, other)
+    assert (other / "thesis.txt").read_text() == "mine"
+
+
+def test_the_estimate_knows_weights_of_8_bits(trained: Path, tmp_path: Path) -> None:
+    costs = []
+    for kind in ("onnx-fp16", "onnx-int8-signed"):
+        path = tmp_path / f"{kind}.onnx"
+        export_run(RunFolder(trained), kind, path, batch=1, check=False)
+        costs.append(estimate(read_model(path.read_bytes()), TARGETS["orin-jp7"]))
+    assert costs[0].gigaflop <= costs[1].gigaflop <= 1.25 * costs[0].gigaflop
+    assert costs[1].kernels <= 1.2 * costs[0].kernels

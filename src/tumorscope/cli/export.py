@@ -3,6 +3,7 @@
 import argparse
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -159,8 +160,7 @@ def _export(
         run = RunFolder(source)
         if model:
             out = out or Path(FORMATS[kind].file.replace("model", model.stem))
-            if out.resolve() == model.resolve():
-                raise ModelError(f"{out}: is the model file itself; --out names another one")
+            _check_out(out, model)
             run = unpack(model, Path(folder) / "run", options.data)
         exported = export_run(
             run,
@@ -174,9 +174,33 @@ def _export(
             check=not options.no_verify,
             progress=progress,
         )
+    if model and options.data:
+        exported = replace(exported, origin="every other slice of --data")
     if options.json != "-":
-        _say(exported)
+        _say(exported, is_kept=not options.target)
     return exported
+
+
+def _check_out(out: Path, model: Path) -> None:
+    """Make sure that a model file is not written over itself.
+
+    Raises:
+        ModelError: It would be.
+    """
+    if out.resolve() == model.resolve():
+        raise ModelError(f"{out}: is the model file itself; --out names another one")
+
+
+def _refuse(options: argparse.Namespace, *names: str) -> None:
+    """Refuse options that would change nothing.
+
+    Raises:
+        ModelError: One was given.
+    """
+    usual = {"opset": str(OPSET), "batch": "dynamic"}
+    for name in names:
+        if getattr(options, name) != usual.get(name):
+            raise ModelError(f"--{name.replace('_', '-')} changes nothing here: leave it out")
 
 
 def _make_bundle(options: argparse.Namespace) -> "Bundle":
@@ -186,8 +210,10 @@ def _make_bundle(options: argparse.Namespace) -> "Bundle":
     if options.input == "pixels":
         raise ModelError("a bundle prepares its slices itself: leave out --input")
     target, source = find_target(options.target), Path(options.source)
+    _refuse(options, "input_size", "batch", "opset")
     formats = [_FORMATS[precision] for precision in target.precisions]
-    kind = options.format or formats[0]
+    own = None if source.is_dir() else _FORMATS[_precision(options.source)]
+    kind = options.format or (own if own in formats else formats[0])
     if kind not in formats:
         raise ModelError(f"{target.name} takes the format {' or '.join(formats)}, not {kind}")
     with tempfile.TemporaryDirectory() as folder:
@@ -197,6 +223,8 @@ def _make_bundle(options: argparse.Namespace) -> "Bundle":
             _export(options, kind, model, opset=str(OPSET), batch="1")
         else:
             out = options.out or Path(f"{source.stem}-{target.name}")
+            if own == kind or kind == _FORMATS["fp16"]:
+                _refuse(options, "name", "data")
             model = _convert(options, kind, model)
         bundle = write_bundle(model, target, out)
     if options.json != "-":
@@ -213,6 +241,11 @@ def _complete(options: argparse.Namespace) -> int:
 
     source, pixels = find_model(options.source), _pixels(options) or PixelSize()
     out = options.out or Path(f"{source.stem}-complete.onnx")
+    _check_out(out, source)
+    if out.suffix != ".onnx":
+        raise ModelError(f"{out}: an ONNX file ends in .onnx")
+    if not options.format:
+        _refuse(options, "name", "data", "batch", "opset")
     with tempfile.TemporaryDirectory() as folder:
         model, made = Path(folder) / "model.onnx", Path(folder) / "complete.onnx"
         model = _convert(options, options.format, model) if options.format else source
@@ -233,6 +266,7 @@ def _pack(options: argparse.Namespace) -> int:
         from tumorscope.export.formats import PACKED, put  # noqa: PLC0415  (imports torch)
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", error.name or "torch") from None
+    _refuse(options, "name", "data", "batch", "opset")
     source, pixels = find_model(options.source), _pixels(options) or PixelSize()
     out, packing = options.out or Path(f"{source.stem}-{options.format}"), PACKED[options.format]
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -298,12 +332,11 @@ def _apart(complete: "Runtime", prepared: Path, pixels: "PixelSize") -> float:
 
 def _convert(options: argparse.Namespace, kind: str, out: Path) -> Path:
     """Return a model file in the format that a board takes; `out` where it had to be written."""
-    from tumorscope.inference.model_file import find_model  # noqa: PLC0415  (keeps --help fast)
-    from tumorscope.inference.onnx_messages import read_model  # noqa: PLC0415
-    from tumorscope.jetson.operators import precision_of  # noqa: PLC0415
+    from tumorscope.inference.model_file import find_model, open_model  # noqa: PLC0415
 
     model = find_model(options.source)
-    if _FORMATS[precision_of(read_model(model.read_bytes()))] == kind:
+    open_model(model, providers=["cpu"])  # (Says what is wrong with this file, not with the next.)
+    if _FORMATS[_precision(options.source)] == kind:
         return model
     if kind != _FORMATS["fp16"]:
         _export(options, kind, out, opset=str(OPSET), batch="1")
@@ -314,6 +347,15 @@ def _convert(options: argparse.Namespace, kind: str, out: Path) -> Path:
         raise MissingExtraError("train", error.name or "onnx") from None
     convert_file(model, out)
     return out
+
+
+def _precision(source: str) -> str:
+    """Return the precision of a model file."""
+    from tumorscope.inference.model_file import find_model  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.inference.onnx_messages import read_model_file  # noqa: PLC0415
+    from tumorscope.jetson.operators import precision_of  # noqa: PLC0415
+
+    return precision_of(read_model_file(find_model(source)))
 
 
 def _describe(bundle: "Bundle") -> None:
@@ -332,6 +374,7 @@ def _describe(bundle: "Bundle") -> None:
 
 def _pixels(options: argparse.Namespace) -> "PixelSize | None":
     """Return which slices the file prepares itself."""
+    from tumorscope.images.reading import MAXIMUM_PIXELS, MINIMUM_SIDE  # noqa: PLC0415
     from tumorscope.inference.complete_file import PixelSize  # noqa: PLC0415  (keeps --help fast)
 
     pixels = options.input == "pixels" or options.format in _PACKED
@@ -342,7 +385,13 @@ def _pixels(options: argparse.Namespace) -> "PixelSize | None":
     match = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", options.input_size)
     if match is None:
         raise ModelError(f"--input-size is height and width, as 480x640, not {options.input_size}")
-    return PixelSize((int(match[1]), int(match[2])))
+    height, width = int(match[1]), int(match[2])
+    if min(height, width) < MINIMUM_SIDE or height * width > MAXIMUM_PIXELS:
+        raise ModelError(
+            f"--input-size takes sides of {MINIMUM_SIDE} pixels or more and "
+            f"{MAXIMUM_PIXELS // 1_000_000} million pixels at the most, not {options.input_size}"
+        )
+    return PixelSize((height, width))
 
 
 def _number(text: str, option: str, word: str) -> int:
@@ -352,7 +401,7 @@ def _number(text: str, option: str, word: str) -> int:
         raise ModelError(f"{option} takes a number or '{word}', not '{text}'") from None
 
 
-def _say(exported: "Exported") -> None:
+def _say(exported: "Exported", *, is_kept: bool) -> None:
     out = console()
     found = exported.verification
     if found is not None:
@@ -371,8 +420,9 @@ def _say(exported: "Exported") -> None:
         )
     if exported.missing:
         out.print(f"not for a Jetson Nano: TensorRT 8.2 has no {', '.join(exported.missing)}")
-    out.print(f"{'written' if found else 'written, not verified'}: {exported.path}")
-    out.print(DISCLAIMER)
+    if is_kept:
+        out.print(f"{'written' if found else 'written, not verified'}: {exported.path}")
+        out.print(DISCLAIMER)
 
 
 def _rows(found: "Verification") -> list[tuple[str, str, str]]:

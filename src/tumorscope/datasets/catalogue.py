@@ -118,7 +118,8 @@ class Catalogue:
         contents = dict(zip(paths, map_ordered(_digest, paths), strict=True))
         digest = hashlib.sha256()
         for item in sorted(self.slices, key=lambda item: (item.source, item.name)):
-            digest.update(f"{item.source}\0{item.name}\0{item.label}\0{item.group}\0".encode())
+            words = f"{item.source}\0{item.name}\0{item.label}\0{item.group}\0"
+            digest.update(words.encode(errors="surrogateescape"))
             digest.update(contents[item.path])
         return digest.hexdigest()
 

@@ -49,7 +49,7 @@ class ClassResult:
 
     Attributes:
         n: Images (or slices, or patients) of the class.
-        figures: `precision`, `sensitivity`, `specificity`, `f1`, `roc_auc`.
+        metrics: `precision`, `sensitivity`, `specificity`, `f1`, `roc_auc`.
         interval: 95 % intervals by the same names.
     """
 
@@ -66,7 +66,7 @@ class Level:
         n: How many there are.
         right: How many of them are right.
         groups: How many groups they come from.
-        figures: By the names in `METRICS`; None where a metric has nothing to stand on, such as
+        metrics: By the names in `METRICS`; None where a metric has nothing to stand on, such as
             the last two when `notumor` is no class.
         interval: 95 % intervals by the same names.
         per_class: By class, in the order of the classes.

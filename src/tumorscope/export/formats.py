@@ -290,9 +290,11 @@ def put(made: Path, target: Path, folder: Path) -> None:
         folder: Takes up the earlier one, and is deleted by the caller.
 
     Raises:
-        ModelError: A folder stands there that holds other things, too.
+        ModelError: A folder stands there where a file goes, or one that holds other things, too.
     """
     if target.is_dir():
+        if not made.is_dir():
+            raise ModelError(f"{target}: is a folder, and a file is written: name another")
         others = {item.name for item in target.iterdir()} - {item.name for item in made.iterdir()}
         if others:
             raise ModelError(f"{target}: holds '{min(others)}', too: name another folder")

@@ -5,6 +5,7 @@ needs MONAI, PyTorch, ONNX Runtime, NumPy and Pillow.
 """
 
 import csv
+import io
 import json
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -56,6 +57,12 @@ class OnnxNetwork(nn.Module):
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.facts: dict[str, Any] = json.loads(metadata[_METADATA_KEY])
 
+    def takes(self, image: Tensor) -> bool:
+        """Tell whether slices `[..., H, W]` are of the size that the file takes."""
+        wanted = self._session.get_inputs()[0].shape[-2:]
+        sides = zip(wanted, image.shape[-2:], strict=True)
+        return all(not isinstance(side, int) or side == given for side, given in sides)
+
     def forward(self, image: Tensor) -> Tensor:
         """Return the probabilities `[N, C]` of slices `[N, 1, H, W]`, grey values 0 to 255."""
         return self.outputs(image)["probabilities"]
@@ -72,7 +79,8 @@ class OnnxNetwork(nn.Module):
 class TableEvaluator:
     """Classifies slices one by one and writes `predictions.csv`, a row a file.
 
-    The columns are those of `tumorscope predict --csv`; a file that cannot be read is a row, too.
+    The columns are of those of `tumorscope predict --csv`; a file that cannot be read, or is of
+    another size than the network takes, is a row, too.
 
     Args:
         dataset: Items with a path, whose transform makes a slice of it.
@@ -101,10 +109,11 @@ class TableEvaluator:
         columns += ["verdict", "reason", "error"]
         self._output.mkdir(parents=True, exist_ok=True)
         table = self._output / "predictions.csv"
-        with table.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self._row(number) for number in range(len(self._dataset)))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._row(number) for number in range(len(self._dataset)))
+        table.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
         logging.getLogger(__name__).info("%s: %s", table, self._network.facts["intended_use"])
 
     def _row(self, number: int) -> dict[str, object]:
@@ -115,6 +124,9 @@ class TableEvaluator:
             if not isinstance(error.__cause__, UnreadableImageError):
                 raise
             return {"path": path, "error": str(error.__cause__).removeprefix(f"{path}: ")}
+        if not self._network.takes(slice_):
+            height, width = slice_.shape[-2:]
+            return {"path": path, "error": f"{height}x{width} pixels: the file takes another size"}
         return {"path": path, **self._answer(slice_)}
 
     def _answer(self, slice_: Tensor) -> dict[str, object]:

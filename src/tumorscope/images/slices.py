@@ -31,7 +31,7 @@ _HARDLY_ANY_HEAD: Final = 0.1
 """Below this share a slice that was asked for is not classified."""
 
 _HEAD_LEVEL: Final = 0.12
-"""A voxel belongs to the head above this fraction of the brightest tissue (as in `prepare`)."""
+"""A voxel belongs to the head above this fraction of the brightest tissue ."""
 
 _INNER_RANGE: Final = (0.1, 99.9)
 """Per cent of the pixels between which 0 and 255 are laid when the others lie far outside."""

@@ -14,7 +14,13 @@ import numpy as np
 
 from tumorscope.errors import ModelError
 from tumorscope.files import write_bytes
-from tumorscope.inference.onnx_messages import Model, fix_batch, read_model, set_side
+from tumorscope.inference.onnx_messages import (
+    Model,
+    fix_batch,
+    read_model,
+    read_model_file,
+    set_side,
+)
 from tumorscope.inference.runtimes import METADATA_KEY
 
 PIXELS_NAME: Final = "pixels"
@@ -68,12 +74,16 @@ def complete_file(model: Path, out: Path, pixels: PixelSize) -> None:
         pixels: Which pictures it takes.
 
     Raises:
-        ModelError: The model takes pixels already, its batch is fixed to more than one slice, or
-            its operator set is not the preparation's.
+        ModelError: The file is damaged or another's, the model takes pixels already, its batch is
+            fixed to more than one slice, or its operator set is not the preparation's.
     """
-    whole = read_model(model.read_bytes())
-    (entry,) = (item for item in whole.metadata_props if item.key == METADATA_KEY)
+    whole = read_model_file(model)
+    entry = next((item for item in whole.metadata_props if item.key == METADATA_KEY), None)
+    if entry is None:
+        raise ModelError(f"{model}: not a model file that 'tumorscope export' wrote")
     facts = json.loads(entry.value)
+    if facts.get("input") == PIXELS_NAME:
+        raise ModelError(f"{model}: takes pixels already")
     first = preparation(facts["input_size"], pixels)
     wanted, given = (
         {item.domain: item.version for item in one.opset_import}[""] for one in (first, whole)

@@ -181,8 +181,13 @@ def read_facts(text: str, path: Path) -> ModelFacts:
         raise ModelError(f"{path}: its metadata lack {error}: export it again") from None
     except (ValueError, TypeError) as error:
         raise ModelError(f"{path}: its metadata are damaged ({error}): export it again") from None
+    if not isinstance(facts["classes"], list):
+        raise ModelError(f"{path}: its metadata are damaged (no list of classes): export it again")
     if len(set(result.classes)) != len(result.classes) or len(result.classes) < 2:
         raise ModelError(f"{path}: its metadata name no two different classes: export it again")
+    sensible = all(0 <= threshold <= 1 for threshold in result.confident)  # (NaN is not.)
+    if len(result.confident) != len(result.classes) or not sensible:
+        raise ModelError(f"{path}: its metadata lack a threshold for each class: export it again")
     return result
 
 

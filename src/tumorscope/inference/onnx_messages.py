@@ -7,9 +7,11 @@ brings along, keeps all others as they are.
 """
 
 from functools import cache
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from tumorscope.errors import ModelError
 
@@ -46,6 +48,22 @@ def read_model(content: bytes) -> Model:
         google.protobuf.message.DecodeError: The bytes are no ONNX file.
     """
     model: Model = _model_class().FromString(content)
+    return model
+
+
+def read_model_file(path: Path) -> Model:
+    """Return the `ModelProto` of a file, as `read_model` does.
+
+    Raises:
+        ModelError: It is no ONNX file, or a damaged one.
+        OSError: It cannot be read.
+    """
+    try:
+        model = read_model(path.read_bytes())
+    except DecodeError:
+        model = None
+    if model is None or not model.graph.node:
+        raise ModelError(f"{path}: not an ONNX file, or a damaged one")
     return model
 
 

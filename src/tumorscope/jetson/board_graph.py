@@ -7,7 +7,7 @@ from typing import Any, Final
 import onnxruntime
 
 from tumorscope.errors import ModelError
-from tumorscope.inference.onnx_messages import Model, fix_batch, read_model, set_side
+from tumorscope.inference.onnx_messages import Model, fix_batch, read_model_file, set_side
 from tumorscope.jetson.operators import precision_of, unsupported_operators, wide_integers
 from tumorscope.jetson.targets import Target
 
@@ -28,7 +28,7 @@ def board_graph(path: Path, target: Target) -> Model:
     Raises:
         ModelError: The model's batch is fixed to more, or the board's TensorRT cannot read it.
     """
-    model = read_model(path.read_bytes())
+    model = read_model_file(path)
     fix_batch(model, path)
     model.ir_version = min(model.ir_version, NEWEST_FILE_FORMAT)
     _check(model, path, target)

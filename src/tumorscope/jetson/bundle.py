@@ -62,6 +62,9 @@ _MODULES: Final = (
 )
 """What they import, as it stands in this package; all of it runs on Python 3.6."""
 
+_MADE_THERE: Final = (".engine", ".engine.json", "build_engine.log", "timing.cache", ".pyc")
+"""Endings of what a bundle's own commands make; it is of no use to another model."""
+
 _COMMANDS: Final = (".py", ".sh")
 
 
@@ -114,8 +117,10 @@ def write_bundle(model: Path, target: Target, out: Path) -> Bundle:
     """
     facts = open_model(model, providers=["cpu"]).facts
     graph = board_graph(model, target)
-    if out.exists() and not _is_bundle(out):
-        raise ModelError(f"{out}: not empty, and no bundle that could be replaced: name another")
+    if other := _found_beside(out):
+        raise ModelError(
+            f"{out}: not empty, and no bundle that could be replaced ('{other}'): name another"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     archive = out.with_name(f"{out.name}.tar.gz")
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
@@ -137,11 +142,19 @@ def write_bundle(model: Path, target: Target, out: Path) -> Bundle:
     )
 
 
-def _is_bundle(folder: Path) -> bool:
-    """Return whether nothing would be lost: the folder is empty, or holds a bundle."""
+def _found_beside(folder: Path) -> str:
+    """Return a file that would be lost if the folder was replaced: of no bundle, nor made by it."""
     if not folder.is_dir():
-        return False
-    return (folder / CHECKSUMS).is_file() or not any(folder.iterdir())
+        return folder.name if folder.exists() else ""
+    sums = folder / CHECKSUMS
+    lines = sums.read_text(encoding="utf-8", errors="replace").splitlines() if sums.exists() else []
+    bundled = {CHECKSUMS, *(line.partition("  ")[2] for line in lines)}
+    others = (
+        path.relative_to(folder).as_posix()
+        for path in sorted(folder.rglob("*"))
+        if not path.is_dir() and not path.name.endswith(_MADE_THERE)
+    )
+    return next((name for name in others if name not in bundled), "")
 
 
 def _fill(folder: Path, graph: Model, facts: ModelFacts, target: Target) -> None:

@@ -20,9 +20,9 @@ _BYTES: Final = 2
 
 _FUSED: Final = frozenset(
     """
-    Abs Add BatchNormalization Cast Clip Constant Div Dropout Flatten Floor Greater GreaterOrEqual
-    HardSigmoid HardSwish Identity LeakyRelu Less Max Min Mul Neg Pad PRelu Pow Relu Reshape Sigmoid
-    Sqrt Squeeze Sub Tanh Unsqueeze
+    Abs Add BatchNormalization Cast Clip Constant DequantizeLinear Div Dropout Flatten Floor Greater
+    GreaterOrEqual HardSigmoid HardSwish Identity LeakyRelu Less Max Min Mul Neg Pad PRelu Pow
+    QuantizeLinear Relu Reshape Sigmoid Sqrt Squeeze Sub Tanh Unsqueeze
     """.split()  # noqa: SIM905  (a list would be 33 lines long)
 )
 """What TensorRT does within the layer before, or without moving a number."""
@@ -115,6 +115,12 @@ def estimate(model: Model, target: Target) -> Estimate:
     for port in graph.input:
         shapes[port.name] = [side.dim_value for side in port.type.tensor_type.shape.dim]
     weights = {item.name: list(item.dims) for item in graph.initializer}
+    # (8-bit weights come through an operator that turns them into numbers.)
+    weights |= {
+        node.output[0]: weights[node.input[0]]
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights
+    }
     layers = tuple(_layer(node, shapes, weights) for node in graph.node)
     return Estimate(target=target, layers=layers)
 

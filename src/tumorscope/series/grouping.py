@@ -128,7 +128,8 @@ def _by_folder(headers: Sequence[SliceHeader], members: list[int]) -> list[list[
     for number in members:
         header = headers[number]
         folders.setdefault(_folder(header), []).append(number)
-        place = (header.position or header.location or header.instance, header.attributes)
+        places = (header.position, header.location, header.instance)
+        place = (next((one for one in places if one is not None), None), header.attributes)
         clash |= digests.setdefault(place, header.digest) != header.digest
     return list(folders.values()) if clash else [members]
 

@@ -1,5 +1,6 @@
 """Fits temperature, confidence threshold and OOD threshold of a trained network."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -50,7 +51,13 @@ def calibrate(
     confident, holds = confident_threshold(scaled.probabilities(inputs), targets, patients)
     description = replace(
         description,
-        confident=(round(confident, 6),) * len(description.classes),
+        confident=(rounded_up(confident),) * len(description.classes),
         risk=RISK if holds else None,
     )
     return replace(trained, description=description)
+
+
+def rounded_up(threshold: float) -> float:
+    """Return a threshold with six digits: at a lower one more would be confident than may be."""
+    steps = math.ceil(1e6 * threshold)
+    return min(1.0, (steps if steps / 1e6 >= threshold else steps + 1) / 1e6)

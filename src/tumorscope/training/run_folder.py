@@ -168,7 +168,7 @@ class RunFolder:
 
     def part(self, name: str) -> set[tuple[str, str]]:
         """Return source and name of the slices of a part: `train`, `validation` or `test`."""
-        with self.slices_file.open(newline="", encoding="utf-8") as file:
+        with self.slices_file.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             return {
                 (row["source"], row["file"]) for row in csv.DictReader(file) if row["part"] == name
             }

@@ -607,3 +607,56 @@ def test_it_runs_on_python_3_6(bundle: Path, scans: Path) -> None:
     classified = run_in(bundle, *words, python=python)
     assert classified.returncode == 0, classified.stderr
     assert len(list((bundle / "pictures").iterdir())) == len(answers(classified.stdout)) == 17
+
+
+def test_frames_that_are_no_slices_are_named(
+    bundle: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = FilmCapture.frames[0]
+    frames = [good[:, :, :1], good.astype(np.uint16), good[:20], np.dstack([good, good])]
+    monkeypatch.setattr(FilmCapture, "frames", frames)
+    opencv = type(sys)("cv2")
+    opencv.VideoCapture = FilmCapture  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cv2", opencv)
+    status, out, _ = run(classify, bundle, "--camera", "0", *ONNX)
+    first, *others = answers(out)
+    assert status == 1
+    assert "error" not in first
+    assert [item["error"] for item in others] == [
+        f"a frame of uint16 of shape {list(good.shape)}: grey or BGR of 8 bits is read",
+        f"{good.shape[1]}x20 pixels are too few (at least 32 a side)",
+        f"a frame of uint8 of shape {[*good.shape[:2], 6]}: grey or BGR of 8 bits is read",
+    ]
+    monkeypatch.setattr(FilmCapture, "frames", [])
+    status, _, complaint = run(classify, bundle, "--camera", "0", *ONNX)
+    assert (status, complaint) == (2, "classify.py: the camera '0' gives no frame\n")
+
+
+def test_long_names_linked_folders_and_other_files(bundle: Path, run: Run, tmp_path: Path) -> None:
+    picture = (bundle / "golden" / "glioma-axial.png").read_bytes()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "in" / f"{'x' * 245}.png").write_bytes(picture)
+    (tmp_path / "linked" / "b.png").write_bytes(picture)
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "linked")
+    (tmp_path / "linked" / "back").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "scan.dcm").write_bytes(b"a scan")
+    words = (str(tmp_path / "in"), *ONNX, "--overlay", str(tmp_path / "out"))
+    status, out, said = run(classify, bundle, *words)
+    assert status == 0
+    assert [Path(item["path"]).name for item in answers(out)] == [f"{'x' * 245}.png", "b.png"]
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert "passed over: a file that is no picture" in said
+    assert "scan.dcm" in said
+
+
+def test_what_the_cpp_program_does_not_take_is_left_out(
+    bundle: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (40, 2050), dtype=np.uint8)
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    Image.fromarray(grey[:, :60]).save(tmp_path / "b.png")
+    assert classify.main([str(tmp_path), "--raw"], bundle) == 1
+    out, said = capfdbinary.readouterr()
+    assert out.startswith(b"P5\n60 40\n255\n")
+    assert b"a.png: more than 2048 pixels a side" in said

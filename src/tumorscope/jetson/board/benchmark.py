@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ from tumorscope.jetson.board.folder import BoardError, check_files, read_facts
 from tumorscope.jetson.board.frames import find_pictures, read_pictures
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional
+    from typing import IO, Any, Callable, Dict, List, Optional
 
 HERE = Path(__file__).resolve().parent
 
@@ -88,7 +89,7 @@ def measure(folder: Path, runtime_name: str, calls: int) -> "Dict[str, Any]":
     facts = read_facts(folder)
     check_files(folder)
     runtime = open_runtime(runtime_name, folder, facts)
-    pictures = find_pictures([str(folder / "golden")])
+    pictures, _ = find_pictures([str(folder / "golden")])
     preparation = open_preparation(runtime_name, folder, facts.side)
     slices = [read_slice(path) for path in pictures]
     inputs = [prepare(grey, facts.side)[None, None] for grey in slices]
@@ -103,7 +104,8 @@ def measure(folder: Path, runtime_name: str, calls: int) -> "Dict[str, Any]":
         for seen in read_pictures([pictures[number % len(pictures)]]):
             make_ready(seen, facts.side)
 
-    watch = _start_power_watch()
+    said = tempfile.TemporaryFile("w+")  # noqa: SIM115  (it is gone when nobody holds it)
+    watch = _start_power_watch(said)
     parts = {"network": network, "reading": reading, "preparation_graph": graph}
     times = {name: _milliseconds(call, calls) for name, call in parts.items()}
     began = time.perf_counter()
@@ -122,7 +124,7 @@ def measure(folder: Path, runtime_name: str, calls: int) -> "Dict[str, Any]":
         figures[f"{name}_p95_ms"] = round(took[(len(took) * 95) // 100], 3)
         figures[f"{name}_slices_a_second"] = round(1000 * len(took) / sum(took), 1)
     figures["whole_slices_a_second"] = round(calls / whole, 1)
-    figures["power_watts"] = _stop_power_watch(watch)
+    figures["power_watts"] = _stop_power_watch(watch, said)
     figures["peak_memory_mb"] = peak_memory()
     return figures
 
@@ -137,25 +139,27 @@ def _milliseconds(call: "Callable[[int], None]", calls: int) -> "List[float]":
     return sorted(times[WARM_UP:])
 
 
-def _start_power_watch() -> "Optional[subprocess.Popen[str]]":
-    """Start tegrastats, where there is one."""
+def _start_power_watch(said: "IO[str]") -> "Optional[subprocess.Popen[bytes]]":
+    """Start tegrastats, where there is one; a file takes all that it says, a pipe would fill up."""
     if shutil.which("tegrastats") is None:
         return None
     return subprocess.Popen(
         ["tegrastats", "--interval", "100"],  # noqa: S607  (JetPack's versions put it elsewhere)
-        stdout=subprocess.PIPE,
+        stdout=said,
         stderr=subprocess.DEVNULL,
-        universal_newlines=True,
     )
 
 
-def _stop_power_watch(watch: "Optional[subprocess.Popen[str]]") -> "Optional[float]":
+def _stop_power_watch(
+    watch: "Optional[subprocess.Popen[bytes]]", said: "IO[str]"
+) -> "Optional[float]":
     """Return the mean power in watts; None where nothing measured it."""
     if watch is None:
         return None
     watch.terminate()
-    text, _ = watch.communicate()
-    milliwatts = [int(number) for number in _POWER.findall(text)]
+    watch.wait()
+    said.seek(0)
+    milliwatts = [int(number) for number in _POWER.findall(said.read())]
     return round(sum(milliwatts) / 1000.0 / len(milliwatts), 2) if milliwatts else None
 
 

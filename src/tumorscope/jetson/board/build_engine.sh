@@ -43,7 +43,7 @@ fi
 preparation=(--minShapes=pixels:1x32x32 --optShapes=pixels:1x256x256 --maxShapes=pixels:1x2048x2048 --noTF32)
 
 trap 'rm -f ./*.engine.part' EXIT
-rm -f ./*.engine ./*.engine.json "$log"
+{ rm -f ./*.engine ./*.engine.json "$log" && : >"$log"; } 2>/dev/null || complain "nothing can be written here: copy the bundle to a place of your own"
 
 build() {  # NAME OPTION...
   local name=$1

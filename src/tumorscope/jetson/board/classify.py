@@ -21,16 +21,19 @@ from tumorscope.jetson.board.answers import answer, read_ahead
 from tumorscope.jetson.board.board_overlay import write_overlay
 from tumorscope.jetson.board.engines import RUNTIMES, open_runtime
 from tumorscope.jetson.board.folder import BoardError, check_files, read_facts
-from tumorscope.jetson.board.frames import read_camera, read_pictures
+from tumorscope.jetson.board.frames import find_pictures, read_camera, read_pictures
 
 if TYPE_CHECKING:
     from typing import Counter as Counts
-    from typing import Iterator, List, Optional
+    from typing import Iterator, List, Optional, Tuple
 
     from tumorscope.jetson.board.folder import Facts
     from tumorscope.jetson.board.frames import Slice
 
 HERE = Path(__file__).resolve().parent
+
+_MOST_SIDE = 2048
+"""What classify.cpp's engine takes at most: see build_engine.sh."""
 
 
 def main(arguments: "Optional[List[str]]" = None, folder: Path = HERE) -> int:
@@ -45,11 +48,11 @@ def main(arguments: "Optional[List[str]]" = None, folder: Path = HERE) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        slices = _slices(options)
+        slices, others = _slices(options)
         facts = read_facts(folder)
         check_files(folder)
         work = _write_raw if options.raw else _classify
-        return work(slices, facts, folder, options)
+        status = work(slices, facts, folder, options)
     except BoardError as error:
         _complain(str(error))
         return 2
@@ -62,6 +65,8 @@ def main(arguments: "Optional[List[str]]" = None, folder: Path = HERE) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    _say_passed_over(others)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,12 +88,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _slices(options: argparse.Namespace) -> "Iterator[Slice]":
+def _slices(options: argparse.Namespace) -> "Tuple[Iterator[Slice], List[str]]":
+    """Return the slices that are asked for, and the files that were passed over."""
     if bool(options.paths) == (options.camera is not None):
         raise BoardError("give pictures or folders, or --camera")
     if options.camera is not None:
-        return read_camera(options.camera, options.frames)
-    return read_pictures(options.paths)
+        return read_camera(options.camera, options.frames), []
+    pictures, others = find_pictures(options.paths)
+    return read_pictures(pictures), others
 
 
 def _classify(
@@ -99,7 +106,9 @@ def _classify(
     for number, ready in enumerate(read_ahead(slices, facts.side)):
         seen, given = ready.seen, answer(ready, runtime, facts)
         if options.overlay and seen.grey is not None and given.json["label"]:
-            name = f"{number + 1:05}_{Path(seen.path).stem}.png"
+            # (File systems take names of 255 bytes.)
+            stem = Path(seen.path).stem.encode("utf-8", "ignore")[:200].decode("utf-8", "ignore")
+            name = f"{number + 1:05}_{stem}.png"
             write_overlay(seen.grey, given, options.overlay / name)
         sys.stdout.write(json.dumps(given.json) + "\n")
         sys.stdout.flush()
@@ -111,13 +120,27 @@ def _classify(
     return 1 if counts["cannot be read"] else 0
 
 
+def _say_passed_over(others: "List[str]") -> None:
+    """Name the files in folders that are not read here."""
+    if others:
+        what = (
+            "a file that is no picture" if len(others) == 1 else f"{len(others)} files, no pictures"
+        )
+        more = "" if len(others) == 1 else ", ..."
+        sys.stderr.write(
+            f"passed over: {what} ({others[0]}{more}); 'tumorscope predict' reads DICOM and NIfTI\n"
+        )
+
+
 def _write_raw(slices: "Iterator[Slice]", *_: object) -> int:
     """Write the slices as binary PGM, one after the other; name those that cannot be read."""
     left_out = 0
     for seen in slices:
-        if seen.grey is None:
+        large = seen.grey is not None and max(seen.grey.shape) > _MOST_SIDE
+        if seen.grey is None or large:
             left_out += 1
-            sys.stderr.write(f"left out: {seen.path}: {seen.error}\n")
+            why = f"more than {_MOST_SIDE} pixels a side" if large else seen.error
+            sys.stderr.write(f"left out: {seen.path}: {why}\n")
         else:
             height, width = seen.grey.shape
             sys.stdout.buffer.write(f"P5\n{width} {height}\n255\n".encode())

@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from tumorscope.images.reading import PICTURE_SUFFIXES, UnreadableImageError, read_slice
+from tumorscope.images.reading import (
+    MINIMUM_SIDE,
+    PICTURE_SUFFIXES,
+    UnreadableImageError,
+    read_slice,
+)
 from tumorscope.jetson.board.folder import BoardError
 
 if TYPE_CHECKING:
-    from typing import Iterator, List, Optional
+    from typing import Iterator, List, Optional, Set, Tuple
 
     from numpy.typing import NDArray
 
@@ -31,25 +36,33 @@ class Slice(NamedTuple):
     error: str = ""
 
 
-def find_pictures(paths: "List[str]") -> "List[str]":
-    """Return the files that the paths mean: a folder's pictures, and those of the folders in it."""
-    found = []
+def find_pictures(paths: "List[str]") -> "Tuple[List[str], List[str]]":
+    """Return the files that the paths mean, and the others that lie beside them.
+
+    Of a folder these are its pictures and those of the folders in it, linked ones too.
+    """
+    found: "List[str]" = []
+    others: "List[str]" = []
     for path in paths:
-        pictures = []
-        for where, folders, names in os.walk(path):
-            folders.sort()
-            pictures += [
-                os.path.join(where, name)  # noqa: PTH118  (as os.walk gives it)
-                for name in sorted(names)
-                if name.lower().endswith(PICTURE_SUFFIXES) and name[0] != "."
-            ]
+        pictures: "List[str]" = []
+        visited: "Set[str]" = set()
+        for where, folders, names in os.walk(path, followlinks=True):
+            real = os.path.realpath(where)
+            folders[:] = [] if real in visited else sorted(folders)
+            if real in visited:  # (A link back.)
+                continue
+            visited.add(real)
+            for name in sorted(names):
+                if name[0] != ".":
+                    read = name.lower().endswith(PICTURE_SUFFIXES)
+                    (pictures if read else others).append(os.path.join(where, name))  # noqa: PTH118
         found += pictures or [path]
-    return found
+    return found, others
 
 
 def read_pictures(paths: "List[str]") -> "Iterator[Slice]":
-    """Read JPEG and PNG files, and the ones in folders."""
-    for path in find_pictures(paths):
+    """Read picture files."""
+    for path in paths:
         try:
             yield Slice(path, None, read_slice(path))
         except UnreadableImageError as error:
@@ -70,7 +83,7 @@ def read_camera(source: str, frames: "Optional[int]") -> "Iterator[Slice]":
         import cv2  # noqa: PLC0415  (only the camera needs it)
     except ImportError:
         raise BoardError("no OpenCV for this Python (cv2): on a Jetson use JetPack's") from None
-    capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
+    capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     if not capture.isOpened():
         raise BoardError(f"the camera '{source}' cannot be opened")
     number = 0
@@ -78,15 +91,27 @@ def read_camera(source: str, frames: "Optional[int]") -> "Iterator[Slice]":
         while frames is None or number < frames:
             there, frame = capture.read()
             if not there:
-                return
-            yield Slice(f"camera {source}", number, _to_grey(frame))
+                break
+            yield _frame(f"camera {source}", number, frame)
             number += 1
+        if not number:
+            raise BoardError(f"the camera '{source}' gives no frame")
     finally:
         capture.release()
 
 
-def _to_grey(frame: "NDArray[Any]") -> "NDArray[np.uint8]":
-    """Return OpenCV's blue, green and red as luminance, by the same rule as `read_slice`."""
-    if frame.ndim == 2:
-        return frame
-    return np.array(Image.fromarray(np.ascontiguousarray(frame[:, :, ::-1])).convert("L"))
+def _frame(path: str, number: int, frame: "NDArray[Any]") -> Slice:
+    """Return a frame of OpenCV's; blue, green and red become luminance as in `read_slice`."""
+    if frame.ndim == 3 and frame.shape[2] == 1:
+        frame = frame[:, :, 0]
+    if frame.dtype != np.uint8 or (frame.ndim == 3 and frame.shape[2] != 3):
+        what = f"{frame.dtype} of shape {list(frame.shape)}"
+        return Slice(path, number, None, f"a frame of {what}: grey or BGR of 8 bits is read")
+    height, width = frame.shape[:2]
+    if min(height, width) < MINIMUM_SIDE:
+        few = f"{width}x{height} pixels are too few (at least {MINIMUM_SIDE} a side)"
+        return Slice(path, number, None, few)
+    if frame.ndim == 3:
+        colours = Image.fromarray(np.ascontiguousarray(frame[:, :, ::-1]))
+        frame = np.array(colours.convert("L"))
+    return Slice(path, number, frame)
