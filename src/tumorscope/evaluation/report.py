@@ -214,7 +214,8 @@ def _error_sentence(
         return f"None of the {count:,} {of} was {error}."
     wrong = round(share * count)
     were = "was" if wrong == 1 else "were"
-    between = f", 95 % interval {percent_interval(interval)}" if interval else ""
+    spread = interval is not None and interval[0] < interval[1]  # (A bootstrap may see none.)
+    between = f", 95 % interval {percent_interval(interval)}" if interval and spread else ""
     return f"Of {count:,} {of} {wrong:,} {were} {error}{aside}: {percent(share)}{between}."
 
 
