@@ -82,6 +82,10 @@ def test_run_is_evaluated_again_and_summed_up(
     # What it learned from is no surprise to it, wherever it stands.
     clinic = tmp_path / "clinic"
     shutil.copytree(phantoms, clinic)
+    # Other data has a report of its own, the run's stays.
+    words = ["evaluate", str(run), "--split", after["facts"]["protocol"], "--data", str(clinic)]
+    assert main(words) == 0
+    assert json.loads((run / "evaluation.json").read_text()) == after
     (clinic / "images" / "broken.png").write_text("no picture")
     words = ["evaluate", str(run), "--split", "external", "--data", str(clinic)]
     capsys.readouterr()

@@ -111,3 +111,31 @@ def test_an_outline_that_cannot_be_read_is_named_and_its_slice_kept(
     (skipped,) = found.skipped
     assert skipped.name == "outline of a"
     assert "mask.png" in skipped.reason
+
+
+@pytest.mark.parametrize("value", [1, 4, 200])
+def test_masks_of_numbers_mark_what_masks_of_levels_do(
+    tmp_path: Path, draw: Draw, value: int
+) -> None:
+    path = draw(tmp_path / "a.png", 1)
+    marked = np.zeros(read_slice(path).shape, dtype=np.uint8)
+    marked[20:60, 20:60] = value
+    Image.fromarray(marked).save(tmp_path / "mask.png")
+    item = Slice(path=path, name="a", label="glioma", source="set", mask=tmp_path / "mask.png")
+    found = read_inputs([item], size=32, outlines=True)
+    assert found.outlines is not None
+    assert found.outlines.max() == (value if value > 15 else 255)
+
+
+def test_an_outline_that_marks_nothing_is_none_of_a_tumour(tmp_path: Path, draw: Draw) -> None:
+    path = draw(tmp_path / "a.png", 1)
+    Image.new("L", (64, 64)).save(tmp_path / "mask.png")
+    tumour, none = (
+        Slice(path=path, name=label, label=label, source="set", mask=tmp_path / "mask.png")
+        for label in ("glioma", "notumor")
+    )
+    found = read_inputs([tumour, none], size=32, outlines=True)
+    assert found.outlined is not None
+    assert found.outlined.tolist() == [False, True]
+    (skipped,) = found.skipped
+    assert "marks nothing, though the slice has a tumour" in skipped.reason

@@ -138,6 +138,9 @@ def test_files_that_a_table_lists_in_vain_are_skipped(tmp_path: Path, draw: Draw
     [
         (["file,kind", "a.png,no"], "no column 'class'; its columns are file, kind"),
         (["image,label,diagnosis", "a.png,no,no"], "label and diagnosis both stand for the class"),
+        (["file,class,Class", "a.png,no,pituitary"], "two columns are called 'class'"),
+        (["file,class,File", "a.png,no,b.png"], "two columns are called 'file'"),
+        (["file,class", "a.png,no", "./a.png,glioma"], "a.png is glioma here and notumor further"),
         (["file,class", "a.png,schwannoma"], "row 2: unknown class 'schwannoma'"),
         (["file,class", "a.png"], "row 2: unknown class ''"),
         (["file,class,fold", "a.png,no,two"], "row 2: fold is 'two', not a whole number"),

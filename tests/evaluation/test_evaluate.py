@@ -142,6 +142,14 @@ def test_a_table_of_probabilities_scores_or_labels_gives_the_same_report(
     told = result.to_json()
     assert told["confusion"] == metrics["confusion"]
     assert told["ece"] is told["macro_auc"] is told["selective_accuracy"] is None
+    # Where the truth stands beside the prediction, the latter is what is evaluated.
+    both = [[name, label, "glioma"] for name, label in labels]
+    told = evaluate(
+        write_csv(tmp_path / "b.csv", ["file", "label", "predicted"], both),
+        data=phantoms,
+        split=SPLIT,
+    ).to_json()
+    assert told["accuracy"] == sum(item.label == "glioma" for item in slices) / len(slices)
     page = result.save(tmp_path / "labels").read_text()
     assert "calibration error (ECE)</" not in page.split("What the metrics mean")[0]
 

@@ -145,7 +145,10 @@ def _say(outcome: Outcome, recipe: Recipe, folder: SearchFolder) -> None:
             row.append(f"{shares.get(row[0], 0.0):.0%}")
     out.print(table("The best trials", columns, rows))
     out.print(f"trials: {folder.table_file}, {folder.picture_file}")
-    out.print(f"evaluate the best: tumorscope crossval --recipe {folder.best_file}")
+    out.print(
+        f"evaluate the best: tumorscope crossval --recipe {folder.best_file} "
+        "with this search's --data and --split"
+    )
     out.print(DISCLAIMER)
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorscope.classes import NO_TUMOUR
 from tumorscope.datasets.catalogue import Skipped, Slice
 from tumorscope.datasets.pictures import read_picture
 from tumorscope.errors import DataError
@@ -15,6 +17,10 @@ from tumorscope.progress import Progress, silent
 
 Preparation = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 """Turns a grey slice `[height, width]` into an input of a side `[S, S]`."""
+
+
+_MOST_LABELS: Final = 15
+"""Masks without a larger value number what they mark: tools write 1, or a number a tissue."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +105,7 @@ def read_inputs(
         raise DataError(f"none of the {len(slices)} pictures can be read; {skipped[0].reason}")
     if not outlines:
         return Inputs(grey[: len(kept)], tuple(kept), tuple(skipped))
-    known = np.array([bool(item.mask) or item.label == "notumor" for item in kept], dtype=np.bool_)
+    known = np.array([bool(item.mask) or item.label == NO_TUMOUR for item in kept], dtype=np.bool_)
     return Inputs(grey[: len(kept)], tuple(kept), tuple(skipped), drawn[: len(kept)], known)
 
 
@@ -115,11 +121,16 @@ def read_outline(item: Slice, picture: NDArray[np.uint8], size: int) -> NDArray[
         The tumour, 0 to 255, uint8, shape `[size, size]`; None where there is no outline.
 
     Raises:
-        UnreadableImageError: The outline's file cannot be read.
+        UnreadableImageError: The outline's file cannot be read, or marks nothing where there is a
+            tumour.
     """
     if item.mask is None:
         return None
     mask = read_slice(item.mask)
+    if mask.max() <= _MOST_LABELS:  # (Labels by number, not levels.)
+        mask = np.where(mask > 0, np.uint8(255), np.uint8(0))
+    if not mask.any() and item.label != NO_TUMOUR:
+        raise UnreadableImageError(f"{item.mask}: marks nothing, though the slice has a tumour")
     if item.mirrored:
         mask = mask[:, ::-1]
     # The picture may be a resized copy of the one that was outlined.

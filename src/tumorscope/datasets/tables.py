@@ -2,6 +2,7 @@
 
 import csv
 import os
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -223,9 +224,9 @@ class _Row:
 
 def _on_this_system(file: str, table: Path) -> str:
     """Return a file's path with `/`, also of a table that was written on Windows."""
-    if "\\" not in file or os.path.isfile(table.parent / file):  # noqa: PTH113  (20,000 at a time)
-        return file
-    return PureWindowsPath(file).as_posix()
+    if "\\" in file and not os.path.isfile(table.parent / file):  # noqa: PTH113  (20,000 at a time)
+        file = PureWindowsPath(file).as_posix()
+    return posixpath.normpath(file) if file else file
 
 
 def _rows(path: Path, wanted: Sequence[str]) -> Iterator[_Row]:
@@ -256,6 +257,10 @@ def _meanings(path: Path) -> dict[str, str]:
         DataError: Two columns mean the same.
     """
     columns = _columns(path)
+    twice = {name for name in columns if columns.count(name) > 1}
+    known = {name for spellings in _SPELLINGS.values() for name in spellings}
+    if twice & known:
+        raise DataError(f"{path}: two columns are called '{min(twice & known)}'")
     meanings = {column: column for column in columns if column}
     for meaning, spellings in _SPELLINGS.items():
         found = [name for name in spellings if name in columns]

@@ -24,8 +24,8 @@ _PREFIXES = {
 }
 """What may stand before a class's name in a column, and what it holds then."""
 
-_LABELS = ("label", "predicted", "prediction", "class")
-"""Columns that may hold the predicted class."""
+_LABELS = ("predicted", "prediction", "label", "class")
+"""Columns that may hold the predicted class; beside the first two the others hold the true one."""
 
 
 def read_predictions(path: Path, slices: Sequence[Slice], *, folded: bool) -> Predictions:

@@ -118,6 +118,8 @@ def write_evaluation(
     predictions.save(folder / "predictions.csv")
     if evaluation.localisation:
         evaluation.localisation.save(folder / "localisation.csv")
+    else:  # (One that stands there is of an earlier evaluation.)
+        (folder / "localisation.csv").unlink(missing_ok=True)
     for name, plot in drawn.items():
         write_bytes(folder / f"{name}.png", plot)
     report = folder / "report.html"
