@@ -358,6 +358,8 @@ def test_healthy_volumes_are_cut_at_every_level_in_three_planes(tmp_path: Path, 
     assert len(levels["axial"]) > 30
     assert len(levels["sagittal"]) > 25
     assert len({item.name for item in catalogue.slices}) == len(catalogue)
+    (group,) = {item.group for item in cut}  # (One head, one group.)
+    assert group
     (skipped,) = catalogue.skipped
     assert skipped.name == "glioma/P1.nii.gz"
     assert "which of its slices show the tumour is not known" in skipped.reason
@@ -458,3 +460,21 @@ def accounted_for(catalogue: Catalogue, root: Path) -> set[str]:
     found = [used, outlines, named & everything(root), ignored]
     assert sum(map(len, found)) == len(set().union(*found))  # each file is in one of them only
     return set().union(*found)
+
+
+def test_files_that_are_called_otherwise_do_not_cost_the_others_their_patients(
+    tmp_path: Path,
+) -> None:
+    for label in ("glioma", "notumor"):
+        (tmp_path / label).mkdir()
+        for patient in range(6):
+            for number in range(3):
+                Image.new("L", (64, 64), 10 * patient + number).save(
+                    tmp_path / label / f"P{patient:03}_{number:02}.png"
+                )
+    Image.new("L", (64, 64), 200).save(tmp_path / "glioma" / "overview.png")
+    catalogue = read_set(tmp_path)
+    groups = {item.name: item.patient for item in catalogue.slices}
+    assert groups["glioma/P003_01.png"] == groups["glioma/P003_02.png"] != ""
+    assert groups["glioma/overview.png"] == ""
+    assert any("1 slices are called otherwise" in note for note in catalogue.notes)

@@ -124,6 +124,14 @@ def test_a_table_is_called_as_its_folder_and_group_goes_before_patient(
     assert (item.source, item.group, item.fold, item.split) == (tmp_path.name, "G1", 0, "")
 
 
+def test_a_patient_in_two_groups_is_refused(tmp_path: Path, draw: Draw) -> None:
+    for name in ("a.png", "b.png"):
+        draw(tmp_path / name, 1)
+    rows = ("file,class,patient,group", "a.png,no,1,x", "b.png,no,1,y")
+    with pytest.raises(DataError, match="patient 1 is in the groups x and y"):
+        read_set(table(tmp_path / "mine.csv", *rows))
+
+
 def test_files_that_a_table_lists_in_vain_are_skipped(tmp_path: Path, draw: Draw) -> None:
     draw(tmp_path / "a.png", 1)
     path = table(tmp_path / "t.csv", "file,class", "a.png,no", "gone.png,no", ",no")

@@ -101,17 +101,17 @@ def _in_file_names(names: Sequence[str], labels: Mapping[str, str]) -> Patients:
         found: dict[str, str] = {}
         words: set[str] = set()
         for name, stem in stems.items():
-            match = front.match(stem)
-            if not match:
-                return Patients(note=_doubtful(fewest))
-            found[name] = match[1]
-            words.add(match[2])
+            if match := front.match(stem):
+                found[name] = match[1]
+                words.add(match[2])
         if any(word and _NO_PATIENT.fullmatch(f"{word} 1") for word in words):
             return Patients(note=_doubtful(fewest))
         slices = Counter(found.values())
         shared = sum(count for count in slices.values() if count > 1)
         if len(slices) >= _FEWEST and shared >= len(names) / 2:
-            return Patients(found, _note(found, labels, "file names"))
+            without = len(names) - len(found)
+            others = f"; {without:,} slices are called otherwise" if without else ""
+            return Patients(found, _note(found, labels, "file names") + others)
         if 1 < len(slices) < _FEWEST:
             fewest = len(slices)
     return Patients(note=_doubtful(fewest))

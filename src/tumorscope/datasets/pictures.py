@@ -76,8 +76,10 @@ def cut_volume(volume: Slice) -> tuple[list[Slice], list[Skipped]]:
         The slices, or why there are none.
     """
     try:
+        # (One file is one head, whoever else is known.)
+        head = replace(volume, group=volume.group or volume.name)
         slices = [
-            replace(volume, name=f"{volume.name}/{plane}_{number:03d}", plane=plane, number=number)
+            replace(head, name=f"{volume.name}/{plane}_{number:03d}", plane=plane, number=number)
             for plane in AXES
             for number in volume_slices(volume.path, plane)
         ]

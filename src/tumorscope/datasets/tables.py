@@ -3,7 +3,7 @@
 import csv
 import os
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Final
@@ -105,7 +105,7 @@ def _read_slices(path: Path, name: str) -> Catalogue:
                 raise row.error(f"{file} is {label} here and {slices[file].label} further up")
             skipped.append(Skipped(f"{file} (row {row.number})", "in the table more than once"))
         else:
-            mask = path.parent / row["mask"] if row["mask"] else None
+            mask = path.parent / _on_this_system(row["mask"], path) if row["mask"] else None
             if mask and not mask.is_file():
                 reason = f"in the table, but there is no such outline; {file} is used without it"
                 skipped.append(Skipped(row["mask"], reason))
@@ -125,6 +125,7 @@ def _read_slices(path: Path, name: str) -> Catalogue:
                 plane=row["plane"].lower(),
                 hospital=row["hospital"],
             )
+    _check_patients(slices.values(), path)
     present = {item.label for item in slices.values()}
     for label, missing in lost.items():
         if present and label not in present:
@@ -132,6 +133,21 @@ def _read_slices(path: Path, name: str) -> Catalogue:
                 f"{path}: of class {label} no file is there; the first is {missing.name}"
             )
     return Catalogue(tuple(slices.values()), tuple(skipped))
+
+
+def _check_patients(slices: Iterable[Slice], path: Path) -> None:
+    """Make sure that no patient is in two groups.
+
+    Raises:
+        DataError: One is.
+    """
+    groups: dict[str, str] = {}
+    for item in slices:
+        if item.patient and groups.setdefault(item.patient, item.group) != item.group:
+            raise DataError(
+                f"{path}: patient {item.patient} is in the groups {groups[item.patient]} and "
+                f"{item.group}: one patient's slices belong in one"
+            )
 
 
 def _read_figshare(path: Path, name: str) -> Catalogue:

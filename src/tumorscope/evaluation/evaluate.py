@@ -119,7 +119,8 @@ def evaluate(
     if table:
         return _evaluate_table(table, catalogue, split, fold, seed)
     assert predictor is not None
-    parts = partition(catalogue, split=split, fold=fold or 1)
+    drawn = predictor.fold_seed(split) if isinstance(predictor, ModelPredictor) else 0
+    parts = partition(catalogue, split=split, fold=fold or 1, seed=drawn)
     return evaluate_predictor(predictor, parts, catalogue, seed=seed, progress=progress)
 
 

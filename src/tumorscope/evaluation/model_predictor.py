@@ -69,6 +69,17 @@ class ModelPredictor:
             "trained on": str(facts.data.get("split", "not known")),
         }
 
+    def fold_seed(self, split: str) -> int:
+        """Return the seed by which the model's training drew folds where its data had none.
+
+        Args:
+            split: The split that is tested; folds of another are nobody's yet.
+        """
+        facts = self._classifier.facts
+        training = facts.recipe.get("training")
+        own = facts.data.get("split") == split and isinstance(training, dict)
+        return int(training.get("seed", 0)) if own and isinstance(training, dict) else 0
+
     def leaked(self, partition: Partition, catalogue: Catalogue) -> Fact:
         """Return how many test slices are of a group that the model was trained on, or in words.
 
