@@ -335,9 +335,9 @@ def _convert(options: argparse.Namespace, kind: str, out: Path) -> Path:
     from tumorscope.inference.model_file import find_model, open_model  # noqa: PLC0415
 
     model = find_model(options.source)
-    open_model(model, providers=["cpu"])  # (Says what is wrong with this file, not with the next.)
     if _FORMATS[_precision(options.source)] == kind:
         return model
+    open_model(model, providers=["cpu"])  # (Says what is wrong with this file, not with the next.)
     if kind != _FORMATS["fp16"]:
         _export(options, kind, out, opset=str(OPSET), batch="1")
         return out

@@ -74,13 +74,12 @@ def _plan(options: argparse.Namespace) -> _Plan:
         accelerator=options.accelerator, devices=options.devices, nodes=options.nodes
     )
     if options.resume:
-        folds = sorted(options.resume.glob("fold-*"))
-        if not folds and (options.resume / "recipe.toml").exists():
+        first = RunFolder(min(options.resume.glob("fold-*"), default=options.resume))
+        if first.path == options.resume and first.recipe_file.exists():
             raise ModelError(
                 f"{options.resume}: one run, no cross-validation; go on with it by: "
                 f"tumorscope train --resume {options.resume}"
             )
-        first = RunFolder(folds[0] if folds else options.resume)
         facts, tracked = first.data(), TrackedRun.noted(first)
         return _Plan(
             folder=options.resume,

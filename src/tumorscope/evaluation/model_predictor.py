@@ -1,6 +1,7 @@
 """Evaluates a model file as `tumorscope predict` uses it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,10 +76,8 @@ class ModelPredictor:
         Args:
             split: The split that is tested; folds of another are nobody's yet.
         """
-        facts = self._classifier.facts
-        training = facts.recipe.get("training")
-        own = facts.data.get("split") == split and isinstance(training, dict)
-        return int(training.get("seed", 0)) if own and isinstance(training, dict) else 0
+        own = self._classifier.facts.data.get("split") == split
+        return int(self._training().get("seed", 0)) if own else 0
 
     def leaked(self, partition: Partition, catalogue: Catalogue) -> Fact:
         """Return how many test slices are of a group that the model was trained on, or in words.
@@ -102,6 +101,10 @@ class ModelPredictor:
         """Return the names of sets that the model was trained on, as far as the file tells."""
         facts = self._classifier.facts
         protocol = PROTOCOLS.get(str(facts.data.get("split")))
-        training = facts.recipe.get("training")
-        shares = training.get("shares") if isinstance(training, dict) else None
-        return {*(shares or ()), *([protocol.source] if protocol else [])}
+        shares = self._training().get("shares") or ()
+        return {*shares, *([protocol.source] if protocol else [])}
+
+    def _training(self) -> dict[str, Any]:
+        """Return what the recipe says of the training, as far as the file tells."""
+        training = self._classifier.facts.recipe.get("training")
+        return training if isinstance(training, dict) else {}

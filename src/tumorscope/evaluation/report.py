@@ -216,8 +216,9 @@ def _error_sentence(
         return f"None of the {count:,} {of} was {error}."
     wrong = round(share * count)
     were = "was" if wrong == 1 else "were"
-    spread = interval is not None and interval[0] < interval[1]  # (A bootstrap may see none.)
-    between = f", 95 % interval {percent_interval(interval)}" if interval and spread else ""
+    between = ""
+    if interval and interval[0] < interval[1]:  # (A bootstrap may see no spread.)
+        between = f", 95 % interval {percent_interval(interval)}"
     return f"Of {count:,} {of} {wrong:,} {were} {error}{aside}: {percent(share)}{between}."
 
 

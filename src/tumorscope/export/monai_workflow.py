@@ -79,7 +79,7 @@ class OnnxNetwork(nn.Module):
 class TableEvaluator:
     """Classifies slices one by one and writes `predictions.csv`, a row a file.
 
-    The columns are of those of `tumorscope predict --csv`; a file that cannot be read, or is of
+    The columns are among those of `tumorscope predict --csv`; a file that cannot be read, or is of
     another size than the network takes, is a row, too.
 
     Args:

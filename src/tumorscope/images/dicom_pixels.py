@@ -166,8 +166,7 @@ def _padding(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.bool_]:
 def _windowed(dataset: Dataset, values: NDArray[Any]) -> NDArray[np.uint8] | None:
     """Return grey values by the file's own window or table; None when it has no sensible one."""
     table = bool(dataset.get("VOILUTSequence"))
-    window = [dataset.get(name) for name in ("WindowCenter", "WindowWidth")]
-    if not table and any(value in (None, "") or value == [] for value in window):
+    if not table and not ("WindowCenter" in dataset and "WindowWidth" in dataset):
         return None
     try:
         shown = np.asarray(apply_voi_lut(values, dataset))

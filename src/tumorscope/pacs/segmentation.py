@@ -142,9 +142,10 @@ def build_segmentation(
 
 def _images(planes: Sequence[_Plane]) -> list[Dataset]:
     """Return the images as highdicom takes them; of an enhanced file, one with these frames."""
+    first = planes[0].place
     if not planes[0].in_frames:
-        return [_image(plane, planes[0].place) for plane in planes]
-    image, first = _image(planes[0], planes[0].place), planes[0].place
+        return [_image(plane, first) for plane in planes]
+    image = _image(planes[0], first)
     image.NumberOfFrames = len(planes)
     shared = Dataset()
     shared.PixelMeasuresSequence = PixelMeasuresSequence(

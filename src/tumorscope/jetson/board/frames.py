@@ -48,10 +48,11 @@ def find_pictures(paths: "List[str]") -> "Tuple[List[str], List[str]]":
         visited: "Set[str]" = set()
         for where, folders, names in os.walk(path, followlinks=True):
             real = os.path.realpath(where)
-            folders[:] = [] if real in visited else sorted(folders)
             if real in visited:  # (A link back.)
+                del folders[:]
                 continue
             visited.add(real)
+            folders.sort()
             for name in sorted(names):
                 if name[0] != ".":
                     read = name.lower().endswith(PICTURE_SUFFIXES)
