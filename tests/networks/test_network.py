@@ -24,8 +24,10 @@ from tumorscope.networks.slicenet import SIZES
 from tumorscope.training.trained_network import Description, TrainedNetwork
 
 LITENET = NetworkRecipe(name="litenet")
+LARGER_LITENET = NetworkRecipe(name="litenet", trunk="lite2")
 OWN = [
     LITENET,
+    LARGER_LITENET,
     NetworkRecipe(name="plain"),
     *(NetworkRecipe(name="slicenet", size=size) for size in SIZES),
 ]
@@ -35,7 +37,7 @@ MONAI = [
 ]
 """One of each of MONAI's families."""
 
-POOLED = [recipe for recipe in OWN + MONAI if recipe != LITENET]
+POOLED = [recipe for recipe in OWN + MONAI if recipe.name != "litenet"]
 
 TENSORRT_8 = (
     nn.Conv2d,
@@ -56,7 +58,8 @@ TENSORRT_8 = (
 
 
 def named(recipe: NetworkRecipe) -> str:
-    return f"{recipe.name}-{recipe.size}" if recipe.name == "slicenet" else recipe.name
+    variant = {"slicenet": recipe.size, "litenet": recipe.trunk}.get(recipe.name)
+    return f"{recipe.name}-{variant}" if variant else recipe.name
 
 
 every_network = pytest.mark.parametrize("recipe", OWN + MONAI, ids=named)
@@ -109,7 +112,7 @@ def test_outputs_have_their_shapes(recipe: NetworkRecipe, side: int) -> None:
     assert class_maps is not None
     stride = {"litenet": 4, "plain": 16, "monai:resnet10": 16}.get(recipe.name, 32)
     assert class_maps.shape == (2, 4, side // stride, side // stride)
-    if recipe == LITENET:
+    if recipe.name == "litenet":
         assert ood_score is not None
         assert ood_score.shape == (2,)
         assert outline is not None

