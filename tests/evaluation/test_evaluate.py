@@ -168,12 +168,34 @@ def test_a_table_of_one_fold_is_evaluated_by_the_command(
     assert (folder / "report.html").is_file()
 
 
+def test_a_report_does_not_take_the_place_of_another_one(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = write_model(tmp_path / "model.onnx", sharpness=9.0)
+    second = write_model(tmp_path / "other.onnx", sharpness=3.0)
+    other = of_classes(phantoms, tmp_path / "other" / "phantoms", glioma="glioma", notumor="no")
+
+    def found(model: Path, data: Path) -> set[str]:
+        words = ["evaluate", str(model), "--data", str(data), "--split", "external"]
+        assert main(words) == 0
+        return {folder.name for folder in (tmp_path / "evaluations").iterdir()}
+
+    name = f"small-0.1-on-external-{phantoms.name}"
+    assert found(first, phantoms) == {name}
+    before = (tmp_path / "evaluations" / name / "predictions.csv").read_bytes()
+    assert found(second, phantoms) == {name, f"{name}-2"}
+    assert (tmp_path / "evaluations" / name / "predictions.csv").read_bytes() == before
+    assert found(first, phantoms) == {name, f"{name}-2"}  # the same again takes its own place
+    assert found(first, other.parent) == {name, f"{name}-2", f"{name}-3"}
+
+
 def of_classes(phantoms: Path, folder: Path, **classes: str) -> Path:
     """The phantoms of some classes, each called something else."""
     with (phantoms / "slices.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["class"] in classes]
     kept = [[phantoms / row["file"], classes[row["class"]], row["patient"]] for row in rows]
-    folder.mkdir()
+    folder.mkdir(parents=True)
     return write_csv(folder / "slices.csv", ["file", "class", "patient"], kept)
 
 

@@ -1,6 +1,7 @@
 """Evaluates any model, or a file of predictions: metrics and a report."""
 
 import argparse
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,8 @@ def run(options: argparse.Namespace) -> int:
             tta=options.tta,
             progress=progress,
         )
-        folder = options.out or Path("evaluations") / _folder_name(result.evaluation.title)
+        name = _folder_name(result.evaluation.title)
+        folder = options.out or _unused(Path("evaluations") / name, result)
     report = result.save(folder)
     if options.json:
         write_json(options.json, result.to_json())
@@ -40,6 +42,27 @@ def run(options: argparse.Namespace) -> int:
 
 def _folder_name(title: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-")
+
+
+def _unused(folder: Path, result: EvaluationResult) -> Path:
+    """Return the folder, with a number behind its name where other evaluations stand there.
+
+    Two models, or two data sets, may have one name; the same evaluation takes its own place again.
+    """
+    place, number = folder, 1
+    while place.exists() and not _holds(place, result):
+        number += 1
+        place = folder.with_name(f"{folder.name}-{number}")
+    return place
+
+
+def _holds(folder: Path, result: EvaluationResult) -> bool:
+    """Tell whether a folder's report is that of an evaluation, made earlier."""
+    try:
+        earlier = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(earlier == result.to_json())
 
 
 def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
@@ -86,6 +109,6 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
     own = own and (options.data is None or named.fingerprint() == facts["fingerprint"])
     name = f"{split}-{parts.fold}" if parts.fold else _folder_name(test_name(parts))
     name += "-tta" if options.tta else ""
-    folder = options.out or (model.path if own else model.path / "evaluations" / name)
     found = evaluate_run(model, parts, named, known=catalogue, tta=options.tta, progress=progress)
-    return found, folder
+    place = model.path if own else _unused(model.path / "evaluations" / name, found)
+    return found, options.out or place

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tumorscope.errors import DataError
-from tumorscope.evaluation.intervals import Interval
 from tumorscope.files import write_bytes
 
 LEVEL: Final = 0.5
@@ -136,7 +135,7 @@ def pool_localisations(parts: Iterable[Localisation]) -> Localisation:
     )
 
 
-def _interval(values: NDArray[np.float64], groups: Sequence[str], seed: int) -> Interval | None:
+def _interval(values: NDArray[np.float64], groups: Sequence[str], seed: int) -> list[float] | None:
     names, number = np.unique(np.array(groups), return_inverse=True)
     if len(names) < 2:
         return None
@@ -144,4 +143,4 @@ def _interval(values: NDArray[np.float64], groups: Sequence[str], seed: int) -> 
     chance = np.full(len(names), 1 / len(names))
     draws = np.random.default_rng(seed).multinomial(len(names), chance, size=_RESAMPLES)
     low, high = np.percentile((draws @ sums) / (draws @ counts), (2.5, 97.5))
-    return round(float(low), _DIGITS), round(float(high), _DIGITS)
+    return [round(float(low), _DIGITS), round(float(high), _DIGITS)]
