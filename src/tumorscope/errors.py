@@ -5,6 +5,10 @@ class TumorscopeError(Exception):
     """Something the user gave cannot be used; the message says what to do about it."""
 
 
+class ArgumentError(TumorscopeError, ValueError):
+    """An argument of a function is none that it can take."""
+
+
 class DataError(TumorscopeError):
     """A data set, or a part of it, cannot be used."""
 

@@ -108,6 +108,14 @@ def test_run_is_evaluated_again_and_summed_up(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["evaluate run", "train", "tune"])
+def test_folds_are_counted_from_one(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), "--fold", "0"])
+    assert stopped.value.code == 2
+    assert "--fold: '0' is not a whole number of 1 or more" in capsys.readouterr().err
+
+
 def test_a_model_file_is_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = Classifier.load().facts
     assert main(["info", DEFAULT_MODEL, "--json", "-"]) == 0

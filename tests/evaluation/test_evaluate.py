@@ -19,7 +19,7 @@ from tumorscope.cli.main import main
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import partition
-from tumorscope.errors import DataError, ModelError
+from tumorscope.errors import ArgumentError, DataError, ModelError
 from tumorscope.evaluation import InputSpec, evaluate
 from tumorscope.evaluation.predictor import LEAKED
 from tumorscope.inference import Classifier
@@ -475,6 +475,47 @@ def test_a_function_with_odd_outputs_is_told(
 ) -> None:
     with pytest.raises(ModelError, match=words):
         evaluate(function, data=phantoms, split=SPLIT)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"fold": 0}, "fold is a whole number of 1 or more, not 0"),
+        ({"fold": "1"}, "fold is a whole number of 1 or more, not '1'"),
+        ({"fold": 6}, "there is no fold 6: the folds are 1, 2, 3, 4, 5"),
+        ({"seed": -1}, "seed is a whole number of 0 or more, not -1"),
+        ({"split": "by-patient"}, "unknown split 'by-patient'"),
+        ({"tta": True}, r"tta belongs to the classifier: tumorscope\.load\(\.\.\., tta=True\)"),
+        ({"spec": InputSpec()}, "spec is of a module or a function"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_told(
+    given: dict[str, Any], words: str, phantoms: Path, tmp_path: Path
+) -> None:
+    model = Classifier.load(write_model(tmp_path / "model.onnx"))
+    with pytest.raises((ArgumentError, DataError), match=words) as error:
+        evaluate(model, **({"data": phantoms, "split": SPLIT} | given))
+    assert "\n" not in str(error.value)
+
+
+def test_a_classifier_loaded_with_zooms_is_evaluated_with_them(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    model = write_model(tmp_path / "model.onnx", sharpness=9.0)
+    loaded = evaluate(Classifier.load(model, tta=True), data=phantoms, split=SPLIT, tta=True)
+    asked = evaluate(model, data=phantoms, split=SPLIT, tta=True)
+    assert loaded.to_json() == asked.to_json()
+    table = write_csv(tmp_path / "p.csv", ["file", "label"], [])
+    with pytest.raises(ModelError, match="own model files only"):
+        evaluate(table, data=phantoms, split=SPLIT, tta=True)
+
+
+def test_numbers_of_a_spec_may_stand_alone() -> None:
+    grey = np.full((1, 2, 2), 255, np.uint8)
+    assert InputSpec(size=2, channels=1, mean=0.5, std=0.5).array(grey).max() == 1
+    for wrong in ({"std": 0.0}, {"mean": float("nan")}, {"size": 1.5}):
+        with pytest.raises(ModelError):
+            InputSpec(**wrong)  # type: ignore[arg-type]
 
 
 def test_what_is_no_model_is_told(phantoms: Path, tmp_path: Path) -> None:

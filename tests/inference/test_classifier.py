@@ -18,6 +18,7 @@ from dicom_files import picture, write_dicom, write_encapsulated
 from heads import head
 from small_model import SIDE, write_model
 from tumorscope.classes import CLASSES
+from tumorscope.errors import ArgumentError
 from tumorscope.images import prepare, read_slice
 from tumorscope.images.slices import SliceChoice
 from tumorscope.images.zooms import zoomed
@@ -189,6 +190,8 @@ def test_arrays_with_a_value_range_are_scaled(classifier: Classifier, dtype: typ
     [
         (np.zeros((80, 80)), (1, 0), "a value range is two numbers"),
         (np.zeros((80, 80)), (0, math.nan), "a value range is two numbers"),
+        (np.zeros((80, 80)), (1,), "a value range is two numbers"),
+        (np.zeros((80, 80)), 255, "a value range is two numbers"),
         (np.full((80, 80), math.nan), (0, 1), "array 0: holds NaN or infinity"),
         (
             np.zeros((80, 80, 3)),
@@ -199,7 +202,7 @@ def test_arrays_with_a_value_range_are_scaled(classifier: Classifier, dtype: typ
     ],
 )
 def test_value_ranges_that_mean_nothing(
-    classifier: Classifier, values: NDArray[Any], span: tuple[float, float], message: str
+    classifier: Classifier, values: NDArray[Any], span: Any, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         classifier.predict(values, value_range=span)
@@ -230,6 +233,36 @@ def test_pictures_in_memory_are_put_upright(classifier: Classifier, tmp_path: Pa
     with Image.open(tmp_path / "p.png") as picture:
         from_memory, from_file = classifier.predict([picture, tmp_path / "p.png"])
     assert from_memory.probabilities == from_file.probabilities  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"confident": 1.5}, "confident is a number between 0 and 1, not 1.5"),
+        ({"confident": math.nan}, "confident is a number between 0 and 1, not nan"),
+        ({"threads": 0}, "threads is a whole number of 1 or more, not 0"),
+        ({"threads": 1.5}, "threads is a whole number of 1 or more, not 1.5"),
+        ({"providers": "cpu"}, r"providers is a list of names, as in \['cpu'\]"),
+    ],
+)
+def test_a_model_is_not_loaded_with_settings_that_mean_nothing(
+    model: Path, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        Classifier.load(model, **given)
+    assert Classifier.load(model, confident=1, threads=1).confident == (1,) * len(CLASSES)
+
+
+def test_a_batch_holds_a_slice_or_more(classifier: Classifier) -> None:
+    for asked in (
+        lambda size: classifier.predict(phantom(0), batch_size=size),
+        lambda size: classifier.predict_series([phantom(0)] * 2, batch_size=size),
+        lambda size: classifier.probabilities(np.zeros((2, SIDE, SIDE), np.uint8), batch_size=size),
+    ):
+        with pytest.raises(ArgumentError, match="batch_size is a whole number of 1 or more, not 0"):
+            asked(0)
+    with pytest.raises(ArgumentError, match="volume is a whole number of 0 or more, not -1"):
+        classifier.predict_series([phantom(0)] * 2, volume=-1)
 
 
 def test_what_is_no_input_is_refused(classifier: Classifier) -> None:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from tumorscope.cli.choices import add_data_arguments
+from tumorscope.cli.numbers import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_data_arguments(parser, split=None)
     parser.add_argument(
-        "--fold", type=int, help="the fold that tests (default: a run's own, all of a CSV, else 1)"
+        "--fold",
+        type=count,
+        help="the fold that tests (default: a run's own, all of a CSV, else 1)",
     )
     parser.add_argument("--tta", action="store_true", help="the mean over three zooms")
     parser.add_argument("--json", metavar="FILE", help="write the metrics, too; - for the screen")

@@ -9,6 +9,7 @@ from tumorscope.cli.choices import (
     add_recipe_arguments,
     add_tracker_arguments,
 )
+from tumorscope.cli.numbers import count
 
 DEFAULT_TRIALS = 50
 
@@ -16,7 +17,7 @@ DEFAULT_TRIALS = 50
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     add_data_arguments(parser, split=DEFAULT_SPLIT)
-    parser.add_argument("--fold", type=int, help="its training part is searched (default: 1)")
+    parser.add_argument("--fold", type=count, help="its training part is searched (default: 1)")
     add_recipe_arguments(parser, several_devices=False)
     parser.add_argument(
         "--search", metavar="FILE", help="which fields vary (default: by optimizer)"

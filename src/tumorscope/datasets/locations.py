@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from platformdirs import user_cache_path
 
 from tumorscope.datasets.catalogue import Split
-from tumorscope.datasets.splits import PROTOCOLS
+from tumorscope.datasets.splits import find_protocol
 from tumorscope.errors import DataError
 
 DATA_VARIABLE: Final = "TUMORSCOPE_DATA"
@@ -209,9 +209,10 @@ def data_sources(given: Sequence[DataSource | Path | str], split: str) -> list[D
         split: The protocol; the set it is for is looked for in each folder named.
 
     Raises:
-        DataError: Nothing is named and nothing was downloaded, or the set is not there.
+        DataError: The protocol is unknown, nothing is named and nothing was downloaded, or the set
+            is not there.
     """
-    source = PROTOCOLS[split].source
+    source = find_protocol(split).source
     roots = [DataSource.of(item) for item in given] or [DataSource(find_data(None))]
     if not source:
         return roots

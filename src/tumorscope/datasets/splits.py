@@ -190,6 +190,17 @@ _DRAWN: Final = (1, 2, 3, 4, 5)
 _VALIDATION_SHARE: Final = 0.1
 
 
+def find_protocol(split: str) -> Protocol:
+    """Return the protocol of a name.
+
+    Raises:
+        DataError: There is none.
+    """
+    if split not in PROTOCOLS:
+        raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[split]
+
+
 def partition(
     catalogue: Catalogue,
     *,
@@ -215,9 +226,7 @@ def partition(
         DataError: The protocol is unknown or does not fit the data, the fold does not exist, a
             class is missing, or a group would stand on both sides.
     """
-    if split not in PROTOCOLS:
-        raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
-    protocol = PROTOCOLS[split]
+    protocol = find_protocol(split)
     if protocol.kind == "external":
         return _external(catalogue, protocol)
     named = [item for item in catalogue.slices if item.label != ANY_TUMOUR]
@@ -332,18 +341,17 @@ def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
     Raises:
         DataError: The protocol is unknown, or nothing tests.
     """
-    if split not in PROTOCOLS:
-        raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
-    if PROTOCOLS[split].kind == "all":
+    protocol = find_protocol(split)
+    if protocol.kind == "all":
         raise DataError(f"{split} has no test part; use 'tumorscope train --split {split}'")
-    if PROTOCOLS[split].kind in ("published", "external"):
+    if protocol.kind in ("published", "external"):
         return (0,)
     own = [
         item
         for item in catalogue.slices
-        if PROTOCOLS[split].owns(item) and not item.doubt and item.label != ANY_TUMOUR
+        if protocol.owns(item) and not item.doubt and item.label != ANY_TUMOUR
     ]
-    if PROTOCOLS[split].published_ids:
+    if protocol.published_ids:
         return tuple(sorted({item.cvind for item in _with_cvind(own)}))
     return tuple(sorted({item.fold for item in own})) if _are_given(own) else _DRAWN
 
@@ -390,7 +398,7 @@ def _fold_parts(
         slices = [replace(item, fold=int(n)) for item, n in zip(slices, drawn, strict=True)]
     folds = sorted({item.fold for item in slices})
     if fold not in folds:
-        raise DataError(f"there is no fold {fold}: the folds are {', '.join(map(str, folds))}")
+        raise DataError(f"there is no fold {fold!r}: the folds are {', '.join(map(str, folds))}")
     return (
         [item for item in slices if item.fold == fold],
         [item for item in slices if item.fold != fold],

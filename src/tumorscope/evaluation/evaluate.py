@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tumorscope.arguments import check_count
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.locations import DataSource, data_sources
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition, folds_of, partition
-from tumorscope.errors import DataError, ModelError
+from tumorscope.errors import ArgumentError, DataError, ModelError
 from tumorscope.evaluation.function_predictor import (
     FunctionPredictor,
     callable_function,
@@ -90,7 +91,8 @@ def evaluate(
         fold: The fold that tests, of a protocol with folds. Left out: the first; of a CSV file: all
             of them, each test image once.
         spec: What a module or a function takes and gives.
-        tta: Test-time augmentation of a model file: the mean over three zooms.
+        tta: Test-time augmentation of a model file: the mean over three zooms. A classifier is
+            loaded with it, or without.
         seed: Of the bootstrap.
         progress: Shows how far the reading is.
 
@@ -98,6 +100,7 @@ def evaluate(
         The metrics with intervals, the predictions, and a report to save.
 
     Raises:
+        ArgumentError: `fold`, `seed`, `spec` or `tta` cannot be used.
         DataError: The data, or the CSV file, cannot be used.
         ModelError: The model cannot be used.
 
@@ -112,8 +115,17 @@ def evaluate(
         >>> len(result.predictions)
         8
     """
+    if fold is not None:
+        check_count("fold", fold)
+    check_count("seed", seed, least=0)
+    if spec is not None and not callable(model):
+        raise ArgumentError(
+            "spec is of a module or a function; beside an ONNX file lies a TOML file (InputSpec)"
+        )
     given = [data] if isinstance(data, (str, Path)) else data or []
     table = _existing_table(model)
+    if table:
+        _refuse_tta(tta)
     predictor = None if table else as_predictor(model, spec=spec, tta=tta)
     catalogue = read_data(data_sources(given, split), progress=progress)
     if table:
@@ -133,9 +145,12 @@ def as_predictor(model: Any, *, spec: InputSpec | None = None, tta: bool = False
         tta: Test-time augmentation of a model file.
 
     Raises:
+        ArgumentError: A classifier was loaded without `tta`.
         ModelError: It is nothing of the kind.
     """
     if isinstance(model, Classifier):
+        if tta and not model.tta:
+            raise ArgumentError("tta belongs to the classifier: tumorscope.load(..., tta=True)")
         return ModelPredictor(model)
     if isinstance(model, (str, Path)):
         path = Path(model)

@@ -1,7 +1,9 @@
 """Describes what a classifier that is not ours takes and gives: a small TOML file, or Python."""
 
+import math
 import tomllib
 from dataclasses import dataclass, fields
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -42,8 +44,8 @@ class InputSpec:
     classes: tuple[str, ...] = CLASSES
     size: int = 224
     channels: int = 3
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
     layout: Layout = "NCHW"
     preparation: Preparation = "resize"
     softmax: bool = True
@@ -53,14 +55,15 @@ class InputSpec:
             raise ModelError(f"classes: two or more different ones, not {', '.join(self.classes)}")
         if unknown := set(self.classes) - set(CLASSES):
             raise ModelError(f"classes: '{min(unknown)}' is none of {', '.join(CLASSES)}")
-        if self.size < 1 or self.channels not in (1, 3):
+        if self.size < 1 or not isinstance(self.size, Integral) or self.channels not in (1, 3):
             raise ModelError(
                 f"size is 1 or more and channels 1 or 3, not {self.size} and {self.channels}"
             )
         for name in ("mean", "std"):
-            if len(getattr(self, name)) not in (1, self.channels):
+            values = _numbers(getattr(self, name))
+            if len(values) not in (1, self.channels) or not all(map(math.isfinite, values)):
                 raise ModelError(f"{name}: one number, or {self.channels}, one a channel")
-        if not all(value > 0 for value in self.std):
+        if not all(value > 0 for value in _numbers(self.std)):
             raise ModelError("std: numbers above 0")
         for name, allowed in (("layout", Layout), ("preparation", Preparation)):
             if getattr(self, name) not in get_args(allowed):
@@ -124,4 +127,4 @@ def read_spec(path: Path) -> InputSpec:
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
-    return tuple(float(part) for part in (value if isinstance(value, list) else [value]))
+    return tuple(float(part) for part in (value if isinstance(value, (list, tuple)) else [value]))

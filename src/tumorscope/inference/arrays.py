@@ -37,7 +37,10 @@ def to_slice(
     Raises:
         InputError: It is no such array, holds no finite numbers, or the range is none.
     """
-    black, white = value_range
+    try:
+        black, white = map(float, value_range)
+    except (TypeError, ValueError):
+        black = white = np.nan
     if not (np.isfinite([black, white]).all() and black < white):
         raise InputError(f"a value range is two numbers, black and white, not {value_range}")
     _check_shape(array, where)

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tumorscope.arguments import check_count, check_share
+from tumorscope.errors import ArgumentError
 from tumorscope.images.opening import header_of_unreadable, open_slices
 from tumorscope.images.preparation import prepare
 from tumorscope.images.reading import FileInMemory, UnreadableImageError, name_of
@@ -106,6 +108,8 @@ class Classifier:
             tta: Whether to classify each slice at three zooms.
 
         Raises:
+            ArgumentError: `threads` is no whole number of 1 or more, `confident` none between 0
+                and 1, or `providers` no list.
             ModelError: The model or the provider cannot be used.
 
         Example:
@@ -114,6 +118,12 @@ class Classifier:
             >>> model.facts.classes
             ('glioma', 'meningioma', 'notumor', 'pituitary')
         """
+        if threads is not None:
+            check_count("threads", threads)
+        if confident is not None:
+            check_share("confident", confident)
+        if isinstance(providers, str):
+            raise ArgumentError(f"providers is a list of names, as in ['{providers}']")
         opened = open_model(
             find_model(model or DEFAULT_MODEL), threads=threads, providers=providers
         )
@@ -128,6 +138,11 @@ class Classifier:
     def facts(self) -> ModelFacts:
         """What the model file says about itself; its version says so where `tta` is on."""
         return self._facts
+
+    @property
+    def tta(self) -> bool:
+        """Whether each slice is classified at three zooms."""
+        return self._tta
 
     def predict(
         self,
@@ -153,6 +168,7 @@ class Classifier:
             An answer for each slice, in order; a `Failure` where a file could not be read.
 
         Raises:
+            ArgumentError: `batch_size` is no whole number of 1 or more.
             InputError: An array is not a grey slice, or something else is no input.
 
         Example:
@@ -201,6 +217,7 @@ class Classifier:
             The answer; its `note` names files that could not be read.
 
         Raises:
+            ArgumentError: `batch_size` or `volume` is no whole number, or too small.
             InputError: There are slices of several series, or none that can be read.
 
         Example:
@@ -251,6 +268,9 @@ class Classifier:
         Returns:
             An answer a series and the failures, in the order in which each is met first.
 
+        Raises:
+            ArgumentError: `volume` is no whole number of 0 or more.
+
         Example:
             >>> import tumorscope
             >>> from tumorscope.phantoms.drawing import draw_phantom
@@ -260,6 +280,8 @@ class Classifier:
             >>> series.slices
             3
         """
+        if volume is not None:
+            check_count("volume", volume, least=0)
         rule = self._facts.series
         if self._confident != self._facts.confident:
             rule = replace(rule, confident=None)
@@ -285,8 +307,10 @@ class Classifier:
             An answer for each slice, in order; a `Failure` where a file could not be read.
 
         Raises:
+            ArgumentError: `batch_size` is no whole number of 1 or more.
             InputError: An array is not a grey slice.
         """
+        check_count("batch_size", batch_size)
 
         def read(item: tuple[int, Input]) -> list[Prepared | Failure]:
             return list(self.read(item[1], choice, number=item[0]))
@@ -317,8 +341,10 @@ class Classifier:
             `heatmap`, `[N, classes, h, w]`, and `ood_score`, `[N]`.
 
         Raises:
+            ArgumentError: `batch_size` is no whole number of 1 or more.
             InputError: The array has another shape or type.
         """
+        check_count("batch_size", batch_size)
         side = self.facts.input_size
         if grey.ndim != 3 or grey.shape[1:] != (side, side) or grey.dtype != np.uint8:
             raise InputError(
@@ -343,6 +369,7 @@ class Classifier:
             Probabilities, float32, `[N, classes]`.
 
         Raises:
+            ArgumentError: `batch_size` is no whole number of 1 or more.
             InputError: The array has another shape or type.
         """
         if len(grey):
