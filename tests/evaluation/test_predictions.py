@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from tumorscope.classes import CLASSES
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.errors import DataError
+from tumorscope.evaluation.metrics import roc_auc
 from tumorscope.evaluation.predictions import Predictions, pool
 
 
@@ -121,6 +122,15 @@ def test_what_was_saved_is_read_again(
     np.testing.assert_array_equal(
         read.probabilities.astype(np.float32), saved.probabilities.astype(np.float32)
     )
+
+
+def test_near_one_the_order_of_the_probabilities_survives(tmp_path: Path) -> None:
+    rest = np.array([4e-12, 3e-12, 1e-12, 2e-12])
+    saved = table(probabilities=np.stack([1 - rest, rest], axis=1))
+    saved.save(tmp_path / "p.csv")
+    read = Predictions.load(tmp_path / "p.csv")
+    np.testing.assert_array_equal(read.probabilities, saved.probabilities)
+    np.testing.assert_array_equal(roc_auc(read), roc_auc(saved))
 
 
 def test_a_file_name_that_is_no_utf8_survives(tmp_path: Path) -> None:

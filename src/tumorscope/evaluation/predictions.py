@@ -221,8 +221,8 @@ class Predictions:
     def save(self, path: Path) -> None:
         """Write the table as a CSV file, whole or not at all.
 
-        Probabilities keep nine significant digits, which hold a float32 exactly. Paths are left
-        out: they are true on one machine only.
+        Probabilities keep as many digits as they have, so that metrics of the table are those of
+        the predictions. Paths are left out: they are true on one machine only.
 
         Args:
             path: The file.
@@ -245,7 +245,7 @@ class Predictions:
                     self.clusters[row],
                     *self.folds[row : row + 1],
                     *self.verdicts[row : row + 1],
-                    *(f"{value:.9g}" for value in self.probabilities[row]),
+                    *self.probabilities[row].tolist(),
                 ]
             )
         write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
