@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from small_model import write_model
 from tumorscope.classes import CLASSES
@@ -79,6 +80,30 @@ def test_a_model_that_gives_no_numbers_is_refused(phantoms: Path, tmp_path: Path
         ModelError, match=r"small 0\.1: its outputs for 8 of 8 slices are not numbers"
     ):
         evaluate(model, split=SPLIT, data=phantoms, fold=1)
+
+
+def test_what_shows_nothing_is_unsupported_as_in_prediction(phantoms: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.onnx", thresholds={"confident": [0.0] * 4})
+    data = tmp_path / "clinic" / "notumor"
+    data.mkdir(parents=True)
+    heads = [item for item in slices_of(phantoms, 1) if item.label == "notumor"]
+    for number, item in enumerate(heads):
+        (data / f"{number}.png").write_bytes(item.path.read_bytes())
+    Image.new("L", (80, 80), 30).save(data / "blank.png")
+    answers = {
+        Path(answer.path).name: answer.verdict
+        for answer in Classifier.load(model).predict(sorted(data.iterdir()))
+    }
+    assert answers["blank.png"] == "unsupported"
+    result = evaluate(model, data=data.parent, split="external")
+    found = result.predictions
+    names = [Path(name).name for name in found.names]
+    assert dict(zip(names, found.verdicts, strict=True)) == answers
+    assert result.to_json()["verdicts"]["confident"]["n"] == len(heads)
+    assert (
+        "1 image is called unsupported; the other metrics count such images, too, by the most "
+        "probable class." in result.summary
+    )
 
 
 def test_ood_scores_that_are_no_numbers_are_unsupported(phantoms: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tumorscope.datasets.catalogue import Skipped, Slice
 from tumorscope.datasets.pictures import read_picture
 from tumorscope.errors import DataError
 from tumorscope.images import UnreadableImageError, cut_out, find_head, prepare, read_slice
+from tumorscope.images.suitability import why_unsuitable
 from tumorscope.parallel import map_ordered
 from tumorscope.progress import Progress, silent
 
@@ -32,6 +33,7 @@ class Inputs:
         slices: The slices they show, length N.
         skipped: Files that could not be read: slices, which are left out, and outlines, whose
             slices are kept without one.
+        unsuitable: Why there is nothing to classify on a slice, length N; empty where there is.
         outlines: Where asked for: the tumours, 0 to 255, uint8, shape `[N, S, S]`, all 0 for
             slices without one.
         outlined: Where asked for: whether a slice's row of `outlines` is known to be true, bool,
@@ -41,6 +43,7 @@ class Inputs:
     grey: NDArray[np.uint8]
     slices: tuple[Slice, ...]
     skipped: tuple[Skipped, ...]
+    unsuitable: tuple[str, ...]
     outlines: NDArray[np.uint8] | None = None
     outlined: NDArray[np.bool_] | None = None
 
@@ -76,25 +79,28 @@ def read_inputs(
     grey = np.empty((len(slices), size, size), dtype=np.uint8)
     drawn = np.zeros((len(slices) if outlines else 0, size, size), dtype=np.uint8)
 
-    def read(item: Slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | str | None] | str:
+    def read(item: Slice) -> tuple[NDArray[np.uint8], str, NDArray[np.uint8] | str | None] | str:
         try:
             picture = read_picture(item)
         except UnreadableImageError as error:
             return str(error)
+        outline: NDArray[np.uint8] | str | None
         try:
             outline = read_outline(item, picture, size) if outlines else None
         except UnreadableImageError as error:
-            return prepared_by(picture, size), str(error)
-        return prepared_by(picture, size), outline
+            outline = str(error)
+        return prepared_by(picture, size), why_unsuitable(picture), outline
 
     kept: list[Slice] = []
     skipped: list[Skipped] = []
+    unsuitable: list[str] = []
     answers = progress(map_ordered(read, slices), total=len(slices), label=label)
     for item, answer in zip(slices, answers, strict=True):
         if isinstance(answer, str):
             skipped.append(Skipped(item.name, answer))
             continue
-        grey[len(kept)], outline = answer
+        grey[len(kept)], why, outline = answer
+        unsuitable.append(why)
         if isinstance(outline, str):
             skipped.append(Skipped(f"outline of {item.name}", outline))
             item = replace(item, mask=None)  # noqa: PLW2901
@@ -103,10 +109,11 @@ def read_inputs(
         kept.append(item)
     if slices and not kept:
         raise DataError(f"none of the {len(slices)} pictures can be read; {skipped[0].reason}")
+    inputs = Inputs(grey[: len(kept)], tuple(kept), tuple(skipped), tuple(unsuitable))
     if not outlines:
-        return Inputs(grey[: len(kept)], tuple(kept), tuple(skipped))
+        return inputs
     known = np.array([bool(item.mask) or item.label == NO_TUMOUR for item in kept], dtype=np.bool_)
-    return Inputs(grey[: len(kept)], tuple(kept), tuple(skipped), drawn[: len(kept)], known)
+    return replace(inputs, outlines=drawn[: len(kept)], outlined=known)
 
 
 def read_outline(item: Slice, picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8] | None:

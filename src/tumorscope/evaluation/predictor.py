@@ -107,7 +107,11 @@ def predict_slices(
         answers.probabilities,
         classes=predictor.classes,
         folds=(partition.fold,) * len(inputs) if partition.fold else (),
-        verdicts=answers.verdicts,
+        # What shows nothing `predict` refuses before any model sees it.
+        verdicts=tuple(
+            "unsupported" if why else verdict
+            for why, verdict in zip(inputs.unsuitable, answers.verdicts, strict=False)
+        ),
     )
     assert inputs.outlines is not None  # they were asked for
     rows = np.flatnonzero((inputs.outlines > 127).any(axis=(1, 2)))

@@ -137,7 +137,8 @@ def summarise(evaluation: Evaluation) -> tuple[str, ...]:
         Sentences: accuracy with its interval; test images that are no surprise to the model, where
         there are any or it is not known; by slice and patient; missed tumours and false
         alarms, where `notumor` is a class; how many answers are confident, and wrong all the same,
-        where that is known; where heatmaps lie on outlines, where there are any.
+        and how many images are refused, where that is known; where heatmaps lie on outlines, where
+        there are any.
     """
     counted = (
         f"Counting a slice once, however many copies there are: {_share(evaluation.slices)}; "
@@ -152,6 +153,7 @@ def summarise(evaluation: Evaluation) -> tuple[str, ...]:
         counted,
         *_error_sentences(evaluation.images),
         _confident_sentence(evaluation),
+        _unsupported_sentence(evaluation),
         _localisation_sentence(evaluation.localisation),
     )
     return tuple(sentence for sentence in sentences if sentence)
@@ -234,6 +236,17 @@ def _confident_sentence(evaluation: Evaluation) -> str:
     return (
         f"{count:,} answers are confident, {percent(count / evaluation.images.n)} of all; "
         f"{wrong:,} of them {are} wrong."
+    )
+
+
+def _unsupported_sentence(evaluation: Evaluation) -> str:
+    refused = int(evaluation.verdicts.get("unsupported", {}).get("n") or 0)
+    if not refused:
+        return ""
+    are = "image is" if refused == 1 else "images are"
+    return (
+        f"{refused:,} {are} called unsupported; the other metrics count such images, too, by the "
+        "most probable class."
     )
 
 
