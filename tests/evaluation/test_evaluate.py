@@ -22,6 +22,7 @@ from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import partition
 from tumorscope.errors import ArgumentError, DataError, ModelError
 from tumorscope.evaluation import InputSpec, evaluate
+from tumorscope.evaluation.predictions_table import read_predictions
 from tumorscope.evaluation.predictor import LEAKED
 from tumorscope.inference import Classifier
 
@@ -358,6 +359,52 @@ def test_wrong_columns_are_told(
     rows = [[item.name, *probabilities(item)] for item in slices_of(phantoms, 1)]
     with pytest.raises(DataError, match=words):
         evaluate(write_csv(tmp_path / "p.csv", header, rows), data=phantoms, split=SPLIT, fold=1)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_tables_of_office_programs_are_read(delimiter: str, phantoms: Path, tmp_path: Path) -> None:
+    slices = slices_of(phantoms, 1)
+    rows = [[item.name, *map(str, probabilities(item))] for item in slices]
+    plain = write_csv(tmp_path / "p.csv", ["file", *CLASSES], rows)
+    path = tmp_path / "office.csv"
+    lines = [["File", *CLASSES], *([cell.replace("0.", "0,") for cell in row] for row in rows)]
+    path.write_text("\n".join(delimiter.join(line) for line in lines), encoding="utf-8-sig")
+    found = evaluate(path, data=phantoms, split=SPLIT, fold=1).predictions
+    asked = evaluate(plain, data=phantoms, split=SPLIT, fold=1).predictions
+    np.testing.assert_array_equal(found.probabilities, asked.probabilities)
+    labels = [[item.name, item.label] for item in slices]
+    named = write_csv(tmp_path / "l.csv", ["Image path", "Predicted"], labels)
+    right = evaluate(named, data=phantoms, split=SPLIT, fold=1).evaluation.images
+    assert right.metrics["accuracy"] == 1
+
+
+def test_a_whole_name_is_told_from_longer_ones_that_end_with_it(tmp_path: Path) -> None:
+    slices = [
+        Slice(path=tmp_path / name, name=name, label=label, source="set")
+        for name, label in (("a/1.png", "glioma"), ("more/a/1.png", "notumor"))
+    ]
+    rows = [["a/1.png", "glioma"], ["more/a/1.png", "notumor"]]
+    path = write_csv(tmp_path / "l.csv", ["file", "label"], rows)
+    found = read_predictions(path, slices, folded=False)
+    assert found.predicted.tolist() == found.target.tolist()
+    write_csv(path, ["file", "label"], [["1.png", "glioma"]])
+    with pytest.raises(DataError, match=r"'1\.png' may be set/a/1\.png or set/more/a/1\.png: gi"):
+        read_predictions(path, slices, folded=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("image,path,label\n", "the columns image and path may both name the files"),
+        ("file,label\na.png,glioma,0.9\n", "row 2 has more values than columns"),
+        ('file,glioma,notumor\n1.png,"0,9","0,1"\n', "glioma is '0,9', not a number"),
+    ],
+)
+def test_what_may_mean_two_things_is_not_guessed(text: str, words: str, tmp_path: Path) -> None:
+    item = Slice(path=tmp_path / "1.png", name="1.png", label="glioma", source="set")
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_predictions(tmp_path / "p.csv", [item], folded=False)
 
 
 def test_unknown_classes_missing_files_and_pictures_are_told(

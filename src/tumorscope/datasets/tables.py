@@ -17,7 +17,7 @@ from tumorscope.errors import DataError
 TABLE_NAMES: Final = ("slices.csv", "index.csv")
 """A folder with one of them is read by it."""
 
-_SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
+SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "file": ("file", "image", "filename", "file_name", "path", "filepath", "image_path"),
     "class": ("class", "label", "diagnosis", "category", "tumor_type", "tumour_type"),
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "case", "case_id"),
@@ -254,7 +254,7 @@ def _rows(path: Path, wanted: Sequence[str]) -> Iterator[_Row]:
             f"{', '.join(filter(None, columns)) or 'none'}, a data set needs file and class"
         )
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, delimiter=_delimiter(path))
+        reader = csv.reader(file, delimiter=delimiter_of(path))
         try:
             next(reader)
             for values in reader:
@@ -274,11 +274,11 @@ def _meanings(path: Path) -> dict[str, str]:
     """
     columns = _columns(path)
     twice = {name for name in columns if columns.count(name) > 1}
-    known = {name for spellings in _SPELLINGS.values() for name in spellings}
+    known = {name for spellings in SPELLINGS.values() for name in spellings}
     if twice & known:
         raise DataError(f"{path}: two columns are called '{min(twice & known)}'")
     meanings = {column: column for column in columns if column}
-    for meaning, spellings in _SPELLINGS.items():
+    for meaning, spellings in SPELLINGS.items():
         found = [name for name in spellings if name in columns]
         if meaning in columns or not found:
             continue
@@ -295,14 +295,23 @@ def _columns(path: Path) -> list[str]:
     """Return the names in a table's first row, in small letters, with `_` for spaces and dashes."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            first = next(csv.reader(file, delimiter=_delimiter(path)), [])
+            first = next(csv.reader(file, delimiter=delimiter_of(path)), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise _no_table(path, error) from None
-    return [name.strip().lower().replace(" ", "_").replace("-", "_") for name in first]
+    return [plain_column(name) for name in first]
 
 
-def _delimiter(path: Path) -> str:
-    """Return what parts the columns: commas, or what office programs of some countries write."""
+def plain_column(name: str) -> str:
+    """Return a column's name in small letters, with `_` for spaces and dashes."""
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def delimiter_of(path: Path) -> str:
+    """Return what parts a table's columns: commas, or what office programs of some countries write.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     with path.open("rb") as file:
         first = file.readline(10_000).decode(errors="replace")
     return max(",;\t", key=first.count)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tumorscope.classes import ANY_TUMOUR, CLASSES, PRESENCE, class_name
 from tumorscope.datasets.catalogue import Slice, slice_name
+from tumorscope.datasets.tables import SPELLINGS, delimiter_of, plain_column
 from tumorscope.errors import DataError
 from tumorscope.evaluation.predictions import Predictions, unanswerable
 
@@ -34,7 +35,8 @@ def read_predictions(path: Path, slices: Sequence[Slice], *, folded: bool) -> Pr
     Columns: `file`, and a probability a class (`glioma` or `probability_glioma`, …) or a score a
     class (`score_glioma`, …: a softmax makes them probabilities) or the predicted class (`label`).
     Classes stand in their usual spellings; a file is named as in the data set, or by the end of
-    that name as far as it is unique, or by a path that ends with it.
+    that name as far as it is unique, or by a path that ends with it. Where semicolons or tabs part
+    the columns, numbers may have a decimal comma.
 
     Args:
         path: The CSV file.
@@ -45,17 +47,20 @@ def read_predictions(path: Path, slices: Sequence[Slice], *, folded: bool) -> Pr
         DataError: A file is missing, unknown or there twice, a class is unknown, or probabilities
             do not sum to 1; the message says where.
     """
-    header, rows = _rows(path)
+    header, files, rows = _rows(path)
     any_kind = any(item.label == ANY_TUMOUR for item in slices)
     columns, kind = _class_columns(path, header, any_kind=any_kind)
-    order = _match(path, [row["file"] for row in rows], slices)
-    ordered = [rows[number] for number in order]
+    order = _match(path, files, slices)
+    ordered = [(files[number], rows[number]) for number in order]
     classes = tuple(columns)
     if kind == "label":
-        probabilities, classes = _from_labels(path, ordered, columns, slices)
+        probabilities, classes = _from_labels(path, ordered, columns[""], slices)
     else:
         probabilities = np.array(
-            [[_number(path, row, columns[name]) for name in classes] for row in ordered]
+            [
+                [_number(path, file, columns[name], row[columns[name]]) for name in classes]
+                for file, row in ordered
+            ]
         )
     if kind == "score":
         powers = np.exp(probabilities - probabilities.max(axis=1, keepdims=True))
@@ -76,24 +81,41 @@ def read_predictions(path: Path, slices: Sequence[Slice], *, folded: bool) -> Pr
     return found
 
 
-def _rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+def _rows(path: Path) -> tuple[list[str], list[str], list[dict[str, str]]]:
+    """Return the columns' names, and of each row the file and all values by column."""
+    delimiter = delimiter_of(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
+            reader = csv.DictReader(file, strict=True, delimiter=delimiter)
             header = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = header
-            rows = [
-                {name: (value or "").strip() for name, value in row.items() if name}
-                for row in reader
-            ]
+            rows = []
+            for row in reader:
+                if None in row:
+                    raise DataError(f"{path}: row {reader.line_num} has more values than columns")
+                rows.append({name: (value or "").strip() for name, value in row.items()})
     except (UnicodeDecodeError, csv.Error, AttributeError) as error:
         raise DataError(f"{path}: not a CSV table in UTF-8 ({error})") from None
-    if "file" not in header:
+    column = _file_column(path, header)
+    files = [row[column] for row in rows]
+    if delimiter != ",":  # Where commas part no columns they are decimal ones.
+        rows = [{name: value.replace(",", ".") for name, value in row.items()} for row in rows]
+    return header, files, rows
+
+
+def _file_column(path: Path, header: Sequence[str]) -> str:
+    """Return the column that names the files: `file`, or the only one called like it."""
+    plain = [plain_column(name) for name in header]
+    names = ("file",) if "file" in plain else SPELLINGS["file"]
+    found = [column for column, name in zip(header, plain, strict=True) if name in names]
+    if len(found) > 1:
+        raise DataError(f"{path}: the columns {' and '.join(found)} may both name the files")
+    if not found:
         raise DataError(
             f"{path}: the table has no column 'file'; it needs 'file' and a probability a class "
             "(glioma, meningioma, …), a score a class (score_glioma, …), or 'label'"
         )
-    return header, rows
+    return found[0]
 
 
 def _class_columns(
@@ -121,9 +143,10 @@ def _class_columns(
     for kind, columns in found.items():
         if len(columns) > 1:
             return columns, kind
+    plain = {plain_column(column): column for column in header}
     for name in _LABELS:
-        if name in header:
-            return {"": name}, "label"
+        if name in plain:
+            return {"": plain[name]}, "label"
     raise DataError(
         f"{path}: the table has neither a column a class (glioma, meningioma, …) nor 'label'"
     )
@@ -138,15 +161,16 @@ def _match(path: Path, files: Sequence[str], slices: Sequence[Slice]) -> list[in
     extra: list[str] = []
     for row, file in enumerate(files):
         parts = PurePosixPath(file.replace("\\", "/")).parts
-        same = [
+        alike = by_name.get(parts[-1] if parts else "", ())
+        same = [number for number in alike if _is_named(parts, slices[number])] or [
             number
-            for number in by_name.get(parts[-1] if parts else "", ())
+            for number in alike
             if _ends_alike(parts, PurePosixPath(slice_name(slices[number])).parts)
         ]
         if not same:
             extra.append(file or f"row {row + 2}")
         elif len(same) > 1:
-            first, second, *_ = (slices[number].name for number in same)
+            first, second, *_ = (slice_name(slices[number]) for number in same)
             raise DataError(f"{path}: '{file}' may be {first} or {second}: give more of the path")
         elif same[0] in row_of:
             raise DataError(f"{path}: {slices[same[0]].name} has two rows")
@@ -165,6 +189,11 @@ def _match(path: Path, files: Sequence[str], slices: Sequence[Slice]) -> list[in
     return [row_of[number] for number in range(len(slices))]
 
 
+def _is_named(asked: Sequence[str], item: Slice) -> bool:
+    """Tell whether a path is the whole name of a slice, with or without that of the data set."""
+    return tuple(asked) in (PurePosixPath(item.name).parts, PurePosixPath(slice_name(item)).parts)
+
+
 def _ends_alike(asked: Sequence[str], name: Sequence[str]) -> bool:
     """Tell whether one path is the end of the other; the data set's own name may be missing."""
     shorter = min(len(asked), len(name))
@@ -176,17 +205,17 @@ def _ends_alike(asked: Sequence[str], name: Sequence[str]) -> bool:
 
 def _from_labels(
     path: Path,
-    rows: Sequence[Mapping[str, str]],
-    columns: Mapping[str, str],
+    rows: Sequence[tuple[str, Mapping[str, str]]],
+    column: str,
     slices: Sequence[Slice],
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Return probabilities of 0 and 1, and the classes that are there or were predicted."""
     labels = []
-    for row in rows:
+    for file, row in rows:
         try:
-            labels.append(class_name(row[columns[""]]))
+            labels.append(class_name(row[column]))
         except DataError as error:
-            raise DataError(f"{path}: {row['file']}: {error}") from None
+            raise DataError(f"{path}: {file}: {error}") from None
     tested = {item.label for item in slices}
     if ANY_TUMOUR in tested:
         tested.update(PRESENCE)
@@ -196,11 +225,11 @@ def _from_labels(
     return np.array([[float(label == name) for name in classes] for label in labels]), classes
 
 
-def _number(path: Path, row: Mapping[str, str], column: str) -> float:
+def _number(path: Path, file: str, column: str, text: str) -> float:
     try:
-        value = float(row[column])
+        value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{path}: {row['file']}: {column} is '{row[column]}', not a number")
+        raise DataError(f"{path}: {file}: {column} is '{text}', not a number")
     return value
