@@ -142,6 +142,18 @@ def test_odd_file_names_do_not_stop_the_picture() -> None:
     decode(mistakes_plot(table([0] * 3, [1] * 3, names=names)))
 
 
+def test_captions_of_mistakes_do_not_meet(tmp_path: Path) -> None:
+    tall = tmp_path / "tall.png"
+    Image.fromarray(np.full((300, 60), 90, np.uint8)).save(tall)
+    for paths in ((), (tall,) * 6):
+        wrong = table([0] * 6, [1] * 6, names=("M" * 40,) * 6, paths=paths)
+        seen = decode(mistakes_plot(wrong))
+        empty = (seen == 255).all(axis=(0, 2))
+        assert (np.diff(empty.astype(int)) == -1).sum() >= 6
+    names = ("\N{CJK UNIFIED IDEOGRAPH-8111}.png", "two\nlines.png")  # (no warning)
+    decode(mistakes_plot(table([0] * 2, [1] * 2, names=names)))
+
+
 def test_curves_are_drawn_also_where_epochs_have_holes() -> None:
     full = [
         {

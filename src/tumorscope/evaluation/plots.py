@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import (
     LogLocator,
     MaxNLocator,
@@ -19,6 +20,7 @@ from matplotlib.ticker import (
     PercentFormatter,
     StrMethodFormatter,
 )
+from matplotlib.transforms import Bbox, TransformedBbox
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
@@ -235,13 +237,16 @@ def mistakes_plot(predictions: Predictions, most: int = _MISTAKES_SHOWN) -> byte
         figure.text(0.5, 0.5, "no mistakes", ha="center", va="center", size=14, color=_QUIET)
         return _png(figure)
     down = math.ceil(len(shown) / _MISTAKES_ACROSS)
-    figure = Figure(figsize=(1.75 * _MISTAKES_ACROSS, 2.5 * down))
+    height = 2.6 * down  # of each row 1.65 for the picture, the rest for what stands round it
+    figure = Figure(figsize=(1.75 * _MISTAKES_ACROSS, height))
     grid = figure.subplots(down, _MISTAKES_ACROSS, squeeze=False)
+    figure.subplots_adjust(
+        0.01, 0.4 / height, 0.99, 1 - 0.55 / height, wspace=0.08, hspace=0.95 / 1.65
+    )
     for axes in grid.ravel():
         axes.set_axis_off()
     for axes, rows in zip(grid.ravel(), shown, strict=False):
         _draw_mistake(axes, predictions, rows)
-    figure.subplots_adjust(0.01, 0.14 / down, 0.99, 1 - 0.2 / down, wspace=0.08, hspace=0.42)
     return _png(figure)
 
 
@@ -263,21 +268,32 @@ def _draw_mistake(axes: Axes, predictions: Predictions, rows: Sequence[int]) -> 
         )
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, aspect="equal")
     axes.set_axis_on()
-    axes.set(xticks=[], yticks=[])
+    axes.set(xticks=[], yticks=[], anchor="NW")
     axes.spines[:].set(color=_ALARM if missed else _GRID, linewidth=2.5 if missed else 1)
     axes.set_title(
-        f"target: {plain_name(predictions.labels[row])}\npredicted: {plain_name(predicted)}, "
-        f"{percent(predictions.probabilities[row].max())}",
+        f"target: {plain_name(predictions.labels[row])}\npredicted: {plain_name(predicted)}\n"
+        f"probability {percent(predictions.probabilities[row].max())}",
         size=8,
         color=_ALARM if missed else _INK,
         loc="left",
         pad=4,
     )
     more = f"\nand {len(rows) - 1} more of this slice" if len(rows) > 1 else ""
-    name = PurePosixPath(predictions.names[row]).name.encode("utf-8", "replace").decode()
+    name = _drawable(PurePosixPath(predictions.names[row]).name)
     if len(name) > 26:
         name = "…" + name[-25:]
-    axes.set_xlabel(name + more, size=7, color=_QUIET, loc="left", parse_math=False)
+    label = axes.set_xlabel(name + more, size=7, color=_QUIET, loc="left", parse_math=False)
+    # (Letters may be wide: what would run into the next picture is cut off.)
+    left, right = axes.get_position(original=True).intervalx
+    label.set_clip_box(
+        TransformedBbox(Bbox.from_extents(left, 0, right, 1), axes.figure.transSubfigure)
+    )
+
+
+def _drawable(text: str) -> str:
+    """Return a text with a question mark for each letter that the font lacks."""
+    font = get_font(findfont(FontProperties()))
+    return "".join(letter if font.get_char_index(ord(letter)) else "?" for letter in text)
 
 
 def _read(path: Path) -> NDArray[np.uint8] | None:
