@@ -177,6 +177,13 @@ def test_hospitals_have_a_table(tmp_path: Path) -> None:
     assert "HT 4 4 100 % 0 % 0 % 1.0000" in text
 
 
+def test_a_figure_is_not_parted_from_its_sign(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", scored(MIXED), MIXED)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "95.0\N{NO-BREAK SPACE}%" in page
+    assert "0 %" not in page
+
+
 def test_no_mistake_is_not_called_certainty() -> None:
     sentence = summarise(scored(table([0, 1, 2, 3] * 25, [0, 1, 2, 3] * 25)))[0]
     assert sentence == (

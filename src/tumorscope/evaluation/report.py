@@ -322,7 +322,8 @@ def _page(evaluation: Evaluation, drawn: Mapping[str, bytes], background: Backgr
         environment=background.get("environment", {}),
         skipped=background.get("skipped", ()),
     )
-    return text.encode("utf-8", "replace")
+    # A figure and its "%" stay in one line.
+    return text.replace(" %", "\N{NO-BREAK SPACE}%").encode("utf-8", "replace")
 
 
 def _metric(value: float | None, name: str) -> str:
