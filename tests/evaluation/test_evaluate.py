@@ -351,6 +351,7 @@ def test_wrong_rows_are_told_in_one_line(
         (["file", "glioma", "meningioma", "pituitary", "age"], "no column for the class 'notumor'"),
         (["file", "a", "b", "c", "d"], "neither a column a class"),
         (["file", "glioma", "Glioma", "notumor", "pituitary"], "there twice"),
+        (["file", "tumor", "no_tumor", "b", "c"], "tells kinds of tumours apart"),
     ],
 )
 def test_wrong_columns_are_told(
@@ -405,6 +406,17 @@ def test_what_may_mean_two_things_is_not_guessed(text: str, words: str, tmp_path
     (tmp_path / "p.csv").write_text(text)
     with pytest.raises(DataError, match=words):
         read_predictions(tmp_path / "p.csv", [item], folded=False)
+
+
+def test_labels_of_one_class_are_evaluated_where_all_are_right(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    data = of_classes(phantoms, tmp_path / "clinic", glioma="glioma")
+    rows = [[item.name, item.label] for item in read_data([data]).slices]
+    path = write_csv(tmp_path / "l.csv", ["file", "label"], rows)
+    found = evaluate(path, data=data, split="external").evaluation
+    assert found.images.metrics["accuracy"] == 1
+    assert found.images.metrics["miss_rate"] == 0
 
 
 def test_unknown_classes_missing_files_and_pictures_are_told(

@@ -138,7 +138,9 @@ def _class_columns(
                 continue
             kind = _PREFIXES[before]
             if (label == ANY_TUMOUR and not any_kind) or label in found[kind]:
-                raise DataError(f"{path}: column '{column}': '{label}' is no class, or there twice")
+                kinds = "the test tells kinds of tumours apart: give a column for each"
+                why = f"'{label}' is there twice" if label in found[kind] else kinds
+                raise DataError(f"{path}: column '{column}': {why}")
             found[kind][label] = column
     for kind, columns in found.items():
         if len(columns) > 1:
@@ -209,7 +211,10 @@ def _from_labels(
     column: str,
     slices: Sequence[Slice],
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Return probabilities of 0 and 1, and the classes that are there or were predicted."""
+    """Return probabilities of 0 and 1, and the classes that are there or were predicted.
+
+    Where that is one class alone, all of them: there are others that might have been predicted.
+    """
     labels = []
     for file, row in rows:
         try:
@@ -222,6 +227,7 @@ def _from_labels(
     elif ANY_TUMOUR in labels:
         raise DataError(f"{path}: '{ANY_TUMOUR}' says no class; say which tumour")
     classes = tuple(name for name in (*CLASSES, ANY_TUMOUR) if name in tested.union(labels))
+    classes = classes if len(classes) > 1 else CLASSES
     return np.array([[float(label == name) for name in classes] for label in labels]), classes
 
 
