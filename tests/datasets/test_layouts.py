@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dicom_files import write_dicom
+from heads import head
 from tumorscope.audit.audit import audit
 from tumorscope.classes import CLASSES
 from tumorscope.cli.main import main
@@ -20,6 +22,7 @@ from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.pictures import read_picture
 from tumorscope.datasets.sources import read_data, read_set
 from tumorscope.errors import DataError
+from tumorscope.images import UnreadableImageError
 
 Draw = Callable[..., Path]
 Train = Callable[..., tuple[int, str, dict]]
@@ -342,6 +345,24 @@ def test_a_missing_mask_of_a_table_does_not_cost_its_slice(tmp_path: Path, draw:
 
 
 # Volumes
+
+
+def test_dicom_files_are_named_with_what_to_do(tmp_path: Path, draw: Draw) -> None:
+    root = write_set(tmp_path / "set", draw, "{label}/{patient}.png", slices=1)
+    scan = write_dicom(root / "glioma" / "scan.dcm", head(1).astype(np.uint16))
+    shutil.copy(scan, root / "glioma" / "IM_0001")
+    said = "a DICOM file: save its slices as pictures first (docs/data.md)"
+    skipped = {item.name: item.reason for item in read_set(root).skipped}
+    assert skipped == {"glioma/scan.dcm": said, "glioma/IM_0001": said}
+    (tmp_path / "mine.csv").write_text("file,class\nset/glioma/scan.dcm,glioma\n")
+    (item,) = read_set(tmp_path / "mine.csv").slices
+    with pytest.raises(UnreadableImageError, match="a DICOM file: save its slices"):
+        read_picture(item)
+    shutil.rmtree(root / "meningioma")
+    (root / "meningioma").mkdir()
+    shutil.copy(scan, root / "meningioma")
+    with pytest.raises(DataError, match=r"class meningioma can be used; .*a DICOM file: save"):
+        read_set(root)
 
 
 def test_healthy_volumes_are_cut_at_every_level_in_three_planes(tmp_path: Path, draw: Draw) -> None:

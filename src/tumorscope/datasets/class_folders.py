@@ -11,9 +11,10 @@ from tumorscope.datasets.catalogue import Catalogue, Skipped, Slice, Split
 from tumorscope.datasets.locations import SPLIT_NAMES
 from tumorscope.datasets.masks import Masks, find_masks
 from tumorscope.datasets.patients import Patients, find_patients
-from tumorscope.datasets.pictures import VOLUME_ENDINGS, cut_volume
+from tumorscope.datasets.pictures import DICOM_FILE, VOLUME_ENDINGS, cut_volume
 from tumorscope.errors import DataError
 from tumorscope.images import PICTURE_SUFFIXES
+from tumorscope.images.dicom import is_dicom
 
 _SHOWN: Final = 6
 """So many folder names are given as an example of what was seen."""
@@ -163,6 +164,8 @@ def _why_unknown(path: Path) -> str:
         return "a link to nothing"
     if path.is_dir():
         return "a folder that cannot be listed"
+    if is_dicom(path):
+        return DICOM_FILE
     kind = path.suffix.lower() or "no ending"
     return f"not a kind of file that slices are read from here ({kind})"
 

@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from tumorscope.datasets.catalogue import Skipped, Slice
 from tumorscope.datasets.masks import is_mask
 from tumorscope.images import UnreadableImageError, read_slice
+from tumorscope.images.dicom import is_dicom
 from tumorscope.images.nifti import read_nifti
 from tumorscope.images.slices import AXES, SliceChoice
+
+DICOM_FILE: Final = "a DICOM file: save its slices as pictures first (docs/data.md)"
+"""Why a file that `predict` reads is not read here: its header has patients, too, and a series."""
 
 VOLUME_ENDINGS: Final = (".nii", ".nii.gz", ".mgh", ".mgz", ".nrrd", ".mha")
 """Endings of volumes that stand in one file."""
@@ -26,7 +30,12 @@ def read_picture(item: Slice) -> NDArray[np.uint8]:
             picture is a mask: it has two grey values.
     """
     if item.number is None:
-        grey = read_slice(item.path)
+        try:
+            grey = read_slice(item.path)
+        except UnreadableImageError:
+            if is_dicom(item.path):
+                raise UnreadableImageError(f"{item.path}: {DICOM_FILE}") from None
+            raise
         if is_mask(grey, item.path):
             raise UnreadableImageError(f"{item.path}: two grey values only: a mask, not a slice")
         return grey
