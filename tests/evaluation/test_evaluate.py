@@ -159,6 +159,7 @@ def test_a_table_of_probabilities_scores_or_labels_gives_the_same_report(
     scores = [[f"C:\\data\\{item.name}", *np.log(probabilities(item))] for item in slices[::-1]]
     scored = write_csv(tmp_path / "s.csv", ["file", *(f"score_{n}" for n in CLASSES)], scores)
     again = evaluate(scored, data=phantoms, split=SPLIT).to_json()
+    assert repr(found).startswith(f"<EvaluationResult p on {SPLIT}, 5 folds pooled: Of 40 test ")
     assert again["confusion"] == metrics["confusion"]
     assert again["ece"] == metrics["ece"]
 

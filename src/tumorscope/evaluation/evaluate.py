@@ -27,7 +27,7 @@ from tumorscope.inference import Classifier
 from tumorscope.progress import Progress, silent
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class EvaluationResult:
     """What an evaluation found.
 
@@ -43,6 +43,9 @@ class EvaluationResult:
 
     def __str__(self) -> str:
         return "\n".join(self.summary)
+
+    def __repr__(self) -> str:
+        return f"<EvaluationResult {self.evaluation.title}: {self.summary[0]}>"
 
     @property
     def summary(self) -> tuple[str, ...]:
