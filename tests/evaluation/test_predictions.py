@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from tumorscope.classes import CLASSES
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.errors import DataError
+from tumorscope.evaluation.ensembles import average
 from tumorscope.evaluation.metrics import roc_auc
 from tumorscope.evaluation.predictions import Predictions, pool
 
@@ -131,6 +132,15 @@ def test_near_one_the_order_of_the_probabilities_survives(tmp_path: Path) -> Non
     read = Predictions.load(tmp_path / "p.csv")
     np.testing.assert_array_equal(read.probabilities, saved.probabilities)
     np.testing.assert_array_equal(roc_auc(read), roc_auc(saved))
+
+
+def test_labels_stay_labels_in_a_table(tmp_path: Path) -> None:
+    """A table of labels has no probabilities to calibrate, nor has what is read of it."""
+    saved = table(probabilities=np.eye(2)[[0, 1, 1, 0]], labels_only=True)
+    saved.save(tmp_path / "p.csv")
+    assert Predictions.load(tmp_path / "p.csv").labels_only
+    assert average([table(), saved]).labels_only
+    assert not average([table(), table()]).labels_only
 
 
 def test_a_file_name_that_is_no_utf8_survives(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def sum_up_model(path: Path) -> dict[str, Any]:
         "fold": data.get("fold") or None,
         "training slices": counts and sum(counts["train"].values()),
         "validation slices": counts and sum(counts["validation"].values()),
-        "confident from a probability of": thresholds_in_words(facts.confident),
+        "confident from a probability of": thresholds_in_words(facts.confident, facts.classes),
         "confident and wrong": risk_in_words(facts.risk),
         "refuses what is no brain slice": "yes" if facts.ood_threshold is not None else "no",
         "data fingerprint": data.get("fingerprint", "")[:16] or None,

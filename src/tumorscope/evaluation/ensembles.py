@@ -32,4 +32,9 @@ def average(tables: Sequence[Predictions]) -> Predictions:
         if table.folds and [table.folds[row] for row in order] != list(first.folds):
             raise DataError("the models were tested in different folds")
         total += table.probabilities[order]
-    return replace(first, probabilities=total / len(tables), verdicts=())
+    return replace(
+        first,
+        probabilities=total / len(tables),
+        verdicts=(),
+        labels_only=any(table.labels_only for table in tables),
+    )

@@ -65,7 +65,9 @@ class ModelPredictor:
             "model": facts.title,
             "model made": facts.created,
             "temperature": round(facts.temperature, 4),
-            "confident from a probability of": thresholds_in_words(self._classifier.confident),
+            "confident from a probability of": thresholds_in_words(
+                self._classifier.confident, facts.classes
+            ),
             **({"confident and wrong": risk_in_words(facts.risk)} if own else {}),
             "trained on": str(facts.data.get("split", "not known")),
         }

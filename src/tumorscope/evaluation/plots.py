@@ -28,8 +28,9 @@ from tumorscope.classes import ANY_TUMOUR, NO_TUMOUR
 from tumorscope.evaluation.calibration import BINS, reliability
 from tumorscope.evaluation.metrics import roc_auc
 from tumorscope.evaluation.predictions import Predictions
-from tumorscope.evaluation.wording import decimal, percent, plain_name
+from tumorscope.evaluation.wording import decimal, percent
 from tumorscope.images import UnreadableImageError, read_slice
+from tumorscope.inference.decision import plain_name
 
 CLASS_COLOURS: Final = {
     "glioma": "#d55e00",

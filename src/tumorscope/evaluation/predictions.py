@@ -270,15 +270,17 @@ class Predictions:
             rows = list(reader)
             header = reader.fieldnames or ()
             columns = [name for name in header if name.startswith(_COLUMN)]
+            values = np.array([[float(row[name]) for name in columns] for row in rows])
             return cls(
                 classes=tuple(name.removeprefix(_COLUMN) for name in columns),
                 names=tuple(row["name"] for row in rows),
                 labels=tuple(row["label"] for row in rows),
                 groups=tuple(row["group"] for row in rows),
                 clusters=tuple(row["cluster"] for row in rows),
-                probabilities=np.array([[float(row[name]) for name in columns] for row in rows]),
+                probabilities=values,
                 folds=tuple(int(row["fold"]) for row in rows) if "fold" in header else (),
                 verdicts=tuple(row["verdict"] for row in rows) if "verdict" in header else (),
+                labels_only=bool(np.isin(values, (0, 1)).all()),
             )
         except KeyError as error:
             raise DataError(f"{path}: no column {error}: not a table of predictions") from None

@@ -19,8 +19,9 @@ from tumorscope.evaluation.plots import HistoryRow
 from tumorscope.evaluation.predictions import Predictions
 from tumorscope.evaluation.predictor import LEAKED
 from tumorscope.evaluation.scoring import Evaluation, Fact, Level
-from tumorscope.evaluation.wording import decimal, percent, percent_interval, plain_name
+from tumorscope.evaluation.wording import decimal, percent, percent_interval
 from tumorscope.files import write_bytes, write_text
+from tumorscope.inference.decision import plain_name
 
 _OVERALL_ROWS: Final = (
     ("accuracy", "accuracy", "predicted right"),

@@ -1,12 +1,6 @@
-"""Writes class names, shares and intervals for people."""
+"""Writes shares and intervals for people."""
 
-from tumorscope.classes import NO_TUMOUR
 from tumorscope.evaluation.intervals import Interval
-
-
-def plain_name(label: str) -> str:
-    """Return a class's name as people write it."""
-    return "no tumour" if label == NO_TUMOUR else label
 
 
 def percent(share: float) -> str:

@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 
+from tumorscope.inference.decision import plain_name
 
-def thresholds_in_words(confident: Sequence[float]) -> str:
+
+def thresholds_in_words(confident: Sequence[float], classes: Sequence[str]) -> str:
     """Return from which probability answers are confident, once where it is the same for all.
 
-    >>> thresholds_in_words([0.9, 0.9]), thresholds_in_words([0.925, 0.97])
-    ('0.9', '0.925, 0.97 (class by class)')
+    >>> classes = ["glioma", "notumor"]
+    >>> thresholds_in_words([0.9, 0.9], classes), thresholds_in_words([0.925, 1], classes)
+    ('0.9', 'glioma 0.925, no tumour never')
     """
-    values = [f"{round(value, 4):g}" for value in confident]
-    return values[0] if len(set(values)) == 1 else ", ".join(values) + " (class by class)"
+    values = [f"{round(value, 4):g}" if value < 1 else "never" for value in confident]
+    if len(set(values)) == 1:
+        return values[0]
+    pairs = zip(map(plain_name, classes), values, strict=True)
+    return ", ".join(f"{name} {value}" for name, value in pairs)
 
 
 def risk_in_words(risk: float | None) -> str:

@@ -74,7 +74,9 @@ class RunPredictor:
         return {
             "seed": self._run.recipe().training.seed,
             "temperature": round(description.temperature, 4),
-            "confident from a probability of": thresholds_in_words(description.confident),
+            "confident from a probability of": thresholds_in_words(
+                description.confident, description.classes
+            ),
             "confident and wrong": risk_in_words(description.risk),
             "training images": sum(data["counts"]["train"].values()),
             "validation images": sum(data["counts"]["validation"].values()),
