@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from platformdirs import user_cache_path
 
 from tumorscope.datasets.catalogue import Split
-from tumorscope.datasets.splits import PROTOCOLS
+from tumorscope.datasets.splits import protocol_named
 from tumorscope.errors import DataError
 
 DATA_VARIABLE: Final = "TUMORSCOPE_DATA"
@@ -211,7 +211,7 @@ def data_sources(given: Sequence[DataSource | Path | str], split: str) -> list[D
     Raises:
         DataError: Nothing is named and nothing was downloaded, or the set is not there.
     """
-    source = PROTOCOLS[split].source
+    source = protocol_named(split).source
     roots = [DataSource.of(item) for item in given] or [DataSource(find_data(None))]
     if not source:
         return roots
