@@ -95,7 +95,9 @@ def find_patients(
         in_folders |= _without_repeats(round_)
     others = [name for name in below if name not in in_folders]
     in_names, fewest = _in_file_names(others, labels, set(map(str.casefold, in_folders.values())))
-    found = _one_spelling({**in_folders, **in_names})
+    patients = in_folders | in_names
+    spelling = one_spelling(patients.values())
+    found = {name: spelling[who] for name, who in patients.items()}
     without = [name for name in others if name not in in_names]
     unclear = sorted({inside[name][0] for name in without if inside[name]})
     notes = []
@@ -151,12 +153,18 @@ def _without_repeats(patients: Mapping[str, str]) -> dict[str, str]:
     return {name: one.get(who, who) for name, who in patients.items()}
 
 
-def _one_spelling(patients: Mapping[str, str]) -> dict[str, str]:
-    """Return the patients in one spelling each, whatever the capitals."""
+def one_spelling(names: Iterable[str]) -> dict[str, str]:
+    """Return one spelling of each patient: capitals, and zeros that office programs drop or add.
+
+    Args:
+        names: Patients as they are spelled (`P1`, `p1`; `007`, `7`, `7.0`).
+    """
     spelling: dict[str, str] = {}
-    for who in sorted(set(patients.values())):
-        spelling.setdefault(who.casefold(), who)
-    return {name: spelling[who.casefold()] for name, who in patients.items()}
+    found = {}
+    for name in sorted(set(names)):
+        number = re.fullmatch(r"0*(\d+)(?:\.0+)?", name)
+        found[name] = spelling.setdefault(number[1] if number else name.casefold(), name)
+    return found
 
 
 def _in_file_names(

@@ -3,8 +3,8 @@
 import csv
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Final
 
@@ -12,6 +12,7 @@ from tumorscope.classes import class_name
 from tumorscope.datasets.catalogue import Catalogue, Skipped, Slice, Split
 from tumorscope.datasets.figshare_folds import figshare_folds
 from tumorscope.datasets.locations import SPLIT_NAMES
+from tumorscope.datasets.patients import one_spelling
 from tumorscope.errors import DataError
 
 TABLE_NAMES: Final = ("slices.csv", "index.csv")
@@ -125,14 +126,37 @@ def _read_slices(path: Path, name: str) -> Catalogue:
                 plane=row["plane"].lower(),
                 hospital=row["hospital"],
             )
-    _check_patients(slices.values(), path)
+    spelled, notes = _spelled_once(slices.values(), f"{name}: {path.name}")
+    _check_patients(spelled, path)
     present = {item.label for item in slices.values()}
     for label, missing in lost.items():
         if present and label not in present:
             raise DataError(
                 f"{path}: of class {label} no file is there; the first is {missing.name}"
             )
-    return Catalogue(tuple(slices.values()), tuple(skipped))
+    return Catalogue(tuple(spelled), tuple(skipped), notes=tuple(notes))
+
+
+def _spelled_once(slices: Collection[Slice], table: str) -> tuple[list[Slice], list[str]]:
+    """Return slices with one spelling of each patient, and what is to be said about patients."""
+    names = {name for item in slices for name in (item.group, item.patient)}
+    spelling = one_spelling(names)
+    notes = []
+    others = sorted(name for name in names if spelling[name] != name)
+    if others:
+        notes.append(
+            f"{table} spells {len(others):,} patients in several ways, such as "
+            f"{spelling[others[0]]} and {others[0]}: each is one"
+        )
+    without = sum(not item.group for item in slices)
+    if 0 < without < len(slices):
+        notes.append(
+            f"{table} names no patient of {without:,} of {len(slices):,} slices: their near-"
+            "duplicates are in one group, but other slices of one patient may not be"
+        )
+    return [
+        replace(item, group=spelling[item.group], patient=spelling[item.patient]) for item in slices
+    ], notes
 
 
 def _check_patients(slices: Iterable[Slice], path: Path) -> None:
