@@ -588,15 +588,32 @@ def test_a_volume_and_pictures_of_one_patient_are_one_group(tmp_path: Path, draw
     head[8:32, 8:36, 8:40] = np.random.default_rng(0).uniform(50, 200, (24, 28, 32))
     for name in ("sub-no01", "sub-no01_FLAIR"):
         nibabel.save(nibabel.Nifti1Image(head, np.eye(4)), root / "notumor" / f"{name}.nii.gz")
-    slices = read_set(root).slices
-    assert {item.patient for item in slices if item.number is not None} == {"sub-no01"}
+    nibabel.save(nibabel.Nifti1Image(head, np.eye(4)), root / "notumor" / "sub-no01_seg.nii.gz")
+    catalogue = read_set(root)
+    cut = [item for item in catalogue.slices if item.number is not None]
+    assert {item.patient for item in cut} == {"sub-no01"}
+    (skipped,) = catalogue.skipped
+    assert (skipped.name, skipped.reason) == (
+        "notumor/sub-no01_seg.nii.gz",
+        "a mask by its name, no head",
+    )
+
+
+def test_that_no_patient_is_known_is_said(tmp_path: Path, draw: Draw) -> None:
+    root = write_set(tmp_path / "set", draw, "{label}/{patient}{slice}.jpg", patients=1)
+    (note,) = read_set(root).notes
+    assert "no patients found in folder or file names" in note
+    (root / "t.csv").write_text("file,class,Patient Name\nglioma/00.jpg,glioma,Doe\n")
+    (note,) = read_set(root / "t.csv").notes
+    assert "t.csv names no patients (in a column 'patient')" in note
+    assert note.endswith("columns that are not read: patient_name")
 
 
 def test_empty_class_folders_are_said(tmp_path: Path, draw: Draw) -> None:
     root = write_set(tmp_path / "set", draw, "train/{label}/{patient}{slice}.jpg", patients=1)
     (root / "test" / "pituitary").mkdir(parents=True)
     (root / "__MACOSX" / "glioma").mkdir(parents=True)
-    (note,) = read_set(root).notes
+    note, _ = read_set(root).notes
     assert note.endswith("class folders without a picture: test/pituitary")
     assert note in audit(root).notes
 

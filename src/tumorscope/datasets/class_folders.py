@@ -10,7 +10,7 @@ from typing import Final
 from tumorscope.classes import ANY_TUMOUR, CLASSES, class_name
 from tumorscope.datasets.catalogue import Catalogue, Skipped, Slice, Split
 from tumorscope.datasets.locations import SPLIT_NAMES
-from tumorscope.datasets.masks import Masks, find_masks
+from tumorscope.datasets.masks import Masks, find_masks, is_named_mask
 from tumorscope.datasets.patients import (
     SAFE_FOLDERS,
     Patients,
@@ -105,7 +105,7 @@ def read_class_folders(
     empty = _empty_folders(root, names)
     if strict:
         _check_classes(root, names, kept, skipped, where, empty)
-    notes = tuple(f"{source}: {note}" for note in (*found.notes, *_about(masks, empty)))
+    notes = tuple(f"{source}: {note}" for note in (*_about(masks, empty), *found.notes))
     return Catalogue(tuple(kept), tuple(skipped), notes=notes, grouped=False)
 
 
@@ -192,6 +192,8 @@ def _cut(slices: Sequence[Slice]) -> tuple[list[Slice], list[Skipped]]:
     for item in slices:
         if not item.name.lower().endswith(VOLUME_ENDINGS):
             kept.append(item)
+        elif is_named_mask(item.name):
+            skipped.append(Skipped(item.name, "a mask by its name, no head"))
         elif item.label != "notumor":
             reason = "a volume: which of its slices show the tumour is not known; give pictures"
             skipped.append(Skipped(item.name, reason))

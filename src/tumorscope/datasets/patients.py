@@ -118,6 +118,11 @@ def find_patients(
             f"file names begin with {fewest} different numbers: too few to be sure that they are "
             "patients; if they are, give a table with a column 'patient'"
         )
+    elif not found:
+        notes.append(
+            "no patients found in folder or file names: near-duplicates are in one group, but "
+            "other slices of one patient may not be"
+        )
     return Patients(found, tuple(notes))
 
 
