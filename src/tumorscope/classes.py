@@ -38,8 +38,8 @@ _PLURALS: Final = {"pituitaries": "pituitary", "yes": "yes"}
 def class_name(text: str) -> str:
     """Return the class that a data set's spelling means.
 
-    Capitals (of any language), accents, spaces, dashes, underscores, plurals and a `brain` or
-    `mri` before or after do not matter.
+    Capitals (of any language), accents, spaces, dashes, underscores, plurals, a number and a
+    `brain` or `mri` before or after do not matter.
 
     Args:
         text: A folder name or a label.
@@ -50,7 +50,7 @@ def class_name(text: str) -> str:
     Raises:
         DataError: The spelling is unknown.
 
-    >>> class_name("Glioma_tumor"), class_name("no_tumor"), class_name("Brain-Meningiomas")
+    >>> class_name("Glioma_tumor"), class_name("2_no_tumor"), class_name("Brain-Meningiomas")
     ('glioma', 'notumor', 'meningioma')
     """
     # (Turkish has a dotless i, whose capital is the I of all others.)
@@ -58,6 +58,8 @@ def class_name(text: str) -> str:
         "\N{LATIN SMALL LETTER DOTLESS I}", "i"
     )
     plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    if not re.fullmatch(r"[^a-z]*no[^a-z]*\d[^a-z]*", plain):  # (`No. 1` is a number, no class.)
+        plain = re.sub(r"^[^a-z]+|[^a-z]+$", "", plain)
     words = [_singular(word) for word in re.split(r"[^a-z0-9]+", plain) if word]
     key = "".join(word for word in words if word not in ("brain", "mri"))
     try:

@@ -144,7 +144,10 @@ def test_broken_pictures_are_left_out_and_listed_and_the_others_used(
     run = tmp_path / "run"
     words = ["train", "--data", str(pictures), "--split", "grouped-folds", *small]
     assert main([*words, "--set", "training.epochs=1", "--out", str(run)]) == 0
-    assert "6 files skipped (listed in data.json)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "6 files skipped (listed in data.json)" in said
+    assert said.count("left out: glioma/") == 5
+    assert "and 1 more (all in data.json)" in said
     facts = json.loads((run / "data.json").read_text())
     assert sum(sum(part.values()) for part in facts["counts"].values()) == 24
     listed = {item["name"]: item["reason"] for item in facts["skipped"]}

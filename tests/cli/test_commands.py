@@ -94,6 +94,7 @@ def test_run_is_evaluated_again_and_summed_up(
     known = 40 - before["n"]
     assert f"Of them {known} show a patient, or a near-duplicate of a slice, that is in" in shown
     assert "1 file left out, listed in the report" in shown
+    assert "left out: images/broken.png: not in" in shown
     external = json.loads((run / "evaluations/external-clinic/evaluation.json").read_text())
     assert (external["n"], external["facts"][LEAKED]) == (40, known)
     assert main(["info", str(run)]) == 0

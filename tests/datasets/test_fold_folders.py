@@ -1,6 +1,7 @@
 """Folds written for other tools: complete, disjoint, and readable again."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,17 @@ def test_a_folder_that_holds_something_is_left_alone(
     assert main([*words, "--folds-out", str(tmp_path)]) == 2
     assert "not empty" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_is_in_no_fold_is_named(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantoms, data)
+    (data / "images" / "broken.png").write_text("no picture")
+    (data / "notes.txt").write_text("about")
+    words = ["crossval", "--data", str(data), "--split", "grouped-folds"]
+    assert main([*words, "--folds-out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "left out: images/broken.png: not in" in said
+    assert "ignored 1 file (1 text or document)" in said

@@ -88,3 +88,11 @@ def test_what_cannot_be_read_is_skipped_and_what_was_skipped_stays_so(
 
 def test_an_empty_catalogue_stays_empty() -> None:
     assert len(group_near_duplicates(Catalogue(()))) == 0
+
+
+def test_the_order_of_the_slices_changes_no_name(three: dict[str, Slice]) -> None:
+    named = replace(three["a"], group="P2"), replace(three["mirror"], group="P1"), three["b"]
+    for slices in (tuple(three.values()), named):
+        found = group_near_duplicates(Catalogue(slices)).slices
+        again = group_near_duplicates(Catalogue(slices[::-1])).slices
+        assert again == found[::-1]

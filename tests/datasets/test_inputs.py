@@ -139,3 +139,22 @@ def test_an_outline_that_marks_nothing_is_none_of_a_tumour(tmp_path: Path, draw:
     assert found.outlined.tolist() == [False, True]
     (skipped,) = found.skipped
     assert "marks nothing, though the slice has a tumour" in skipped.reason
+
+
+def test_an_outline_of_another_shape_than_its_picture_is_named_and_not_used(
+    tmp_path: Path, draw: Draw
+) -> None:
+    path = draw(tmp_path / "a.png", 1)
+    width, height = Image.open(path).size
+    slices = []
+    for number, size in enumerate(((width, height // 2), (2 * width, 2 * height))):
+        mask = tmp_path / f"mask{number}.png"
+        Image.new("L", size, 255).save(mask)
+        slices.append(Slice(path=path, name=mask.stem, label="glioma", source="set", mask=mask))
+    found = read_inputs(slices, size=32, outlines=True)
+    assert found.outlined is not None
+    assert found.outlined.tolist() == [False, True]
+    (skipped,) = found.skipped
+    assert skipped.name == "outline of mask0"
+    assert "mask0.png" in skipped.reason
+    assert f"its picture {width}x{height}: of another shape" in skipped.reason

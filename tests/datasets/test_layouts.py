@@ -16,7 +16,7 @@ from PIL import Image
 from dicom_files import write_dicom
 from heads import head
 from tumorscope.audit.audit import audit
-from tumorscope.classes import CLASSES
+from tumorscope.classes import CLASSES, TUMOUR_CLASSES
 from tumorscope.cli.main import main
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.pictures import read_picture
@@ -499,3 +499,147 @@ def test_files_that_are_called_otherwise_do_not_cost_the_others_their_patients(
     assert groups["glioma/P003_01.png"] == groups["glioma/P003_02.png"] != ""
     assert groups["glioma/overview.png"] == ""
     assert any("1 slices are called otherwise" in note for note in catalogue.notes)
+
+
+def test_a_number_before_or_after_a_class_is_no_patient(tmp_path: Path, draw: Draw) -> None:
+    for number, label in enumerate(CODES):
+        for name in (f"train/{number}_{label}/1.jpg", f"test/{label}-{number}/P1/2.jpg"):
+            draw(tmp_path / "set" / name, number)
+    catalogue = read_set(tmp_path / "set")
+    assert {item.label for item in catalogue.slices} == set(CLASSES)
+    assert {item.patient for item in catalogue.slices} == {"", "P1"}
+
+
+@pytest.mark.parametrize("folder", ["glioma/glioma_{}", "glioma/tumor{}", "glioma/No {}"])
+def test_a_class_with_a_number_below_a_class_is_a_patient(
+    tmp_path: Path, draw: Draw, folder: str
+) -> None:
+    names = [f"{folder.format(number)}/1.jpg" for number in (1, 2)]
+    for number, name in enumerate(names):
+        draw(tmp_path / "set" / name, number)
+    slices = read_set(tmp_path / "set").slices
+    assert {item.label for item in slices} == {"glioma"}
+    assert len({item.patient for item in slices} - {""}) == 2
+
+
+def test_several_numbered_folders_of_one_class_are_refused(tmp_path: Path, draw: Draw) -> None:
+    for number in (1, 2):
+        draw(tmp_path / "set" / f"glioma_{number}" / "1.jpg", number)
+    with pytest.raises(
+        DataError, match=r"glioma_1/1\.jpg: stands in no folder called like a class"
+    ):
+        read_set(tmp_path / "set")
+
+
+@pytest.mark.parametrize("above", ["", "archive/", "train/"])
+def test_the_audit_takes_unknown_classes_with_a_number_for_classes(
+    tmp_path: Path, draw: Draw, above: str
+) -> None:
+    for number, name in enumerate(("0_ependymoma", "1_glioma", "2_astrocytoma")):
+        for patient in range(2):
+            draw(tmp_path / f"set/{above}{name}/P{number}{patient}/1.jpg", 10 * number + patient)
+            draw(tmp_path / f"set/{above}{name}/{patient}.jpg", 100 + 10 * number + patient)
+    found = audit(tmp_path / "set")
+    assert found.labels == ("glioma", "0_ependymoma", "2_astrocytoma")
+    assert {item.group for item in found.files} == {"", *(f"P{n}{p}" for n in "012" for p in "01")}
+    assert any("0_ependymoma, 2_astrocytoma: no class" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("batch1/P{}_01", "batch2/P{}_02"),
+        ("P{}_ses-1/01", "P{}_ses-2/01"),
+        ("P{}_20180712/01", "P{}_2021-05-06/01"),
+        ("P{}_T1/01", "P{}_FLAIR/01"),
+        ("P{}a/01", "P{}b/01"),
+        ("P{}/01", "p{}/02"),
+        ("P{}a_01", "P{}b_01"),
+        ("P{}_01", "P{}_02", "P{}_flair", "P{}"),
+        ("P{}_flair", "P{}_ax"),
+        ("T1_P{}_01", "T2_P{}_01"),
+        ("BraTS-GLI-{}-000/01", "BraTS-GLI-{}-001/01"),
+        ("site1_P{}_01", "site1_P{}_02"),
+        ("TCGA_DU_A{}TP_01", "TCGA_DU_A{}TP_02"),
+    ],
+)
+def test_the_scans_of_one_patient_are_one_group(
+    tmp_path: Path, draw: Draw, names: tuple[str, ...]
+) -> None:
+    patients = {label: range(300 + 10 * n, 306 + 10 * n) for n, label in enumerate(TUMOUR_CLASSES)}
+    for label, numbers in patients.items():
+        for patient in numbers:
+            for number, name in enumerate(names):
+                seed = 10 * patient + number
+                draw(tmp_path / "set" / label / f"{name.format(patient)}.jpg", seed)
+    catalogue = read_set(tmp_path / "set")
+    groups: dict[str, set[str]] = {}
+    for item in catalogue.slices:
+        number = next(str(n) for each in patients.values() for n in each if str(n) in item.name)
+        groups.setdefault(number, set()).add(item.patient)
+    assert all(len(each) == 1 for each in groups.values())
+    assert len(set().union(*groups.values()) - {""}) == 18
+    assert "18 patients found in" in catalogue.notes[0]
+
+
+def test_names_that_count_files_in_each_class_are_no_patients(tmp_path: Path, draw: Draw) -> None:
+    root = write_set(tmp_path / "set", draw, "{label}/{patient}{slice}_{code}.jpg")
+    assert {item.patient for item in read_set(root).slices} == {""}
+
+
+@pytest.mark.parametrize(
+    "name", ["{label}/P{code}{patient}/{slice}.jpg", "{label}/{patient}_{slice}.jpg"]
+)
+def test_a_folder_without_patients_costs_the_others_nothing(
+    tmp_path: Path, draw: Draw, name: str
+) -> None:
+    root = write_set(tmp_path / "set", draw, name)
+    for number in range(30):
+        draw(root / "notumor" / "volunteers" / f"x{number}.jpg", 9000 + number)
+    catalogue = read_set(root)
+    nobodys = {item.name for item in catalogue.slices if not item.patient}
+    assert nobodys == {f"notumor/volunteers/x{number}.jpg" for number in range(30)}
+    assert "30 slices" in catalogue.notes[0]
+    assert "folders below the classes (volunteers) are not taken" in catalogue.notes[1]
+
+
+def test_a_volume_and_pictures_of_one_patient_are_one_group(tmp_path: Path, draw: Draw) -> None:
+    root = write_set(tmp_path / "set", draw, "{label}/sub-{code}0{patient}_{slice}.jpg")
+    head = np.zeros((40, 44, 48), dtype=np.float32)
+    head[8:32, 8:36, 8:40] = np.random.default_rng(0).uniform(50, 200, (24, 28, 32))
+    for name in ("sub-no01", "sub-no01_FLAIR"):
+        nibabel.save(nibabel.Nifti1Image(head, np.eye(4)), root / "notumor" / f"{name}.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(head, np.eye(4)), root / "notumor" / "sub-no01_seg.nii.gz")
+    catalogue = read_set(root)
+    cut = [item for item in catalogue.slices if item.number is not None]
+    assert {item.patient for item in cut} == {"sub-no01"}
+    (skipped,) = catalogue.skipped
+    assert (skipped.name, skipped.reason) == (
+        "notumor/sub-no01_seg.nii.gz",
+        "a mask by its name, no head",
+    )
+
+
+def test_that_no_patient_is_known_is_said(tmp_path: Path, draw: Draw) -> None:
+    root = write_set(tmp_path / "set", draw, "{label}/{patient}{slice}.jpg", patients=1)
+    (note,) = read_set(root).notes
+    assert "no patients found in folder or file names" in note
+    (root / "t.csv").write_text("file,class,Patient Name\nglioma/00.jpg,glioma,Doe\n")
+    (note,) = read_set(root / "t.csv").notes
+    assert "t.csv names no patients (in a column 'patient')" in note
+    assert note.endswith("columns that are not read: patient_name")
+
+
+def test_empty_class_folders_are_said(tmp_path: Path, draw: Draw) -> None:
+    root = write_set(tmp_path / "set", draw, "train/{label}/{patient}{slice}.jpg", patients=1)
+    (root / "test" / "pituitary").mkdir(parents=True)
+    (root / "__MACOSX" / "glioma").mkdir(parents=True)
+    note, _ = read_set(root).notes
+    assert note.endswith("class folders without a picture: test/pituitary")
+    assert note in audit(root).notes
+
+
+def test_the_audit_says_that_a_class_is_empty(tmp_path: Path, draw: Draw) -> None:
+    draw(tmp_path / "set" / "glioma" / "1.jpg", 1)
+    (tmp_path / "set" / "pituitary").mkdir()
+    assert any("without a picture: pituitary" in note for note in audit(tmp_path / "set").notes)

@@ -371,3 +371,42 @@ def test_kaggles_slices_have_the_outlines_of_figshare_beside_them(real_data: Pat
     assert len(outlined) == 4750
     assert all(item.label != "notumor" and item.mask.is_file() for item in outlined if item.mask)
     assert sum(item.mirrored for item in outlined) == 3064
+
+
+def test_rows_without_a_patient_are_counted_where_others_have_one(
+    tmp_path: Path, draw: Draw
+) -> None:
+    tree(tmp_path, draw, "a.png", "b.png", "c.png")
+    rows = ["a.png,no,1", "b.png,no,", "c.png,glioma,"]
+    (note,) = read_set(table(tmp_path / "t.csv", "file,class,patient", *rows)).notes
+    assert "t.csv names no patient of 2 of 3 slices" in note
+
+
+def test_a_patient_whom_a_table_spells_in_several_ways_is_one(tmp_path: Path, draw: Draw) -> None:
+    spelled = ["P1", "p1", "007", "7", "7.0", "P2"]
+    names = [f"{number}.png" for number in range(len(spelled))]
+    tree(tmp_path, draw, *names)
+    rows = [f"{name},no,{who}" for name, who in zip(names, spelled, strict=True)]
+    catalogue = read_set(table(tmp_path / "t.csv", "file,class,patient", *rows))
+    assert [item.group for item in catalogue.slices] == ["P1", "P1", "007", "007", "007", "P2"]
+    assert "spells 3 patients in several ways, such as 007 and 7: each is one" in catalogue.notes[0]
+
+
+def test_a_table_as_excel_and_pandas_write_it(tmp_path: Path, draw: Draw) -> None:
+    tree(tmp_path, draw, "a.png", "b.png")
+    rows = [
+        "sep=;",
+        "File;Class;Patient;Fold",
+        "a.png;no;1;1.0",
+        ";;;",
+        "b.png;glioma;2;2.0",
+        ";;;",
+    ]
+    slices = read_set(table(tmp_path / "t.csv", *rows)).slices
+    assert [(item.label, item.group, item.fold) for item in slices] == [
+        ("notumor", "1", 1),
+        ("glioma", "2", 2),
+    ]
+    rows[4] = "b.png;schwannoma;2;2.0"
+    with pytest.raises(DataError, match="row 5: unknown class 'schwannoma'"):
+        read_set(table(tmp_path / "t.csv", *rows))

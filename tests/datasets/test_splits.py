@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tumorscope.classes import CLASSES, TUMOUR_CLASSES
 from tumorscope.datasets.catalogue import Catalogue, Slice, Split, check_groups
+from tumorscope.datasets.locations import data_sources
 from tumorscope.datasets.manifest import kaggle_manifest
 from tumorscope.datasets.sources import read_set
 from tumorscope.datasets.splits import PROTOCOLS, Partition, folds_of, hold_out, partition
@@ -435,3 +436,28 @@ def test_a_published_validation_part_is_taken_less_what_is_trained_on() -> None:
     ]
     parts = partition(Catalogue(tuple(shared)), split="published-split")
     assert (len(parts.validation), parts.left_out) == (18, 6)
+
+
+@pytest.mark.parametrize("share", [0.12, 0.15, 0.3, 0.35, 0.4, 0.42, 0.45, 0.48])
+def test_a_share_that_no_whole_part_makes_is_held_out_too(share: float) -> None:
+    slices = patients(80)
+    stay, held = hold_out(slices, share=share, seed=0)
+    assert len(held) / len(slices) == pytest.approx(share, abs=0.03)
+    assert not groups_of(stay) & groups_of(held)
+    assert {item.label for item in held} == set(CLASSES)
+
+
+def test_a_whole_part_is_drawn_as_it_always_was() -> None:
+    held = hold_out(patients(40), share=0.25, seed=3)[1]
+    assert groups_of(held) == {f"P{number}" for number in (3, 6, 9, 12, 16, 20, 21, 22, 35, 37)}
+
+
+def test_a_split_that_is_spelled_otherwise_is_named() -> None:
+    with pytest.raises(DataError, match=r"unknown split 'grouped_folds': .*mean 'grouped-folds'"):
+        data_sources(["anywhere"], "grouped_folds")
+
+
+def test_folds_that_count_from_zero_are_told_to_count_from_one() -> None:
+    slices = [replace(item, fold=int(item.group[1:]) % 5) for item in patients(20)]
+    with pytest.raises(DataError, match=r"0\.png has no fold, .*folds count from 1: 0 is none"):
+        folds_of(Catalogue(tuple(slices)), "grouped-folds")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from tumorscope.datasets.locations import DataSource, data_sources
-from tumorscope.datasets.splits import PROTOCOLS
+from tumorscope.datasets.splits import PROTOCOLS, protocol_named
 from tumorscope.errors import ModelError
 
 DEFAULT_SPLIT: Final = "kaggle-patient"
@@ -104,7 +104,7 @@ def named_sources(options: argparse.Namespace, split: str | None = None) -> list
 
 def overrides(options: argparse.Namespace) -> list[str]:
     """Return `--set` and `--seed`, and what the protocol asks for, as overrides of a recipe."""
-    share = PROTOCOLS[options.split].validation_share
+    share = protocol_named(options.split).validation_share
     protocol = [] if share is None else [f"training.validation_share={share}"]
     seed = [] if options.seed is None else [f"training.seed={options.seed}"]
     return [*protocol, *options.set, *seed]

@@ -19,7 +19,6 @@ from tumorscope.errors import DataError
 from tumorscope.files import whole_file, write_text
 
 _STYLES = {"severe": "bold red", "look": "yellow", "note": "dim"}
-_UNREADABLE_SHOWN = 5
 
 
 def run(options: argparse.Namespace) -> int:
@@ -87,11 +86,8 @@ def _print(result: Audit, console: Console) -> None:
         if table.row_count:
             console.print()
             console.print(table, soft_wrap=False)
-    for item in result.unreadable[:_UNREADABLE_SHOWN]:
-        console.print(Text(f"\nleft out: {item.name}: {item.reason}"), end="")
-    more = len(result.unreadable) - _UNREADABLE_SHOWN
-    if more > 0:
-        console.print(f"\nand {more:,} more (all in --json)", end="")
+    for line in show.left_out(result.unreadable, "in --json"):
+        console.print(Text(f"\n{line}"), end="")
     console.print()
     console.print(Text(verdict(result), style="bold"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tumorscope.cli.choices import named_sources
 from tumorscope.cli.show import progress, show_evaluation, write_json
 from tumorscope.datasets.sources import join_sets, read_set
-from tumorscope.datasets.splits import PROTOCOLS, partition
+from tumorscope.datasets.splits import PROTOCOLS, partition, protocol_named
 from tumorscope.errors import DataError, MissingExtraError, ModelError
 from tumorscope.evaluation import EvaluationResult, evaluate
 from tumorscope.evaluation.predictor import test_name
@@ -81,8 +81,8 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
     split = options.split or facts["split"]
     fold = options.fold or facts["fold"] or 1
     learned_from = model.sources()
-    of_run = PROTOCOLS[split].source in ("", PROTOCOLS[facts["split"]].source)
-    if options.data is None and of_run and PROTOCOLS[split].kind != "external":
+    of_run = protocol_named(split).source in ("", protocol_named(facts["split"]).source)
+    if options.data is None and of_run and protocol_named(split).kind != "external":
         sources = learned_from
     else:
         sources = named_sources(options, split)

@@ -3,10 +3,11 @@
 import argparse
 
 from tumorscope.cli.choices import named_sources, overrides, settle
-from tumorscope.cli.show import console, progress
+from tumorscope.cli.show import console, left_out, progress
 from tumorscope.datasets.fold_folders import write_folds
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import folds_of, partition
+from tumorscope.images.listing import summarise
 from tumorscope.training.recipe import load_recipe
 
 
@@ -17,6 +18,10 @@ def run(options: argparse.Namespace) -> int:
     catalogue = read_data(named_sources(options), progress=progress)
     for note in catalogue.notes:
         console().print(note, markup=False)
+    if catalogue.ignored:
+        console().print(summarise(catalogue.ignored))
+    for line in left_out(catalogue.skipped, "in audit --json"):
+        console().print(line, markup=False)
     parts = [
         partition(
             catalogue,

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from tumorscope.cli.choices import named_sources, overrides, settle
-from tumorscope.cli.show import console, progress, show_evaluation
+from tumorscope.cli.show import console, left_out, progress, show_evaluation
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
@@ -142,7 +142,11 @@ def train(
         out.print(note, markup=False)
     if catalogue.ignored:
         out.print(summarise(catalogue.ignored))
-    for reason, count in _left_out(catalogue, parts).items():
+    if catalogue.skipped:
+        out.print(f"{len(catalogue.skipped):,} files skipped (listed in data.json)")
+        for line in left_out(catalogue.skipped, "in data.json"):
+            out.print(line, markup=False)
+    for reason, count in _left_out(parts).items():
         out.print(f"{count:,} {reason}")
     origin = origin_of(catalogue, sources)
     with Bars(out) as bars:
@@ -170,9 +174,8 @@ def origin_of(catalogue: Catalogue, sources: Sequence[DataSource]) -> Origin:
     )
 
 
-def _left_out(catalogue: Catalogue, parts: Partition) -> dict[str, int]:
+def _left_out(parts: Partition) -> dict[str, int]:
     counts = {
-        "files skipped (listed in data.json)": len(catalogue.skipped),
         "slices left out, their label is doubted": parts.doubted,
         "slices left out, their patient is in the test or the training part": parts.left_out,
         "slices left out, the split has no part or no class for them": parts.unused,

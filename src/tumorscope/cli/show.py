@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -21,9 +21,12 @@ from rich.text import Text
 from tumorscope import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
+    from tumorscope.datasets.catalogue import Skipped
     from tumorscope.evaluation import EvaluationResult
 
 T = TypeVar("T")
+
+_LEFT_OUT_SHOWN: Final = 5
 
 
 class _Rate(ProgressColumn):
@@ -67,6 +70,20 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     return result
 
 
+def left_out(skipped: "Sequence[Skipped]", where: str) -> Iterator[str]:
+    """Return a line about each of the first files that were left out, and one about the others.
+
+    Args:
+        skipped: The files.
+        where: Where all of them are listed.
+    """
+    for item in skipped[:_LEFT_OUT_SHOWN]:
+        yield f"left out: {item.name}: {item.reason}"
+    more = len(skipped) - _LEFT_OUT_SHOWN
+    if more > 0:
+        yield f"and {more:,} more (all {where})"
+
+
 def show_evaluation(result: "EvaluationResult", report: Path) -> None:
     """Tell a person what an evaluation found, and where its report is."""
     out = console()
@@ -75,6 +92,8 @@ def show_evaluation(result: "EvaluationResult", report: Path) -> None:
     if skipped := result.background.get("skipped"):
         files = "1 file" if len(skipped) == 1 else f"{len(skipped):,} files"
         out.print(f"{files} left out, listed in the report")
+        for line in left_out(skipped, "in the report"):
+            out.print(line, markup=False)
     out.print(f"report: {report}")
     out.print(RESEARCH_USE_ONLY)
 

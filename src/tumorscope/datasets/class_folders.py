@@ -1,7 +1,8 @@
 """Reads data sets that have a folder for each class."""
 
+import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,12 +10,19 @@ from typing import Final
 from tumorscope.classes import ANY_TUMOUR, CLASSES, class_name
 from tumorscope.datasets.catalogue import Catalogue, Skipped, Slice, Split
 from tumorscope.datasets.locations import SPLIT_NAMES
-from tumorscope.datasets.masks import Masks, find_masks
-from tumorscope.datasets.patients import Patients, find_patients
+from tumorscope.datasets.masks import Masks, find_masks, is_named_mask
+from tumorscope.datasets.patients import (
+    SAFE_FOLDERS,
+    Patients,
+    find_patients,
+    is_patient,
+    some,
+)
 from tumorscope.datasets.pictures import DICOM_FILE, VOLUME_ENDINGS, cut_volume
 from tumorscope.errors import DataError
 from tumorscope.images import PICTURE_SUFFIXES
 from tumorscope.images.dicom import is_dicom
+from tumorscope.images.listing import why_folder_ignored
 
 _SHOWN: Final = 6
 """So many folder names are given as an example of what was seen."""
@@ -26,12 +34,15 @@ class _Place:
 
     Attributes:
         label: The class; empty where no folder is called like one.
+        folder: What a picture without a known class is labelled with: the folder that it is in,
+            less those of a part of the split or a patient.
         below: The folders between the class's folder and the file.
         above: The folders round the class's folder.
         split: The side of the split, or empty.
     """
 
     label: str
+    folder: str
     below: tuple[str, ...]
     above: tuple[str, ...]
     split: Split
@@ -67,7 +78,7 @@ def read_class_folders(
     unlabelled = [name for name, place in places.items() if not place.label]
     if unlabelled and strict:
         raise _no_class(root, unlabelled)
-    labels = {name: place.label or _folder_name(name) for name, place in places.items()}
+    labels = {name: place.label or place.folder for name, place in places.items()}
     found = Patients()
     if patients:
         found = find_patients(
@@ -92,9 +103,10 @@ def read_class_folders(
     skipped += [Skipped(name, "a mask that belongs to no picture") for name in masks.unpaired]
     unknown = set(names).difference(readable, volumes)
     skipped += [Skipped(name, _why_unknown(root / name)) for name in sorted(unknown)]
+    empty = _empty_folders(root, names)
     if strict:
-        _check_classes(root, names, kept, skipped, where)
-    notes = tuple(f"{source}: {note}" for note in (found.note, _about(masks)) if note)
+        _check_classes(root, names, kept, skipped, where, empty)
+    notes = tuple(f"{source}: {note}" for note in (*_about(masks, empty), *found.notes))
     return Catalogue(tuple(kept), tuple(skipped), notes=notes, grouped=False)
 
 
@@ -103,24 +115,62 @@ def _places(root: Path, names: Iterable[str]) -> Callable[[str], _Place]:
     folders = {name.rpartition("/")[0] for name in names}
     own = SPLIT_NAMES.get(root.resolve().name.lower(), "")
     paths = {tuple(folder.split("/")) for folder in folders if folder}
-    labels = {
-        parts[: depth + 1]: label
-        for parts in paths
-        for depth in range(len(parts))
-        if (label := _class_of(parts[depth]))
-    }
+    labels = _labels(paths)
     # A folder that holds folders of classes is called after the data set, not after a class.
     holders = {parts[:depth] for parts in labels for depth in range(len(parts))}
-    places = {"": _Place("", (), (), own)}
+    shallowest = min(map(len, paths), default=1)
+    differs = [len(set(level)) > 1 for level in zip(*paths, strict=False)]
+    shared = min(shallowest - 1, [*differs, True].index(True))
+    places = {"": _Place("", "", (), (), own)}
     for parts in paths:
         depth = max((n for n in range(1, len(parts) + 1) if parts[:n] in labels), default=0)
         label = labels.get(parts[:depth], "") if parts[:depth] not in holders else ""
-        below, above = parts[depth:], parts[: max(0, depth - 1)]
-        if label == ANY_TUMOUR and any(name.isalpha() and len(name) > 3 for name in _words(below)):
+        if label == ANY_TUMOUR and any(
+            name.isalpha() and len(name) > 3 for name in _words(parts[depth:])
+        ):
             label = ""  # brain_tumor/healthy_controls: the outer folder is the data set's
+        if not label:
+            depth = _unknown_class(parts, shared)
+        below, above = parts[depth:], parts[: max(0, depth - 1)]
         sides = (SPLIT_NAMES[part.lower()] for part in parts if part.lower() in SPLIT_NAMES)
-        places["/".join(parts)] = _Place(label, below, above, next(sides, own))
+        folder = "".join(parts[depth - 1 : depth])
+        places["/".join(parts)] = _Place(label, folder, below, above, next(sides, own))
     return lambda name: places[name.rpartition("/")[0]]
+
+
+def _labels(paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """Return the classes that folders are called like, by the folder.
+
+    With a number in its name one is a class's (`0_glioma`) unless it stands in another class's or
+    beside a second one of its class: those are patients (`glioma/glioma_001`).
+    """
+    folders = {parts[: depth + 1] for parts in paths for depth in range(len(parts))}
+    labels = {parts: label for parts in folders if (label := _class_of(parts[-1]))}
+    numbered = {parts for parts in labels if any(map(str.isdigit, parts[-1]))}
+    beside = Counter((parts[:-1], labels[parts]) for parts in numbered)
+
+    def is_class(parts: tuple[str, ...]) -> bool:
+        round_ = {labels[outer] for n in range(1, len(parts)) if (outer := parts[:n]) in labels}
+        own = labels[parts]
+        return beside[parts[:-1], own] == 1 and round_ <= {ANY_TUMOUR} - {own}
+
+    return {parts: own for parts, own in labels.items() if parts not in numbered or is_class(parts)}
+
+
+def _unknown_class(parts: tuple[str, ...], shared: int) -> int:
+    """Return how deep the folder stands that a picture without a known class is labelled with.
+
+    Args:
+        parts: The folders round the picture.
+        shared: So many of them are round all pictures.
+    """
+    depths = [
+        depth
+        for depth, name in enumerate(parts, start=1)
+        if depth > shared and name.lower() not in SAFE_FOLDERS
+    ]
+    named = [depth for depth in depths if not is_patient(parts[depth - 1])]
+    return max(named, default=min(depths, default=0))
 
 
 def _words(folders: Sequence[str]) -> list[str]:
@@ -136,12 +186,6 @@ def _class_of(folder: str) -> str:
         return ""
 
 
-def _folder_name(name: str) -> str:
-    """Return what a picture without a known class is labelled with: the folder that it is in."""
-    folder = name.rpartition("/")[0].rpartition("/")[2]
-    return "" if folder.lower() in SPLIT_NAMES else folder
-
-
 def _cut(slices: Sequence[Slice]) -> tuple[list[Slice], list[Skipped]]:
     """Replace volumes by their slices; those of tumours, of which some show none, are left out."""
     kept: list[Slice] = []
@@ -149,6 +193,8 @@ def _cut(slices: Sequence[Slice]) -> tuple[list[Slice], list[Skipped]]:
     for item in slices:
         if not item.name.lower().endswith(VOLUME_ENDINGS):
             kept.append(item)
+        elif is_named_mask(item.name):
+            skipped.append(Skipped(item.name, "a mask by its name, no head"))
         elif item.label != "notumor":
             reason = "a volume: which of its slices show the tumour is not known; give pictures"
             skipped.append(Skipped(item.name, reason))
@@ -170,11 +216,27 @@ def _why_unknown(path: Path) -> str:
     return f"not a kind of file that slices are read from here ({kind})"
 
 
-def _about(masks: Masks) -> str:
+def _about(masks: Masks, empty: Sequence[str]) -> Iterator[str]:
     count = len(masks.outlines) + len(masks.unpaired)
-    if not count:
-        return ""
-    return f"{count:,} masks beside the pictures; {len(masks.outlines):,} are used as outlines"
+    if count:
+        yield f"{count:,} masks beside the pictures; {len(masks.outlines):,} are used as outlines"
+    if empty:
+        yield f"class folders without a picture: {some(empty, _SHOWN)}"
+
+
+def _empty_folders(root: Path, names: Iterable[str]) -> list[str]:
+    """Return the folders called like a class in which no file may hold a slice."""
+    full = {""}
+    for folder in {name.rpartition("/")[0] for name in names}:
+        while folder not in full:
+            full.add(folder)
+            folder = folder.rpartition("/")[0]  # noqa: PLW2901
+    empty = []
+    for place, folders, _ in os.walk(root):
+        folders[:] = sorted(name for name in folders if not why_folder_ignored(name))
+        here = [(Path(place) / name).relative_to(root).as_posix() for name in folders]
+        empty += [folder for folder in here if folder not in full and _class_of(Path(folder).name)]
+    return empty
 
 
 def _no_class(root: Path, names: Sequence[str]) -> DataError:
@@ -196,6 +258,7 @@ def _check_classes(
     kept: Sequence[Slice],
     skipped: Sequence[Skipped],
     where: Callable[[str], _Place],
+    empty: Sequence[str],
 ) -> None:
     """Make sure that no class vanishes because none of its files can be used."""
     present = {item.label for item in kept}
@@ -210,12 +273,10 @@ def _check_classes(
                 f"{root}: none of the {len(files):,} files of class {label} can be used; the "
                 f"first, {files[0]}: {reasons[files[0]]}"
             )
-    if not present or set(CLASSES) <= present:
-        return
-    full = {folder for name in names for folder in Path(name).parents}
-    for folder in sorted(path for path in root.rglob("*") if path.is_dir()):
-        label = _class_of(folder.name)
-        if label in CLASSES and label not in present and folder.relative_to(root) not in full:
+    for folder in empty:
+        label = _class_of(Path(folder).name)
+        if present and label in CLASSES and label not in present:
             raise DataError(
-                f"{folder}: this folder of class {label} holds no picture; add some, or remove it"
+                f"{root / folder}: this folder of class {label} holds no picture; add some, or "
+                "remove it"
             )

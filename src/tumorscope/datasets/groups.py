@@ -29,7 +29,8 @@ def group_near_duplicates(catalogue: Catalogue, *, progress: Progress = silent) 
 
     Returns:
         The catalogue with a cluster and a group for every slice; new ones are called as the first
-        slice in them. Unreadable files are skipped. Groups are those of a data set: patient 1 of
+        slice in them by name, of the first set, whatever the order of a table's rows. Unreadable
+        files are skipped. Groups are those of a data set: patient 1 of
         another is somebody else.
 
     Raises:
@@ -58,8 +59,8 @@ def group_near_duplicates(catalogue: Catalogue, *, progress: Progress = silent) 
         len(slices), find_near_duplicates([found for _, found in kept])
     )
     first: dict[int, str] = {}
-    for item, number in zip(slices, numbers, strict=True):
-        first.setdefault(int(number), slice_name(item))
+    for place in _by_name(slices):
+        first.setdefault(int(numbers[place]), slice_name(slices[place]))
     clusters = _join(slices, [first[int(number)] for number in numbers], "cluster")
     groups = _join(slices, clusters, "group")
     grouped = (
@@ -98,6 +99,12 @@ def patient_space(source: str) -> str:
     return "figshare" if source == "kaggle" else source.partition("/")[0]
 
 
+def _by_name(slices: Sequence[Slice]) -> list[int]:
+    """Return the places of slices in the order of their names; the sets keep theirs."""
+    sets = list(dict.fromkeys(item.source for item in slices))
+    return sorted(range(len(slices)), key=lambda n: (sets.index(slices[n].source), slices[n].name))
+
+
 def _join(slices: list[Slice], keys: list[str], attribute: str) -> list[str]:
     """Unite what the slices' own attribute joins with what the keys join; name the unions."""
     # A kind beside each name: keys, and names of several sets, may look alike.
@@ -112,7 +119,8 @@ def _join(slices: list[Slice], keys: list[str], attribute: str) -> list[str]:
             spaces[name].add(space)
             joined.add((f"set {space}", name))
             joined.merge(("key", key), (f"set {space}", name))
-    for item, key in zip(slices, keys, strict=True):
+    for place in _by_name(slices):
+        item, key = slices[place], keys[place]
         if getattr(item, attribute):
             own = f"set {patient_space(item.source)}", getattr(item, attribute)
             names.setdefault(joined[("key", key)], own)

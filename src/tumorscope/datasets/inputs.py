@@ -24,6 +24,10 @@ _MOST_LABELS: Final = 15
 """Masks without a larger value number what they mark: tools write 1, or a number a tissue."""
 
 
+_SHAPES_DIFFER: Final = 0.03
+"""A resized copy's proportions differ by less: they are rounded to whole pixels."""
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """The prepared pictures of some slices.
@@ -128,8 +132,8 @@ def read_outline(item: Slice, picture: NDArray[np.uint8], size: int) -> NDArray[
         The tumour, 0 to 255, uint8, shape `[size, size]`; None where there is no outline.
 
     Raises:
-        UnreadableImageError: The outline's file cannot be read, or marks nothing where there is a
-            tumour.
+        UnreadableImageError: The outline's file cannot be read, is of another shape than the
+            picture, or marks nothing where there is a tumour.
     """
     if item.mask is None:
         return None
@@ -140,7 +144,13 @@ def read_outline(item: Slice, picture: NDArray[np.uint8], size: int) -> NDArray[
         raise UnreadableImageError(f"{item.mask}: marks nothing, though the slice has a tumour")
     if item.mirrored:
         mask = mask[:, ::-1]
-    # The picture may be a resized copy of the one that was outlined.
+    # The picture may be a resized copy of the one that was outlined, but no part of it.
+    (height, width), (down, across) = picture.shape, mask.shape
+    if abs(height * across - width * down) > _SHAPES_DIFFER * height * across:
+        raise UnreadableImageError(
+            f"{item.mask}: {across}x{down} pixels, and its picture {width}x{height}: of another "
+            "shape, so it does not lie on it"
+        )
     down, across = (there / here for there, here in zip(mask.shape, picture.shape, strict=True))
     top, bottom, left, right = find_head(picture)
     return cut_out(mask, (top * down, bottom * down, left * across, right * across), size)

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from platformdirs import user_cache_path
 
 from tumorscope.datasets.catalogue import Split
-from tumorscope.datasets.splits import find_protocol
+from tumorscope.datasets.splits import protocol_named
 from tumorscope.errors import DataError
 
 DATA_VARIABLE: Final = "TUMORSCOPE_DATA"
@@ -212,7 +212,7 @@ def data_sources(given: Sequence[DataSource | Path | str], split: str) -> list[D
         DataError: The protocol is unknown, nothing is named and nothing was downloaded, or the set
             is not there.
     """
-    source = find_protocol(split).source
+    source = protocol_named(split).source
     roots = [DataSource.of(item) for item in given] or [DataSource(find_data(None))]
     if not source:
         return roots

@@ -110,6 +110,11 @@ def is_mask(grey: NDArray[np.uint8], path: Path) -> bool:
     return bool(near >= 0.99 * grey.size and counts[low] + counts[high] >= 0.9 * grey.size)
 
 
+def is_named_mask(name: str) -> bool:
+    """Tell whether a file, picture or volume, is called as masks are, or stands in their folder."""
+    return _named_mask(name.removesuffix(".gz")) is not None
+
+
 def _named_mask(name: str) -> _Key | None:
     """Return the key of the picture that a mask belongs to; None where the name is no mask's."""
     folder, _, last = name.rpartition("/")

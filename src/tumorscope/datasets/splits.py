@@ -3,6 +3,8 @@
 import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from fractions import Fraction
 from typing import Final, Literal
 
 import numpy as np
@@ -189,15 +191,22 @@ _DRAWN: Final = (1, 2, 3, 4, 5)
 
 _VALIDATION_SHARE: Final = 0.1
 
+_MOST_PARTS: Final = 20
+"""In so many parts shares are that no whole part makes: 0.45 are 9 of 20."""
 
-def find_protocol(split: str) -> Protocol:
+_NEAR_ENOUGH: Final = 0.01
+
+
+def protocol_named(split: str) -> Protocol:
     """Return the protocol of a name.
 
     Raises:
         DataError: There is none.
     """
     if split not in PROTOCOLS:
-        raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}")
+        near = get_close_matches(split, PROTOCOLS, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise DataError(f"unknown split '{split}': it is one of {', '.join(PROTOCOLS)}{hint}")
     return PROTOCOLS[split]
 
 
@@ -226,7 +235,7 @@ def partition(
         DataError: The protocol is unknown or does not fit the data, the fold does not exist, a
             class is missing, or a group would stand on both sides.
     """
-    protocol = find_protocol(split)
+    protocol = protocol_named(split)
     if protocol.kind == "external":
         return _external(catalogue, protocol)
     named = [item for item in catalogue.slices if item.label != ANY_TUMOUR]
@@ -341,7 +350,7 @@ def folds_of(catalogue: Catalogue, split: str) -> tuple[int, ...]:
     Raises:
         DataError: The protocol is unknown, or nothing tests.
     """
-    protocol = find_protocol(split)
+    protocol = protocol_named(split)
     if protocol.kind == "all":
         raise DataError(f"{split} has no test part; use 'tumorscope train --split {split}'")
     if protocol.kind in ("published", "external"):
@@ -375,16 +384,32 @@ def hold_out(slices: list[Slice], *, share: float, seed: int) -> tuple[list[Slic
     # Small sets hold out more: no more parts can be drawn than the largest class has slices.
     largest = max(Counter(item.label for item in slices).values(), default=0)
     groups = len({item.group for item in slices})
-    count = max(2, min(round(1 / share), largest, groups))
-    folds = _draw_folds(slices, count, seed)
-    for number in range(1, count + 1):
-        stay = [item for item, fold in zip(slices, folds, strict=True) if fold != number]
+    held, count = _parts_of(share, max(2, min(largest, groups)))
+    folds = _draw_folds(slices, count, seed) - 1
+    for number in range(count):
+        out = (folds - number) % count < held
+        stay = [item for item, is_out in zip(slices, out, strict=True) if not is_out]
         if {item.label for item in stay} == {item.label for item in slices}:
-            return stay, [item for item, fold in zip(slices, folds, strict=True) if fold == number]
+            return stay, [item for item, is_out in zip(slices, out, strict=True) if is_out]
     raise DataError(
         "whatever is held out for validation, nothing of some class is left to learn from: "
         "there must be more patients or groups"
     )
+
+
+def _parts_of(share: float, most: int) -> tuple[int, int]:
+    """Return how many of how many parts come near a share.
+
+    Args:
+        share: Above 0, at most 0.5.
+        most: So many parts at most.
+    """
+    one = min(max(2, round(1 / share)), most)
+    near = Fraction(share).limit_denominator(min(most, _MOST_PARTS))
+    # (One part is taken where it will do: whole groups are never the share to a hundredth.)
+    if near == 0 or abs(1 / one - share) <= _NEAR_ENOUGH:
+        return 1, one
+    return near.numerator, near.denominator
 
 
 def _fold_parts(
@@ -431,7 +456,7 @@ def _are_given(slices: list[Slice]) -> bool:
         if not item.fold:
             raise DataError(
                 f"{item.name} has no fold, but other slices of {item.source} have: "
-                "give all of them one, or none"
+                "give all of them one, or none (folds count from 1: 0 is none)"
             )
     return True
 

@@ -1,10 +1,12 @@
 """Reads data sets that a CSV table describes: any hospital's, figshare's, healthy people's."""
 
 import csv
+import itertools
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Final
 
@@ -12,6 +14,7 @@ from tumorscope.classes import class_name
 from tumorscope.datasets.catalogue import Catalogue, Skipped, Slice, Split
 from tumorscope.datasets.figshare_folds import figshare_folds
 from tumorscope.datasets.locations import SPLIT_NAMES
+from tumorscope.datasets.patients import one_spelling
 from tumorscope.errors import DataError
 
 TABLE_NAMES: Final = ("slices.csv", "index.csv")
@@ -20,7 +23,16 @@ TABLE_NAMES: Final = ("slices.csv", "index.csv")
 SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "file": ("file", "image", "filename", "file_name", "path", "filepath", "image_path"),
     "class": ("class", "label", "diagnosis", "category", "tumor_type", "tumour_type"),
-    "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "case", "case_id"),
+    "patient": (
+        "patient",
+        "patient_id",
+        "patientid",
+        "subject",
+        "subject_id",
+        "case",
+        "case_id",
+        "participant_id",
+    ),
     "group": ("group",),
     "twin_cluster": ("twin_cluster", "cluster"),
     "split": ("split", "part", "subset", "partition"),
@@ -31,6 +43,8 @@ SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "hospital": ("hospital", "site", "institution", "centre", "center"),
 }
 """What a column may be called; capitals, spaces and dashes do not matter."""
+
+_KNOWN: Final = {name for spellings in SPELLINGS.values() for name in spellings}
 
 _FIGSHARE: Final = {"index", "class", "patient", "fold"}
 _HEALTHY: Final = {"file", "subject", "plane"}
@@ -125,14 +139,47 @@ def _read_slices(path: Path, name: str) -> Catalogue:
                 plane=row["plane"].lower(),
                 hospital=row["hospital"],
             )
-    _check_patients(slices.values(), path)
+    spelled, notes = _spelled_once(slices.values(), path, name)
+    _check_patients(spelled, path)
     present = {item.label for item in slices.values()}
     for label, missing in lost.items():
         if present and label not in present:
             raise DataError(
                 f"{path}: of class {label} no file is there; the first is {missing.name}"
             )
-    return Catalogue(tuple(slices.values()), tuple(skipped))
+    return Catalogue(tuple(spelled), tuple(skipped), notes=tuple(notes))
+
+
+def _spelled_once(
+    slices: Collection[Slice], path: Path, name: str
+) -> tuple[list[Slice], list[str]]:
+    """Return slices with one spelling of each patient, and what is to be said about patients."""
+    table = f"{name}: {path.name}"
+    names = {name for item in slices for name in (item.group, item.patient)}
+    spelling = one_spelling(names)
+    notes = []
+    others = sorted(name for name in names if spelling[name] != name)
+    if others:
+        notes.append(
+            f"{table} spells {len(others):,} patients in several ways, such as "
+            f"{spelling[others[0]]} and {others[0]}: each is one"
+        )
+    without = sum(not item.group for item in slices)
+    if slices and without == len(slices):
+        unread = [column for column in _columns(path) if column and column not in _KNOWN]
+        columns = f"; columns that are not read: {', '.join(unread)}" if unread else ""
+        notes.append(
+            f"{table} names no patients (in a column 'patient'): near-duplicates are in one group, "
+            f"but other slices of one patient may not be{columns}"
+        )
+    elif without:
+        notes.append(
+            f"{table} names no patient of {without:,} of {len(slices):,} slices: their near-"
+            "duplicates are in one group, but other slices of one patient may not be"
+        )
+    return [
+        replace(item, group=spelling[item.group], patient=spelling[item.patient]) for item in slices
+    ], notes
 
 
 def _check_patients(slices: Iterable[Slice], path: Path) -> None:
@@ -229,7 +276,7 @@ class _Row:
         return SPLIT_NAMES[text] if text else ""
 
     def whole(self, column: str) -> int:
-        text = self[column]
+        text = self[column].removesuffix(".0")  # (as pandas writes columns with gaps)
         if text and not text.isdecimal():
             raise self.error(f"{column} is '{text}', not a whole number")
         return int(text or 0)
@@ -253,17 +300,11 @@ def _rows(path: Path, wanted: Sequence[str]) -> Iterator[_Row]:
             f"{path}: the table has no column '{missing[0]}'; its columns are "
             f"{', '.join(filter(None, columns)) or 'none'}, a data set needs file and class"
         )
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, delimiter=delimiter_of(path))
-        try:
-            next(reader)
-            for values in reader:
-                if values:
-                    row = dict(zip(columns, map(str.strip, values), strict=False))
-                    named = {name: row.get(column, "") for name, column in meanings.items()}
-                    yield _Row(path, reader.line_num, named)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise _no_table(path, error) from None
+    for number, values in itertools.islice(read_rows(path), 1, None):
+        if any(values):
+            row = dict(zip(columns, values, strict=False))
+            named = {name: row.get(column, "") for name, column in meanings.items()}
+            yield _Row(path, number, named)
 
 
 def _meanings(path: Path) -> dict[str, str]:
@@ -274,9 +315,8 @@ def _meanings(path: Path) -> dict[str, str]:
     """
     columns = _columns(path)
     twice = {name for name in columns if columns.count(name) > 1}
-    known = {name for spellings in SPELLINGS.values() for name in spellings}
-    if twice & known:
-        raise DataError(f"{path}: two columns are called '{min(twice & known)}'")
+    if twice & _KNOWN:
+        raise DataError(f"{path}: two columns are called '{min(twice & _KNOWN)}'")
     meanings = {column: column for column in columns if column}
     for meaning, spellings in SPELLINGS.items():
         found = [name for name in spellings if name in columns]
@@ -293,29 +333,35 @@ def _meanings(path: Path) -> dict[str, str]:
 
 def _columns(path: Path) -> list[str]:
     """Return the names in a table's first row, in small letters, with `_` for spaces and dashes."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            first = next(csv.reader(file, delimiter=delimiter_of(path)), [])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise _no_table(path, error) from None
+    _, first = next(read_rows(path), (0, []))
     return [plain_column(name) for name in first]
 
 
 def plain_column(name: str) -> str:
     """Return a column's name in small letters, with `_` for spaces and dashes."""
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
+    return name.lower().replace(" ", "_").replace("-", "_")
 
 
-def delimiter_of(path: Path) -> str:
-    """Return what parts a table's columns: commas, or what office programs of some countries write.
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of a table's rows, the first with the names, and each row's last line.
+
+    Commas, semicolons or tabs part them, or what the line `sep=;` says that Excel writes first.
 
     Raises:
-        OSError: The file cannot be read.
+        DataError: The file is no table in UTF-8.
+        OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        first = file.readline(10_000).decode(errors="replace")
-    return max(",;\t", key=first.count)
-
-
-def _no_table(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: not a CSV table in UTF-8 ({error})")
+    with path.open("rb") as binary:
+        first = binary.readline(10_000).decode("utf-8-sig", errors="replace")
+    separator = re.fullmatch(r"(?i)sep=(.)\s*", first)
+    # (Office programs of some countries write no commas.)
+    delimiter = separator[1] if separator else max(",;\t", key=first.count)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        try:
+            for values in itertools.islice(reader, 1 if separator else 0, None):
+                yield reader.line_num, [value.strip() for value in values]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(
+                f"{path}: not a CSV table in UTF-8 ({error}); save it as 'CSV UTF-8'"
+            ) from None

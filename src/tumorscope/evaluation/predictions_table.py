@@ -1,9 +1,9 @@
 """Reads predictions that anybody's program wrote: a CSV file with a row a test image."""
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tumorscope.classes import ANY_TUMOUR, CLASSES, PRESENCE, class_name
 from tumorscope.datasets.catalogue import Slice, slice_name
-from tumorscope.datasets.tables import SPELLINGS, delimiter_of, plain_column
+from tumorscope.datasets.tables import SPELLINGS, plain_column, read_rows
 from tumorscope.errors import DataError
 from tumorscope.evaluation.predictions import Predictions, unanswerable
 
@@ -83,24 +83,15 @@ def read_predictions(path: Path, slices: Sequence[Slice], *, folded: bool) -> Pr
 
 def _rows(path: Path) -> tuple[list[str], list[str], list[dict[str, str]]]:
     """Return the columns' names, and of each row the file and all values by column."""
-    delimiter = delimiter_of(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True, delimiter=delimiter)
-            header = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            rows = []
-            for row in reader:
-                if None in row:
-                    raise DataError(f"{path}: row {reader.line_num} has more values than columns")
-                rows.append({name: (value or "").strip() for name, value in row.items()})
-    except (UnicodeDecodeError, csv.Error, AttributeError) as error:
-        raise DataError(f"{path}: not a CSV table in UTF-8 ({error})") from None
+    (_, header), *lines = list(read_rows(path)) or [(0, [])]
+    rows = []
+    for number, values in lines:
+        if len(values) > len(header):
+            raise DataError(f"{path}: row {number} has more values than columns")
+        if any(values):
+            rows.append(dict(zip_longest(header, values, fillvalue="")))
     column = _file_column(path, header)
-    files = [row[column] for row in rows]
-    if delimiter != ",":  # Where commas part no columns they are decimal ones.
-        rows = [{name: value.replace(",", ".") for name, value in row.items()} for row in rows]
-    return header, files, rows
+    return header, [row[column] for row in rows], rows
 
 
 def _file_column(path: Path, header: Sequence[str]) -> str:
@@ -233,7 +224,7 @@ def _from_labels(
 
 def _number(path: Path, file: str, column: str, text: str) -> float:
     try:
-        value = float(text)
+        value = float(text.replace(",", "."))
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

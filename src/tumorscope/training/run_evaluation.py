@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorscope.datasets.catalogue import Catalogue, Skipped, slice_name
-from tumorscope.datasets.splits import PROTOCOLS, Partition
+from tumorscope.datasets.splits import Partition, protocol_named
 from tumorscope.evaluation import EvaluationResult, Predictions, score_predictions
 from tumorscope.evaluation.evaluate import evaluate_predictor
 from tumorscope.evaluation.localisation import Localisation, pool_localisations
@@ -155,7 +155,7 @@ def evaluate_pooled(
     if all(table.is_file() for table in tables):
         localisation = pool_localisations(Localisation.load(table) for table in tables)
     first, seed = runs[0].data(), runs[0].recipe().training.seed
-    protocol = PROTOCOLS[first["split"]]
+    protocol = protocol_named(first["split"])
     evaluation = score_predictions(
         predictions,
         title=f"{folder.resolve().name}: {protocol.name}, {len(runs)} folds pooled",
