@@ -345,23 +345,33 @@ def plain_column(name: str) -> str:
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the cells of a table's rows, the first with the names, and each row's last line.
 
-    Commas, semicolons or tabs part them, or what the line `sep=;` says that Excel writes first.
-
     Raises:
         DataError: The file is no table in UTF-8.
         OSError: It cannot be read.
     """
-    with path.open("rb") as binary:
-        first = binary.readline(10_000).decode("utf-8-sig", errors="replace")
-    separator = re.fullmatch(r"(?i)sep=(.)\s*", first)
-    # (Office programs of some countries write no commas.)
-    delimiter = separator[1] if separator else max(",;\t", key=first.count)
+    delimiter, skipped = _delimiter(path)
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         try:
-            for values in itertools.islice(reader, 1 if separator else 0, None):
+            for values in itertools.islice(reader, skipped, None):
                 yield reader.line_num, [value.strip() for value in values]
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataError(
                 f"{path}: not a CSV table in UTF-8 ({error}); save it as 'CSV UTF-8'"
             ) from None
+
+
+def has_decimal_commas(path: Path) -> bool:
+    """Tell whether commas in a table are decimal ones: something else parts its columns."""
+    return _delimiter(path)[0] != ","
+
+
+def _delimiter(path: Path) -> tuple[str, int]:
+    """Return what parts the columns, and how many lines only say so (Excel writes `sep=;`).
+
+    Office programs of some countries write no commas.
+    """
+    with path.open("rb") as file:
+        first = file.readline(10_000).decode("utf-8-sig", errors="replace")
+    separator = re.fullmatch(r"(?i)sep=(.)\s*", first)
+    return (separator[1], 1) if separator else (max(",;\t", key=first.count), 0)

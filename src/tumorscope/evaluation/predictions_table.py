@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tumorscope.classes import ANY_TUMOUR, CLASSES, PRESENCE, class_name
 from tumorscope.datasets.catalogue import Slice, slice_name
-from tumorscope.datasets.tables import SPELLINGS, plain_column, read_rows
+from tumorscope.datasets.tables import SPELLINGS, has_decimal_commas, plain_column, read_rows
 from tumorscope.errors import DataError
 from tumorscope.evaluation.predictions import Predictions, unanswerable
 
@@ -91,7 +91,10 @@ def _rows(path: Path) -> tuple[list[str], list[str], list[dict[str, str]]]:
         if any(values):
             rows.append(dict(zip_longest(header, values, fillvalue="")))
     column = _file_column(path, header)
-    return header, [row[column] for row in rows], rows
+    files = [row[column] for row in rows]
+    if has_decimal_commas(path):
+        rows = [{name: value.replace(",", ".") for name, value in row.items()} for row in rows]
+    return header, files, rows
 
 
 def _file_column(path: Path, header: Sequence[str]) -> str:
@@ -224,7 +227,7 @@ def _from_labels(
 
 def _number(path: Path, file: str, column: str, text: str) -> float:
     try:
-        value = float(text.replace(",", "."))
+        value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
