@@ -52,6 +52,18 @@ def test_a_fixed_size_stands_in_the_file(
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("kind", ["onnx", "triton"])
+def test_a_fixed_size_is_verified_on_slices_of_other_sizes(
+    trained: Path, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / {"onnx": "camera.onnx", "triton": "camera"}[kind]
+    made = export_run(RunFolder(trained), kind, path, pixels=PixelSize((90, 120)))
+    assert made.origin == "the run's validation slices"
+    assert made.verification is not None
+    assert made.verification.images == 4
+    assert made.verification.largest_difference < 1e-3
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

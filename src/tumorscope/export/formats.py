@@ -253,6 +253,8 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
         verification, origin = None, ""
         if check:
             sample = _verification_sample(order)
+            if pixels and pixels.fixed:
+                sample = sample.resized(*pixels.fixed)
             picture = sample.picture if pixels else None
             verification = verify(
                 trained, made, sample.grey, sample.labels, picture=picture, opener=kind.open
