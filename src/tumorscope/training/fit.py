@@ -27,7 +27,7 @@ from tumorscope.progress import Progress, silent
 from tumorscope.training.batches import part_of
 from tumorscope.training.calibrate import calibrate
 from tumorscope.training.callbacks import History, Listener, SilentListener
-from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoints
+from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoints, read_checkpoint
 from tumorscope.training.memory import keep_freed_memory
 from tumorscope.training.module import Fitting
 from tumorscope.training.recipe import Precision, Recipe
@@ -207,7 +207,7 @@ def _build(
 
 def _select(module: Fitting, checkpoint: str | Path) -> None:
     """Load the weights that a checkpoint kept; those of a soup are the mean of its networks."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = read_checkpoint(Path(checkpoint))
     prefix = "network." if module.average is None else "average.module."
     weights = {
         name.removeprefix(prefix): value
