@@ -3,7 +3,6 @@
 import argparse
 import re
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -150,6 +149,7 @@ def _export(
 
     source = Path(options.source)
     model = None if source.is_dir() else find_model(options.source)
+    named = {"origin": "every other slice of --data"} if model and options.data else {}
     try:
         from tumorscope.export import FORMATS, export_run, newest_opset  # noqa: PLC0415  (torch)
         from tumorscope.export.rebuilt_network import unpack  # noqa: PLC0415
@@ -173,9 +173,8 @@ def _export(
             name=options.name,
             check=not options.no_verify,
             progress=progress,
+            **named,
         )
-    if model and options.data:
-        exported = replace(exported, origin="every other slice of --data")
     if options.json != "-":
         _say(exported, is_kept=not options.target)
     return exported
