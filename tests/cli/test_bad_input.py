@@ -204,6 +204,17 @@ def test_a_recipe_that_cannot_be(say: Say, pictures: Path, field: str, said: str
     assert said in say(pictures, "--set", field)
 
 
+def test_shares_of_sets_that_are_not_there_are_told(
+    phantoms: Path, tmp_path: Path, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--data", f"mine={phantoms}", "--split", "grouped-folds", *small]
+    fields = ["training.shares.mine=0.5", "training.shares.mien=0.5", "training.epochs=1"]
+    more = [word for field in fields for word in ("--set", field)]
+    assert main([*words, *more, "--no-test", "--out", str(tmp_path / "run")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "training.shares names mien, not among the data: the sets to train on are mine" in said
+
+
 def test_a_recipe_file_with_a_misspelt_field(say: Say, pictures: Path, tmp_path: Path) -> None:
     path = table(tmp_path / "mine.toml", "[optimizer]", "learning_rat = 0.1")
     said = say(pictures, "--recipe", str(path))

@@ -1,7 +1,9 @@
 """What corruptions cost a model: a known model loses what it must, by corruption."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -45,3 +47,19 @@ def test_a_model_that_letters_fool_loses_by_letters(phantoms: Path) -> None:
     assert found.accuracy["text"][-1] == 0.0
     assert found.kept["blur"] == 1.0
     assert found.to_json() == measure_robustness(tests, seed=3).to_json()
+
+
+def test_slices_of_a_volume_are_corrupted_too(tmp_path: Path, draw: Callable[..., Path]) -> None:
+    draw(tmp_path / "glioma" / "P2.png", 1)
+    grid = np.indices((40, 44, 48)).transpose(1, 2, 3, 0) - np.array([20, 22, 24])
+    head = (np.linalg.norm(grid / np.array([16, 18, 20]), axis=-1) < 1) * (100.0 + grid[..., 2])
+    (tmp_path / "notumor").mkdir()
+    nibabel.save(nibabel.Nifti1Image(head, np.eye(4)), tmp_path / "notumor" / "P1.nii.gz")
+    slices = read_data([tmp_path]).slices
+
+    def healthy(batch: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.tile([0.0, 0.0, 1.0, 0.0], (len(batch), 1))
+
+    spec = InputSpec(size=16, softmax=False)
+    found = measure_robustness([(FunctionPredictor(healthy, spec, "healthy"), slices[-9:])])
+    assert found.clean == 1.0

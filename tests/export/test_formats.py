@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import nibabel
 import numpy as np
 import onnx
 import onnxruntime
@@ -215,6 +216,20 @@ def test_tumours_of_unknown_kind_are_no_sample(network: TrainedNetwork, phantoms
     sample = read_sample([unnamed, second, *others[:3]], network.description, origin="phantoms")
     assert len(sample.grey) == len(sample.labels) == 4
     assert sample.labels[0] == network.description.classes.index(second.label)
+
+
+def test_a_sample_shows_the_slices_of_a_volume_as_they_were_read(
+    network: TrainedNetwork, tmp_path: Path, draw: Callable[..., Path]
+) -> None:
+    draw(tmp_path / "glioma" / "P2.png", 1)
+    grid = np.indices((40, 44, 48)).transpose(1, 2, 3, 0) - np.array([20, 22, 24])
+    head = (np.linalg.norm(grid / np.array([16, 18, 20]), axis=-1) < 1) * (100.0 + grid[..., 2])
+    (tmp_path / "notumor").mkdir()
+    nibabel.save(nibabel.Nifti1Image(head, np.eye(4)), tmp_path / "notumor" / "P1.nii.gz")
+    sample = read_sample(read_data([tmp_path]).slices, network.description, origin="a set")
+    shown = [prepare(sample.picture(number), 32) for number in range(len(sample.grey))]
+    assert len(shown) > 30
+    np.testing.assert_array_equal(shown, sample.grey)
 
 
 def test_eight_bits_with_a_fixed_batch(trained: Path, tmp_path: Path) -> None:

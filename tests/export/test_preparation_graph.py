@@ -1,5 +1,6 @@
 """The stored preparation is up to date, and a run's file of every precision takes pixels."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,18 @@ def test_a_fixed_size_stands_in_the_file(
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("kind", ["onnx", "triton"])
+def test_a_fixed_size_is_verified_on_slices_of_other_sizes(
+    trained: Path, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / {"onnx": "camera.onnx", "triton": "camera"}[kind]
+    made = export_run(RunFolder(trained), kind, path, pixels=PixelSize((90, 120)))
+    assert made.origin == "the run's validation slices"
+    assert made.verification is not None
+    assert made.verification.images == 4
+    assert made.verification.largest_difference < 1e-3
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -80,6 +93,8 @@ def test_what_does_not_go_together_is_one_line(
         (["--batch", "4"], "--batch changes nothing here"),
         (["--opset", "17"], "--opset changes nothing here"),
         (["--data", "nowhere"], "--data changes nothing here"),
+        (["--format", "onnx", "--name", "mine"], "--name changes nothing here"),
+        (["--format", "onnx-fp16", "--batch", "4"], "--batch changes nothing here"),
         (["--format", "triton", "--data", "nowhere"], "--data changes nothing here"),
         (["--out", "file"], "an ONNX file ends in .onnx"),
         (["--out", "m.onnx"], "is the model file itself"),
@@ -101,6 +116,17 @@ def test_a_model_file_is_not_overwritten_and_no_option_is_passed_over(
     assert reason in " ".join(capsys.readouterr().err.split())
     assert (tmp_path / "m.onnx").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_a_model_file_in_16_bits_for_pixels_is_compared_with_the_one_that_was_given(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = export_onnx(RunFolder(trained), tmp_path / "m.onnx")
+    words = ["--input", "pixels", "--format", "onnx-fp16", "--out", str(tmp_path / "half.onnx")]
+    assert main(["export", str(source), *words, "--json", str(tmp_path / "said.json")]) == 0
+    capsys.readouterr()
+    said = json.loads((tmp_path / "said.json").read_text())
+    assert 0 < said["largest_difference"] < 1e-2
 
 
 @pytest.mark.parametrize(

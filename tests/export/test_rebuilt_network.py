@@ -10,7 +10,7 @@ import pytest
 
 from tumorscope.cli.main import main
 from tumorscope.errors import ModelError
-from tumorscope.export import export_onnx, export_run
+from tumorscope.export import FORMATS, Tolerance, export_onnx, export_run
 from tumorscope.export.rebuilt_network import rebuild
 from tumorscope.inference.model_file import DEFAULT_MODEL, find_model, open_model
 from tumorscope.training.run_folder import RunFolder
@@ -49,6 +49,22 @@ def test_any_format_is_made_of_a_model_file(
     assert made["images"] == "every other slice of --data"
     before, after = (open_model(path).facts for path in (file, tmp_path / "model-int8.onnx"))
     assert replace(after, created=before.created) == before
+
+
+def test_what_a_model_file_was_compared_on_is_named_where_it_fails(
+    file: Path,
+    phantoms: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(
+        FORMATS, "onnx", replace(FORMATS["onnx"], tolerance=Tolerance(probability=0.0))
+    )
+    out = tmp_path / "again.onnx"
+    assert main(["export", str(file), "--data", str(phantoms), "--out", str(out)]) == 2
+    assert "again.onnx on every other slice of --data: a probability" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_eight_bits_of_a_model_file_need_slices(

@@ -228,6 +228,7 @@ def test_unknown_compression_is_named(tmp_path: Path, syntax: str, name: str) ->
     precision=st.integers(2, 16),
     data=st.data(),
 )
+@settings(deadline=None)
 def test_lossless_jpeg_round_trip(
     height: int, width: int, precision: int, data: st.DataObject
 ) -> None:
@@ -245,6 +246,7 @@ def test_lossless_jpeg_round_trip(
 
 
 @given(data=st.data())
+@settings(deadline=None)
 def test_damaged_lossless_jpeg_raises_its_own_error(data: st.DataObject) -> None:
     code = bytearray(lossless_jpeg(DEEP[:8, :8], precision=12, rows=4))
     for _ in range(data.draw(st.integers(1, 4))):

@@ -13,6 +13,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import (
     CTImageStorage,
+    JPEGLossless,
     JPEGLosslessSV1,
     MRImageStorage,
     SecondaryCaptureImageStorage,
@@ -192,6 +193,21 @@ def test_compressed_images_are_kept_as_they_are(tmp_path: Path, classifier: Clas
         [item.probability for item in classifier.predict(kept)],
         [item.probability for item in classifier.predict(tmp_path / "in")],
     )
+
+
+def test_lossless_jpeg_with_another_predictor_is_refused_and_not_acknowledged(
+    tmp_path: Path,
+) -> None:
+    (image,) = series(tmp_path / "in", count=1)
+    facts = {item.keyword: item.value for item in image if item.VR not in ("OW", "US", "OB")}
+    sent = []
+    for predictor in (4, 1):
+        code = lossless_jpeg(image.pixel_array, precision=16, predictor=predictor)
+        path = tmp_path / f"{predictor}.dcm"
+        write_encapsulated(path, image.pixel_array, JPEGLossless, [code], **facts)
+        sent.append(dcmread(path))
+    with receiver(tmp_path / "spool") as (_, port):
+        assert store(port, sent) == [0xC122, 0]
 
 
 def test_what_cannot_be_kept_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

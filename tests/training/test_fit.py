@@ -265,6 +265,51 @@ def test_a_checkpoint_of_another_versions_network_is_refused_in_one_line(
         run("a", "training.epochs=2", resume=True)
 
 
+@pytest.mark.parametrize("size", [0, 20_000, None], ids=["empty", "cut", "garbage"])
+def test_a_run_with_a_damaged_checkpoint_goes_on_from_its_best_epoch(
+    run: Run, tmp_path: Path, size: int | None
+) -> None:
+    options = ("training.epochs=3", "optimizer.schedule=constant")
+    whole = run("whole", *options)
+    with pytest.raises(StoppedError):
+        run("again", *options, listener=StopAt(3, 1))
+    path = RunFolder(tmp_path / "again").last_checkpoint
+    path.write_bytes(b"\x80\x02garbage" * 999 if size is None else path.read_bytes()[:size])
+    with pytest.raises(ModelError, match=r"last\.ckpt: missing or damaged; copy best\.ckpt over"):
+        run("again", *options, resume=True)
+    shutil.copyfile(path.with_name("best.ckpt"), path)
+    assert_same(run("again", *options, resume=True), whole)
+
+
+def test_a_run_whose_best_epoch_is_damaged_can_take_the_last(run: Run) -> None:
+    whole = run("whole", "training.keep=last")
+    done = run("again")
+    done.weights_file.unlink()
+    (done.checkpoints / "best.ckpt").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"best\.ckpt: .*set training\.keep = 'last'"):
+        run("again", resume=True)
+    assert_same(run("again", "training.keep=last", resume=True), whole)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ("training.epochs=5", "training.epochs is 5 in recipe.toml, .* began with 3: set it back"),
+        ("optimizer.name=sgd", "optimizer.name is 'sgd'"),
+        ("training.validation_share=0.3", "training.validation_share is 0.3"),
+        ("training.averaging=0.9", "training.averaging is 0.9"),
+    ],
+)
+def test_a_run_goes_on_by_the_recipe_that_it_began_with(
+    run: Run, changed: str, reason: str
+) -> None:
+    done = run("a")
+    before = done.last_checkpoint.read_bytes()
+    with pytest.raises(ModelError, match=reason):
+        run("a", changed, resume=True)
+    assert done.last_checkpoint.read_bytes() == before
+
+
 def test_weights_of_another_version_are_refused_in_one_line(run: Run, tmp_path: Path) -> None:
     content = run("a", "training.epochs=1").weights_file.read_bytes()
     other = tmp_path / "other.safetensors"

@@ -105,6 +105,7 @@ def test_the_last_override_counts_and_the_name_may_be_set_too() -> None:
         ("input.start=256", "input.start is larger than input.size"),
         ("training.soup=2", "training.soup above 1 needs training.keep = 'last'"),
         ("loss.outline=1", "loss.outline is for network.name = 'litenet' only"),
+        ("network.trunk=lite2", "network.trunk is for network.name = 'litenet' only"),
         ("network.weights=imagenet", "network.weights is for network.name = 'litenet' only"),
         ("name.x=3", "'name' is a field, not a section"),
     ],
@@ -116,6 +117,36 @@ def test_a_mistake_is_answered_by_one_line_that_names_the_field(
         load_recipe("quick", [override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "near"),
+    [
+        ("trainig.epochs=3", "training"),
+        ("epochs=3", "training.epochs"),
+        ("optimiser.name=sgd", "optimizer"),
+        ("nmae=mine", "name"),
+    ],
+)
+def test_a_misspelt_section_or_a_missing_one_is_hinted_at(override: str, near: str) -> None:
+    with pytest.raises(RecipeError, match=rf"there is no field .*; did you mean '{near}'\?$"):
+        load_recipe("quick", [override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        (["network.name=plain", "network.size=large"], "network.size"),
+        (["optimizer.schedule=constant", "optimizer.warmup=0.3"], "optimizer.warmup"),
+        (["optimizer.plateau_patience=9"], "optimizer.plateau_patience"),
+        (["training.drawn=9"], "training.drawn"),
+        (["training.shares.kaggle=1", "training.sampling=root"], "training.sampling"),
+    ],
+)
+def test_a_field_that_was_set_and_changes_nothing_is_told(overrides: list[str], field: str) -> None:
+    assert not [line for name in bundled_recipes() for line in load_recipe(name).idle_fields()]
+    (line,) = load_recipe("quick", overrides).idle_fields()
+    assert line.startswith(f"{field} changes nothing: ")
 
 
 def test_a_misspelt_field_in_a_file_is_named_with_the_file(tmp_path: Path) -> None:

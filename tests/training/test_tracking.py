@@ -1,8 +1,12 @@
 """`--tracker mlflow`: MLflow holds what the run's folder holds, and a resumed run stays one run."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +14,14 @@ import pytest
 
 from tumorscope.cli import run_crossval
 from tumorscope.cli.main import main
+from tumorscope.datasets.sources import read_data
+from tumorscope.datasets.splits import partition
 from tumorscope.errors import MissingExtraError, ModelError
 from tumorscope.training import callbacks
-from tumorscope.training.run_folder import RunFolder
+from tumorscope.training.fit import fit
+from tumorscope.training.module import HistoryRow
+from tumorscope.training.recipe import load_recipe
+from tumorscope.training.run_folder import Origin, RunFolder
 from tumorscope.training.tracking import TrackedRun, Tracker
 
 pytest.importorskip("mlflow")
@@ -153,6 +162,75 @@ def test_a_server_that_is_not_there_is_one_line(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     said = complain("--tracker-uri", "http://127.0.0.1:9")
     assert said.startswith("tumorscope: MLflow at http://127.0.0.1:9 does not answer")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """MLflow's own server: its address and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{tmp_path / 'server.db'}",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": str(tmp_path / "artifacts"),
+    }
+    program = f"from mlflow.server import app; app.run(port={port})"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if b"Running on" in line:
+                break
+        yield f"http://127.0.0.1:{port}", process
+        process.kill()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_a_server_that_dies_or_hangs_costs_one_warning_and_no_training(
+    server: tuple[str, subprocess.Popen[bytes]],
+    phantoms: Path,
+    small: Words,
+    tmp_path: Path,
+    how: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    uri, process = server
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    class Stop(callbacks.SilentListener):
+        def epoch(self, row: HistoryRow) -> None:
+            if row["epoch"] == 2:
+                process.send_signal(how)
+                monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+
+    catalogue = read_data([phantoms])
+    run = fit(
+        partition(catalogue, split="grouped-folds"),
+        load_recipe("quick", small[1::2]),
+        tmp_path / "run",
+        origin=Origin(sources=(), fingerprint="f"),
+        tracker=Tracker.of(uri, tmp_path / "run"),
+        listener=Stop(),
+    )
+    assert run is not None
+    assert run.weights_file.is_file()
+    assert [row["epoch"] for row in run.history()] == [1, 2, 3]
+    (line,) = [record.getMessage() for record in caplog.records if "MLflow" in record.getMessage()]
+    assert line.startswith(f"MLflow at {uri} does not answer")
+    assert line.endswith("going on without it")
+
+
+def test_how_long_a_server_is_waited_for_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    for name in names:
+        monkeypatch.setenv(name, "1")
+        monkeypatch.delenv(name)
+    Tracker.of("http://127.0.0.1:9", Path("run"))
+    timeout, retries = (int(os.environ[name]) for name in names)
+    assert timeout * (1 + retries) <= 60
 
 
 def test_bad_usage_is_one_line(

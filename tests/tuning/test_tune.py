@@ -431,6 +431,8 @@ def test_whole_numbers_are_drawn_for_fields_with_whole_numbers(tmp_path: Path) -
         ("[loss.outline]\nlow=0\nhigh=1", "loss.outline is for network.name = 'litenet' only"),
         ("[training.seed]\nlow=0\nhigh=9", "training.seed cannot be searched"),
         ("[training.soup]\nlow=1\nhigh=3", "training.soup cannot be searched"),
+        ("[training.keep]\nchoices=['best', 'last']", "training.keep cannot be searched"),
+        ("[decision.false_negative_cost]\nlow=1\nhigh=9", "false_negative_cost cannot be searched"),
         ("[training.monitor]\nchoices=[0, 1]", "training.monitor cannot be searched"),
         ("[name.x]\nchoices=[0, 1]", "'name' is a field, not a section"),
         ("[loss]\nmixup=3", "loss.mixup is no table [section.field]"),

@@ -3,7 +3,6 @@
 import argparse
 import re
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -150,6 +149,7 @@ def _export(
 
     source = Path(options.source)
     model = None if source.is_dir() else find_model(options.source)
+    named = {"origin": "every other slice of --data"} if model and options.data else {}
     try:
         from tumorscope.export import FORMATS, export_run, newest_opset  # noqa: PLC0415  (torch)
         from tumorscope.export.rebuilt_network import unpack  # noqa: PLC0415
@@ -173,9 +173,8 @@ def _export(
             name=options.name,
             check=not options.no_verify,
             progress=progress,
+            **named,
         )
-    if model and options.data:
-        exported = replace(exported, origin="every other slice of --data")
     if options.json != "-":
         _say(exported, is_kept=not options.target)
     return exported
@@ -205,7 +204,8 @@ def _refuse(options: argparse.Namespace, *names: str) -> None:
 
 def _make_bundle(options: argparse.Namespace) -> "Bundle":
     """Write a bundle of a run or a model file."""
-    from tumorscope.jetson import find_target, write_bundle  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.inference.model_file import find_model  # noqa: PLC0415  (keeps --help fast)
+    from tumorscope.jetson import find_target, write_bundle  # noqa: PLC0415
 
     if options.input == "pixels":
         raise ModelError("a bundle prepares its slices itself: leave out --input")
@@ -225,7 +225,10 @@ def _make_bundle(options: argparse.Namespace) -> "Bundle":
             out = options.out or Path(f"{source.stem}-{target.name}")
             if own == kind or kind == _FORMATS["fp16"]:
                 _refuse(options, "name", "data")
-            model = _convert(options, kind, model)
+            if own == kind:
+                model = find_model(options.source)
+            else:
+                _convert(options, kind, model)
         bundle = write_bundle(model, target, out)
     if options.json != "-":
         _describe(bundle)
@@ -244,14 +247,15 @@ def _complete(options: argparse.Namespace) -> int:
     _check_out(out, source)
     if out.suffix != ".onnx":
         raise ModelError(f"{out}: an ONNX file ends in .onnx")
-    if not options.format:
-        _refuse(options, "name", "data", "batch", "opset")
+    _refuse(options, "name", "data", "batch", "opset")
     with tempfile.TemporaryDirectory() as folder:
-        model, made = Path(folder) / "model.onnx", Path(folder) / "complete.onnx"
-        model = _convert(options, options.format, model) if options.format else source
+        model, made = source, Path(folder) / "complete.onnx"
+        if options.format and options.format != _FORMATS[_precision(options.source)]:
+            model = Path(folder) / "model.onnx"
+            _convert(options, options.format, model)
         complete_file(model, made, pixels)
         opened = open_runtime(made, providers=["cpu"])
-        apart = None if options.no_verify else _apart(opened, model, pixels)
+        apart = None if options.no_verify else _apart(opened, source, pixels)
         write_bytes(out, made.read_bytes())
     _say_complete(options, source, out, apart)
     return 0
@@ -330,23 +334,20 @@ def _apart(complete: "Runtime", prepared: Path, pixels: "PixelSize") -> float:
     return apart
 
 
-def _convert(options: argparse.Namespace, kind: str, out: Path) -> Path:
-    """Return a model file in the format that a board takes; `out` where it had to be written."""
+def _convert(options: argparse.Namespace, kind: str, out: Path) -> None:
+    """Write a model file in another format."""
     from tumorscope.inference.model_file import find_model, open_model  # noqa: PLC0415
 
     model = find_model(options.source)
-    if _FORMATS[_precision(options.source)] == kind:
-        return model
     open_model(model, providers=["cpu"])  # (Says what is wrong with this file, not with the next.)
     if kind != _FORMATS["fp16"]:
         _export(options, kind, out, opset=str(OPSET), batch="1")
-        return out
+        return
     try:
         from tumorscope.export.fp16 import convert_file  # noqa: PLC0415  (needs onnx)
     except ModuleNotFoundError as error:
         raise MissingExtraError("train", error.name or "onnx") from None
     convert_file(model, out)
-    return out
 
 
 def _precision(source: str) -> str:

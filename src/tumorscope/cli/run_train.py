@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from tumorscope.classes import NO_TUMOUR
 from tumorscope.cli.choices import named_sources, overrides, settle
 from tumorscope.cli.show import console, left_out, progress, show_evaluation
 from tumorscope.datasets.catalogue import Catalogue
@@ -148,6 +149,8 @@ def train(
             out.print(line, markup=False)
     for reason, count in _left_out(parts).items():
         out.print(f"{count:,} {reason}")
+    for line in idle_fields(recipe, parts):
+        out.print(line, markup=False)
     origin = origin_of(catalogue, sources)
     with Bars(out) as bars:
         return fit(
@@ -172,6 +175,21 @@ def origin_of(catalogue: Catalogue, sources: Sequence[DataSource]) -> Origin:
         ignored=catalogue.ignored,
         notes=catalogue.notes,
     )
+
+
+def idle_fields(recipe: Recipe, parts: Partition) -> list[str]:
+    """Return which fields of a recipe change nothing with this data, and why, a line each."""
+    sets = {item.source for item in parts.train}
+    others = sorted(recipe.training.shares.keys() - sets)
+    lines = list(recipe.idle_fields())
+    if others:
+        lines.append(
+            f"training.shares names {', '.join(others)}, not among the data: "
+            f"the sets to train on are {', '.join(sorted(sets))}"
+        )
+    if recipe.augmentation.paint and NO_TUMOUR not in {item.label for item in parts.train}:
+        lines.append("augmentation.paint changes nothing: every training slice has a tumour")
+    return lines
 
 
 def _left_out(parts: Partition) -> dict[str, int]:

@@ -13,6 +13,7 @@ from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
 from tumorscope.cli.run_train import (
     Bars,
     default_folder,
+    idle_fields,
     make_partition,
     origin_of,
     quiet_libraries,
@@ -57,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
         f"{plan.recipe.name}: {len(plan.space.fields)} fields vary, {plan.trials} trials; "
         f"{len(parts.train):,} slices to learn from, {len(parts.validation):,} to score by"
     )
+    for line in idle_fields(plan.recipe, parts):
+        out.print(line, markup=False)
     with (
         resumable(folder.recipe_file, f"tumorscope tune --resume {folder.path}"),
         _Bars(out) as bars,

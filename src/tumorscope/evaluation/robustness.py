@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorscope.datasets.catalogue import Slice, slice_name
+from tumorscope.datasets.pictures import read_picture
 from tumorscope.evaluation.corruptions import KINDS, SEVERITIES, Kind, corrupt
 from tumorscope.evaluation.predictor import Predictor
-from tumorscope.images import read_slice
 from tumorscope.progress import Progress, silent
 
 _CONDITIONS: tuple[tuple[Kind, int] | None, ...] = (
@@ -111,7 +111,7 @@ def _find_right(
     predictor: Predictor, slices: Sequence[Slice], seed: int, progress: Progress
 ) -> NDArray[np.bool_]:
     """Tell which slices are predicted right, shape `[conditions, N]`."""
-    greys = [read_slice(item.path) for item in slices]
+    greys = [read_picture(item) for item in slices]
     seeds = [zlib.crc32(f"{seed}/{slice_name(item)}".encode()) for item in slices]
     target = np.array([predictor.classes.index(item.label) for item in slices], dtype=np.intp)
     size = predictor.input_size

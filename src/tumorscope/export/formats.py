@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
@@ -190,6 +190,7 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
     data: Sequence[Path] | None = None,
     name: str | None = None,
     check: bool = True,
+    origin: str = "the run's validation slices",
     progress: Progress = silent,
 ) -> Exported:
     """Write a run's network in a format, and let the file and the network answer the same images.
@@ -207,6 +208,7 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
             calibrate `onnx-int8`. Without them a file is compared on phantoms.
         name: What the model is called; `tumorscope-` and the recipe's name when left out.
         check: Whether to compare the file with the network.
+        origin: What the slices that they are compared on are called.
         progress: Shows how far the reading is.
 
     Returns:
@@ -250,15 +252,17 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}.") as folder:
         made = Path(folder) / target.name
         kind.write(order, made)
-        verification, origin = None, ""
+        verification, compared = None, ""
         if check:
-            sample = _verification_sample(order)
+            sample = _verification_sample(order, origin)
+            if pixels and pixels.fixed:
+                sample = sample.resized(*pixels.fixed)
             picture = sample.picture if pixels else None
             verification = verify(
                 trained, made, sample.grey, sample.labels, picture=picture, opener=kind.open
             )
-            origin = sample.origin
-            verification.check(tolerance, f"{target.name} on {origin}")
+            compared = sample.origin
+            verification.check(tolerance, f"{target.name} on {compared}")
         missing = unsupported_operators(onnx.load(made)) if made.suffix == ".onnx" else []
         put(made, target, Path(folder))
     return Exported(
@@ -266,15 +270,15 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
         format=kind,
         tolerance=tolerance,
         verification=verification,
-        origin=origin,
+        origin=compared,
         missing=tuple(missing),
     )
 
 
-def _verification_sample(order: Order) -> Sample:
+def _verification_sample(order: Order, origin: str) -> Sample:
     """Read the run's validation slices; where they are gone, draw phantoms."""
     try:
-        return order.sample("validation")
+        return replace(order.sample("validation"), origin=origin)
     except DataError:
         if order.data is not None:
             raise

@@ -1,19 +1,21 @@
 """Images to verify model files on: a run's own slices, else phantoms."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from tumorscope.datasets.catalogue import Slice
 from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.locations import DataSource
+from tumorscope.datasets.pictures import read_picture
 from tumorscope.datasets.sources import read_set
 from tumorscope.errors import DataError
-from tumorscope.images import prepare, read_slice
+from tumorscope.images import prepare
 from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.phantoms.outlines import PLANES
 from tumorscope.progress import Progress, silent
@@ -39,6 +41,16 @@ class Sample:
     labels: NDArray[np.int64]
     origin: str
     picture: Callable[[int], NDArray[np.uint8]]
+
+    def resized(self, height: int, width: int) -> "Sample":
+        """Return the images as a file gets them whose pictures all have one size."""
+
+        def picture(number: int) -> NDArray[np.uint8]:
+            return np.asarray(Image.fromarray(self.picture(number)).resize((width, height)))
+
+        side = self.grey.shape[-1]
+        grey = [prepare(picture(number), side) for number in range(len(self.grey))]
+        return replace(self, grey=np.stack(grey), picture=picture)
 
 
 def find_slices(
@@ -105,7 +117,7 @@ def read_sample(
     labels = [description.classes.index(item.label) for item in inputs.slices]
 
     def picture(number: int) -> NDArray[np.uint8]:
-        return read_slice(inputs.slices[number].path)
+        return read_picture(inputs.slices[number])
 
     return Sample(inputs.grey, np.array(labels, dtype=np.int64), origin, picture)
 

@@ -18,6 +18,8 @@ _START_OF_FRAME: Final = 0xC3
 _HUFFMAN_TABLES: Final = 0xC4
 _START_OF_SCAN: Final = 0xDA
 _RESTART_INTERVAL: Final = 0xDD
+_SCAN_OF_ONE: Final = b"\xff\xda\x00\x08\x01"
+"""How the header of a scan of one component begins; two bytes before the predictor follow."""
 
 
 class LosslessJpegError(ValueError):
@@ -65,6 +67,12 @@ def decode_lossless_jpeg(code: bytes, shape: tuple[int, int]) -> NDArray[np.uint
             pixels = _decode_scan(code[end:], table, shape, rows, 1 << (precision - shift - 1))
             return pixels << np.uint16(shift)
     raise LosslessJpegError("no pixels in it")
+
+
+def has_known_predictor(content: bytes) -> bool:
+    """Tell by its first scan header whether an object holds lossless JPEG that is decoded here."""
+    scan = content.find(_SCAN_OF_ONE)
+    return scan < 0 or content[scan + len(_SCAN_OF_ONE) + 2 :][:1] in (b"\x01", b"")
 
 
 def _segments(code: bytes) -> Iterator[tuple[int, int, int]]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from pydicom import FileDataset, dcmread
+from pydicom.uid import JPEGLossless
 
 from tumorscope.images.dicom import is_packed
 from tumorscope.images.dicom_decoders import can_decode
+from tumorscope.images.lossless_jpeg import has_known_predictor
 from tumorscope.images.reading import FileInMemory
 from tumorscope.pacs.listener_metrics import ListenerMetrics
 from tumorscope.pacs.references import MR_CLASSES
@@ -93,7 +95,7 @@ class Intake:
             status, why = DOES_NOT_MATCH, "is not what its sender says"
         elif kind not in MR_CLASSES or not instance:
             status, why = NOT_SUPPORTED, "is no MR image"
-        elif not _can_be_read(header):
+        elif not _can_be_read(header, content):
             status, why = SYNTAX_NOT_SUPPORTED, "is compressed in a way that is not read"
         else:
             name = f"{study}|{series}"
@@ -111,9 +113,11 @@ def _header(content: bytes) -> FileDataset:
     return dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=[*_NAMES, *_PIXELS])
 
 
-def _can_be_read(header: FileDataset) -> bool:
+def _can_be_read(header: FileDataset, content: bytes) -> bool:
     """Tell whether an object's compression is read."""
     syntax = header.file_meta.TransferSyntaxUID
+    if syntax == JPEGLossless and not has_known_predictor(content):
+        return False
     try:
         bits, samples = (int(header.get(name) or usual) for name, usual in _PIXELS.items())
     except (TypeError, ValueError):  # (Damaged: reading the image tells more.)

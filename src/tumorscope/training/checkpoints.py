@@ -6,19 +6,29 @@ does not begin another epoch.
 """
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import lightning
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from tumorscope.errors import ModelError
 from tumorscope.files import write_bytes
+from tumorscope.training.recipe import Recipe
+
+_MAY_CHANGE: Final = ("training.keep", "decision.false_negative_cost")
+"""Fields of a recipe that may be another when a run goes on: no epoch depends on them."""
 
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it (Lightning copies from `/tmp`)."""
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a checkpoint, see `read_checkpoint`."""
+        return read_checkpoint(Path(path))
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -29,6 +39,53 @@ class WholeCheckpoints(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_bytes(Path(path), content.getvalue())
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; its tensors come to the processor's memory.
+
+    Args:
+        path: `best.ckpt` or `last.ckpt`.
+
+    Raises:
+        ModelError: The file is missing or damaged; the message says how to go on without it.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        if "state_dict" in found:
+            return dict(found)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001, S110  (damaged bytes raise nearly anything)
+        pass
+    other = (
+        "copy best.ckpt over it to go on from that epoch, or delete it to begin the run anew"
+        if path.stem == "last"
+        else "set training.keep = 'last' in recipe.toml and resume, to take the last epoch"
+    )
+    raise ModelError(f"{path}: missing or damaged; {other}")
+
+
+def check_recipe(before: Mapping[str, Any], recipe: Recipe) -> None:
+    """Make sure that a run goes on by the recipe that it began with.
+
+    Args:
+        before: That recipe as a checkpoint keeps it; empty in those of earlier versions.
+        recipe: What stands in the run's folder now; its soup may have become larger.
+
+    Raises:
+        ModelError: Something else differs than may.
+    """
+    now = recipe.model_dump()
+    for section, fields in before.items():
+        for name, value in fields.items() if isinstance(fields, dict) else ():
+            field, other = f"{section}.{name}", now[section].get(name, value)
+            grown = field == "training.soup" and other > value
+            if other != value and not grown and field not in _MAY_CHANGE:
+                raise ModelError(
+                    f"{field} is {other!r} in recipe.toml, and this run began with {value!r}: "
+                    "set it back, or start a new run by --recipe"
+                )
 
 
 class KeptEpoch(ModelCheckpoint):

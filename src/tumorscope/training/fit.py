@@ -27,14 +27,14 @@ from tumorscope.progress import Progress, silent
 from tumorscope.training.batches import part_of
 from tumorscope.training.calibrate import calibrate
 from tumorscope.training.callbacks import History, Listener, SilentListener
-from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoints
+from tumorscope.training.checkpoints import KeptEpoch, Patience, WholeCheckpoints, read_checkpoint
 from tumorscope.training.memory import keep_freed_memory
 from tumorscope.training.module import Fitting
 from tumorscope.training.recipe import Precision, Recipe
 from tumorscope.training.run_folder import Origin, RunFolder
 from tumorscope.training.soup import mean_weights, renew_statistics
 from tumorscope.training.synchronised_norm import separate, synchronise
-from tumorscope.training.tracking import TrackedRun, Tracker, tracker_errors
+from tumorscope.training.tracking import RunLogger, TrackedRun, Tracker, tracker_errors
 from tumorscope.training.trained_network import Description, TrainedNetwork, save_weights
 
 _PRECISIONS: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -125,9 +125,9 @@ def fit(  # noqa: PLR0913  (what the commands' options say)
             replace(partition, train=train.slices, validation=validation.slices),
             replace(origin, skipped=(*origin.skipped, *train.skipped, *validation.skipped)),
         )
-    tracked = _track(run, trainer, tracker, recipe, resume=resume)
+    logger = _track(run, trainer, tracker, recipe, resume=resume)
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
-    with tracker_errors(tracked.uri) if tracked else nullcontext():
+    with tracker_errors(logger.tracked.uri) if logger else nullcontext():
         _optimise(trainer, module, checkpoint)
     if not trainer.is_global_zero:
         return None
@@ -135,8 +135,8 @@ def fit(  # noqa: PLR0913  (what the commands' options say)
     _select(module, run.last_checkpoint if takes_last else best.best_model_path)
     trained = _calibrated(module.network, train, validation, partition, recipe)
     save_weights(run.weights_file, trained)
-    if tracked:
-        tracked.add_files(run)
+    if logger:
+        logger.add_files(run)
     return run
 
 
@@ -147,7 +147,7 @@ def _track(
     recipe: Recipe,
     *,
     resume: bool,
-) -> TrackedRun | None:
+) -> RunLogger | None:
     """Let the first process tell MLflow, beside TensorBoard, from now on."""
     if not trainer.is_global_zero:
         return None
@@ -158,9 +158,11 @@ def _track(
         facts = run.data()
         data = {name: facts[name] for name in ("split", "fold", "fingerprint", "counts")}
         tracked = tracker.begin(run, {**recipe.model_dump(), "data": data})
-    if tracked:
-        trainer.loggers = [*trainer.loggers, tracked.logger()]
-    return tracked
+    if not tracked:
+        return None
+    logger = RunLogger(tracked)
+    trainer.loggers = [*trainer.loggers, logger]
+    return logger
 
 
 def _read_parts(
@@ -207,7 +209,7 @@ def _build(
 
 def _select(module: Fitting, checkpoint: str | Path) -> None:
     """Load the weights that a checkpoint kept; those of a soup are the mean of its networks."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = read_checkpoint(Path(checkpoint))
     prefix = "network." if module.average is None else "average.module."
     weights = {
         name.removeprefix(prefix): value

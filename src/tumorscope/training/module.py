@@ -16,6 +16,7 @@ from tumorscope.errors import ModelError
 from tumorscope.networks.network import Network
 from tumorscope.training.augmentation import Augmentation
 from tumorscope.training.batches import ANY, Batch, Batches, EpochSampler, Part
+from tumorscope.training.checkpoints import check_recipe
 from tumorscope.training.losses import any_tumour_loss, outline_loss
 from tumorscope.training.recipe import OptimizerRecipe, Recipe
 from tumorscope.training.soup import add_weights
@@ -186,15 +187,17 @@ class Fitting(lightning.LightningModule):
         self.log_dict({**row, "score": score}, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the soup."""
+        """Keep the soup and the recipe."""
         checkpoint["soup"] = self.total
+        checkpoint["recipe"] = self.recipe.model_dump()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the soup; a checkpoint of an earlier version has none.
+        """Take up the soup; a checkpoint of an earlier version has none, and no recipe.
 
         Raises:
-            ModelError: The checkpoint is of another network.
+            ModelError: The checkpoint is of another network or recipe.
         """
+        check_recipe(checkpoint.get("recipe", {}), self.recipe)
         if _shapes(checkpoint["state_dict"]) != _shapes(self.state_dict()):
             where = self.trainer.ckpt_path
             raise ModelError(f"{where}: of another version's network: train again")

@@ -188,6 +188,7 @@ class Recipe(Section):
                 raise ValueError(f"augmentation.{name} needs outlines: set loss.outline above 0")
         own = self.network.name == "litenet"
         for field, used in {
+            "network.trunk": self.network.trunk != "lite0",
             "network.weights": self.network.weights != "none",
             "network.frozen": self.network.frozen > 0,
             "loss.outline": self.loss.outline > 0,
@@ -199,6 +200,26 @@ class Recipe(Section):
     def to_toml(self) -> str:
         """Return the recipe as TOML, every field written out."""
         return tomli_w.dumps(self.model_dump())
+
+    def idle_fields(self) -> tuple[str, ...]:
+        """Return which fields that were set change nothing, and why, a line each."""
+        schedule, shares = self.optimizer.schedule, bool(self.training.shares)
+        rate, drawn = f"the schedule is {schedule}", "training.shares say what is drawn"
+        usual = Recipe()
+        return tuple(
+            f"{field} changes nothing: {reason}"
+            for field, idle, reason in (
+                ("network.size", self.network.name != "slicenet", "network.name is not 'slicenet'"),
+                ("optimizer.warmup", schedule in ("plateau", "constant"), rate),
+                ("optimizer.plateau_patience", schedule != "plateau", rate),
+                ("optimizer.plateau_factor", schedule != "plateau", rate),
+                ("training.sampling", shares, drawn),
+                ("training.per_patient", shares, drawn),
+                ("training.added_share", shares, drawn),
+                ("training.drawn", not shares, "it goes with training.shares"),
+            )
+            if idle and value_of(self, field) != value_of(usual, field)
+        )
 
 
 def bundled_recipes() -> tuple[str, ...]:
@@ -328,8 +349,12 @@ def _explain(named: str, error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, _fields(Recipe), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        names = {name: name for name in _fields(Recipe)}
+        if "." not in field:  # (A section, or a field without its section.)
+            names = {name.rpartition(".")[2]: name for name in names}
+            names |= {name: name for name in Recipe.model_fields}
+        near = difflib.get_close_matches(field, names, n=1)
+        hint = f"; did you mean '{names[near[0]]}'?" if near else ""
         return f"{named}: there is no field '{field}'{hint}"
     if not field:
         return f"{named}: {first['ctx']['error']}"

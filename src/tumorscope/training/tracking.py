@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +16,17 @@ from tumorscope.errors import MissingExtraError, ModelError
 from tumorscope.files import write_text
 from tumorscope.training.run_folder import RunFolder
 
+_LOG: Final = logging.getLogger(__name__)
+
 _URI: Final = "MLFLOW_TRACKING_URI"
+
+_ENVIRONMENT: Final = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+"""What is set unless it is set already: MLflow reports its use to its makers, and waits minutes for
+a server that has died, a quarter of an hour for one that hangs."""
 
 _FILES: Final = (
     "recipe.toml",
@@ -146,11 +156,10 @@ class TrackedRun(Tracker):
 
     def add_files(self, run: RunFolder) -> None:
         """Add the files that the run's folder holds by now."""
-        with tracker_errors(self.uri):
-            client = self.logger().experiment
-            for name in _FILES:
-                if (run.path / name).is_file():
-                    client.log_artifact(self.run_id, str(run.path / name))
+        client = self.logger().experiment
+        for name in _FILES:
+            if (run.path / name).is_file():
+                client.log_artifact(self.run_id, str(run.path / name))
 
     def add_evaluation(self, run: RunFolder, metrics: Mapping[str, Any]) -> None:
         """Add the metrics of the test part, as `test_…`, and the report."""
@@ -159,14 +168,57 @@ class TrackedRun(Tracker):
             for name, value in metrics.items()
             if isinstance(value, int | float)
         }
-        with tracker_errors(self.uri):
+        with untold(self.uri):
             self.logger().log_metrics(figures)
-        self.add_files(run)
+            self.add_files(run)
 
     def end(self, status: str) -> None:
         """Say how the run ended: `FINISHED`, `FAILED` or `KILLED`."""
-        with tracker_errors(self.uri):
+        with untold(self.uri):
             self.logger().experiment.set_terminated(self.run_id, status)
+
+
+class RunLogger(MLFlowLogger):
+    """Tells MLflow about a run until it does not answer; then training goes on without it.
+
+    Args:
+        tracked: The run.
+    """
+
+    def __init__(self, tracked: TrackedRun) -> None:
+        super().__init__(run_id=tracked.run_id, tracking_uri=tracked.uri)
+        self.tracked = tracked
+        self._lost = False
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Tell of an epoch's figures."""
+        self._tell(lambda: super(RunLogger, self).log_metrics(metrics, step))
+
+    def finalize(self, status: str = "success") -> None:
+        """Tell how training has ended."""
+        self._tell(lambda: super(RunLogger, self).finalize(status))
+
+    def add_files(self, run: RunFolder) -> None:
+        """Add the files that the run's folder holds by now."""
+        self._tell(lambda: self.tracked.add_files(run))
+
+    def _tell(self, how: Callable[[], None]) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        with untold(self.tracked.uri):
+            how()
+            self._lost = False
+
+
+@contextmanager
+def untold(uri: str) -> Iterator[None]:
+    """Warn in a line that MLflow could not be told, and go on."""
+    try:
+        with tracker_errors(uri):
+            yield
+    except ModelError as error:
+        _LOG.warning("%s; going on without it", error)
 
 
 @contextmanager
@@ -182,12 +234,13 @@ def tracker_errors(uri: str) -> Iterator[None]:
 
 
 def _check_installed() -> None:
-    """Import MLflow; it reports its use to its makers unless told not to.
+    """Import MLflow, with an environment in which it waits no longer than it should.
 
     Raises:
         MissingExtraError: It is not installed.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         import mlflow  # noqa: F401, PLC0415  (an extra of its own)
     except ModuleNotFoundError:

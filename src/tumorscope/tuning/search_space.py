@@ -33,10 +33,12 @@ from tumorscope.training.recipe import Recipe, bundled, read_toml, value_of, var
 _FIXED: Final = (
     "training.monitor",
     "training.validation_share",
+    "training.keep",
     "training.soup",
     "training.seed",
+    "decision.false_negative_cost",
 )
-"""Fields that no score can classify: it depends on them, does not show them, or they are luck."""
+"""Fields that no score can judge: it depends on them, does not show them, or they are luck."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -166,7 +168,7 @@ def load_search(name: str | Path | None, recipe: Recipe) -> SearchSpace:
     fields: dict[str, Searched] = {}
     for field, table in _tables(read_toml(name, "searches"), named):
         if field in _FIXED:
-            raise RecipeError(f"{named}: {field} cannot be searched: no score can classify it")
+            raise RecipeError(f"{named}: {field} cannot be searched: no score can judge it")
         searched = _searched(table, f"{named}: {field}")
         whole = _is_whole(
             vary(recipe, {field: searched.values(whole=False)[0]}, named=named), field
