@@ -125,7 +125,7 @@ def test_a_mistake_is_answered_by_one_line_that_names_the_field(
         ("trainig.epochs=3", "training"),
         ("epochs=3", "training.epochs"),
         ("optimiser.name=sgd", "optimizer"),
-        ("nmae=mine", "name"),
+        ("namex=mine", "name"),
     ],
 )
 def test_a_misspelt_section_or_a_missing_one_is_hinted_at(override: str, near: str) -> None:
