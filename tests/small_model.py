@@ -23,7 +23,7 @@ def metadata(**changes: Any) -> dict[str, Any]:
         "input_size": SIDE,
         "preparation": 2,
         "temperature": 1.5,
-        "thresholds": {"confident": [0.9] * 4},
+        "thresholds": {"confident": [0.9] * len(changes.get("classes", CLASSES))},
         "data": {"fingerprint": "00"},
         "recipe": {},
         "created": "2026-01-01",

@@ -59,6 +59,7 @@ def test_paths_that_are_no_model(tmp_path: Path) -> None:
         ({"thresholds": {}}, "lack 'confident'"),
         ({"temperature": "warm"}, "metadata are damaged"),
         ({"thresholds": {"confident": [0.9]}}, "lack a threshold for each class"),
+        ({"thresholds": {"confident": [0.9] * 5}}, "lack a threshold for each class"),
         ({"thresholds": {"confident": [0.9, 2, 0.9, 0.9]}}, "lack a threshold for each class"),
         ({"thresholds": {"confident": [0.9, float("nan"), 1, 1]}}, "lack a threshold for each"),
         ({"classes": "abcd"}, "no list of classes"),

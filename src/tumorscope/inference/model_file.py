@@ -186,7 +186,7 @@ def read_facts(text: str, path: Path) -> ModelFacts:
     if len(set(result.classes)) != len(result.classes) or len(result.classes) < 2:
         raise ModelError(f"{path}: its metadata name no two different classes: export it again")
     sensible = all(0 <= threshold <= 1 for threshold in result.confident)  # (NaN is not.)
-    if len(result.confident) < len(result.classes) or not sensible:
+    if len(result.confident) != len(result.classes) or not sensible:
         raise ModelError(f"{path}: its metadata lack a threshold for each class: export it again")
     return result
 
