@@ -149,7 +149,6 @@ def _export(
 
     source = Path(options.source)
     model = None if source.is_dir() else find_model(options.source)
-    named = {"origin": "every other slice of --data"} if model and options.data else {}
     try:
         from tumorscope.export import FORMATS, export_run, newest_opset  # noqa: PLC0415  (torch)
         from tumorscope.export.rebuilt_network import unpack  # noqa: PLC0415
@@ -173,7 +172,7 @@ def _export(
             name=options.name,
             check=not options.no_verify,
             progress=progress,
-            **named,
+            origin="every other slice of --data" if model and options.data else None,
         )
     if options.json != "-":
         _say(exported, is_kept=not options.target)

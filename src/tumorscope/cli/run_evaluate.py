@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tumorscope.cli.choices import named_sources
 from tumorscope.cli.show import progress, show_evaluation, write_json
@@ -49,20 +50,20 @@ def _unused(folder: Path, result: EvaluationResult) -> Path:
 
     Two models, or two data sets, may have one name; the same evaluation takes its own place again.
     """
-    place, number = folder, 1
-    while place.exists() and not _holds(place, result):
+    place, number, own = folder, 1, result.to_json()
+    while place.exists() and not _holds(place, own):
         number += 1
         place = folder.with_name(f"{folder.name}-{number}")
     return place
 
 
-def _holds(folder: Path, result: EvaluationResult) -> bool:
+def _holds(folder: Path, evaluation: dict[str, Any]) -> bool:
     """Tell whether a folder's report is that of an evaluation, made earlier."""
     try:
         earlier = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(earlier == result.to_json())
+    return bool(earlier == evaluation)
 
 
 def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
@@ -81,8 +82,9 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
     split = options.split or facts["split"]
     fold = options.fold or facts["fold"] or 1
     learned_from = model.sources()
-    of_run = protocol_named(split).source in ("", protocol_named(facts["split"]).source)
-    if options.data is None and of_run and protocol_named(split).kind != "external":
+    protocol = protocol_named(split)
+    of_run = protocol.source in ("", protocol_named(facts["split"]).source)
+    if options.data is None and of_run and protocol.kind != "external":
         sources = learned_from
     else:
         sources = named_sources(options, split)

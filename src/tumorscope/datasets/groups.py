@@ -30,8 +30,7 @@ def group_near_duplicates(catalogue: Catalogue, *, progress: Progress = silent) 
     Returns:
         The catalogue with a cluster and a group for every slice; new ones are called as the first
         slice in them by name, of the first set, whatever the order of a table's rows. Unreadable
-        files are skipped. Groups are those of a data set: patient 1 of
-        another is somebody else.
+        files are skipped. Groups are those of a data set: patient 1 of another is somebody else.
 
     Raises:
         DataError: No picture of some class can be read.
@@ -58,11 +57,12 @@ def group_near_duplicates(catalogue: Catalogue, *, progress: Progress = silent) 
     numbers = near_duplicate_clusters(
         len(slices), find_near_duplicates([found for _, found in kept])
     )
+    order = _by_name(slices)
     first: dict[int, str] = {}
-    for place in _by_name(slices):
+    for place in order:
         first.setdefault(int(numbers[place]), slice_name(slices[place]))
-    clusters = _join(slices, [first[int(number)] for number in numbers], "cluster")
-    groups = _join(slices, clusters, "group")
+    clusters = _join(slices, [first[int(number)] for number in numbers], "cluster", order)
+    groups = _join(slices, clusters, "group", order)
     grouped = (
         replace(item, cluster=cluster, group=group)
         for item, cluster, group in zip(slices, clusters, groups, strict=True)
@@ -105,8 +105,11 @@ def _by_name(slices: Sequence[Slice]) -> list[int]:
     return sorted(range(len(slices)), key=lambda n: (sets.index(slices[n].source), slices[n].name))
 
 
-def _join(slices: list[Slice], keys: list[str], attribute: str) -> list[str]:
-    """Unite what the slices' own attribute joins with what the keys join; name the unions."""
+def _join(slices: list[Slice], keys: list[str], attribute: str, order: list[int]) -> list[str]:
+    """Unite what the slices' own attribute joins with what the keys join; name the unions.
+
+    The first slice in the order that has a name gives it.
+    """
     # A kind beside each name: keys, and names of several sets, may look alike.
     joined: DisjointSet[tuple[str, str]] = DisjointSet()
     spaces: defaultdict[str, set[str]] = defaultdict(set)
@@ -119,7 +122,7 @@ def _join(slices: list[Slice], keys: list[str], attribute: str) -> list[str]:
             spaces[name].add(space)
             joined.add((f"set {space}", name))
             joined.merge(("key", key), (f"set {space}", name))
-    for place in _by_name(slices):
+    for place in order:
         item, key = slices[place], keys[place]
         if getattr(item, attribute):
             own = f"set {patient_space(item.source)}", getattr(item, attribute)

@@ -190,7 +190,7 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
     data: Sequence[Path] | None = None,
     name: str | None = None,
     check: bool = True,
-    origin: str = "the run's validation slices",
+    origin: str | None = None,
     progress: Progress = silent,
 ) -> Exported:
     """Write a run's network in a format, and let the file and the network answer the same images.
@@ -208,7 +208,8 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
             calibrate `onnx-int8`. Without them a file is compared on phantoms.
         name: What the model is called; `tumorscope-` and the recipe's name when left out.
         check: Whether to compare the file with the network.
-        origin: What the slices that they are compared on are called.
+        origin: What the slices that they are compared on are called; the run's validation slices
+            when left out.
         progress: Shows how far the reading is.
 
     Returns:
@@ -275,14 +276,15 @@ def export_run(  # noqa: PLR0913  (what the command's options say)
     )
 
 
-def _verification_sample(order: Order, origin: str) -> Sample:
+def _verification_sample(order: Order, origin: str | None) -> Sample:
     """Read the run's validation slices; where they are gone, draw phantoms."""
     try:
-        return replace(order.sample("validation"), origin=origin)
+        sample = order.sample("validation")
     except DataError:
         if order.data is not None:
             raise
         return draw_sample(order.trained.description)
+    return replace(sample, origin=origin or sample.origin)
 
 
 def put(made: Path, target: Path, folder: Path) -> None:

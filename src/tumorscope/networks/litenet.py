@@ -28,28 +28,17 @@ from tumorscope.networks.network import Network, Outputs
 from tumorscope.networks.network_recipe import Trunk
 from tumorscope.networks.ood_score import OodScore
 
-_STAGES: Final[Mapping[Trunk, tuple[tuple[int, int, int, int, int], ...]]] = MappingProxyType(
+_STAGES: Final = ((1, 1, 3), (6, 2, 3), (6, 2, 5), (6, 2, 3), (6, 1, 5), (6, 2, 5))
+"""Expansion, stride and side of the kernels of EfficientNet-Lite's first six stages; the seventh
+and the layer after it, a third of the weights, are left out."""
+
+_TRUNKS: Final[Mapping[Trunk, tuple[tuple[int, int], ...]]] = MappingProxyType(
     {
-        "lite0": (
-            (1, 16, 1, 1, 3),
-            (6, 24, 2, 2, 3),
-            (6, 40, 2, 2, 5),
-            (6, 80, 3, 2, 3),
-            (6, 112, 3, 1, 5),
-            (6, 192, 4, 2, 5),
-        ),
-        "lite2": (
-            (1, 16, 1, 1, 3),
-            (6, 24, 3, 2, 3),
-            (6, 48, 3, 2, 5),
-            (6, 88, 4, 2, 3),
-            (6, 120, 4, 1, 5),
-            (6, 208, 5, 2, 5),
-        ),
+        "lite0": ((16, 1), (24, 2), (40, 2), (80, 3), (112, 3), (192, 4)),
+        "lite2": ((16, 1), (24, 3), (48, 3), (88, 4), (120, 4), (208, 5)),
     }
 )
-"""Expansion, width, blocks, stride and side of the kernels of each trunk's first six stages; the
-seventh and the layer after it, a third of the weights, are left out."""
+"""Width and blocks of these stages."""
 
 _STEM, _TOP = 32, 512
 """Widths before the first stage and of the deepest features."""
@@ -106,7 +95,7 @@ class LiteNet(Network):
         self.frozen = frozen
         self.stem = _convolution(1, _STEM, stride=2)
         self.stages = nn.ModuleList(_stages(trunk))
-        widths = [_STAGES[trunk][stage][1] for stage in _PYRAMID]
+        widths = [_TRUNKS[trunk][stage][0] for stage in _PYRAMID]
         self.top = _convolution(widths[-1], _TOP, 1)
         self.laterals = nn.ModuleList(
             _convolution(width, _WIDTH, 1, activation=None) for width in widths
@@ -217,7 +206,7 @@ def _imagenet_weights(network: LiteNet) -> dict[str, dict[str, Tensor]]:
     stem["weight"] = stem["weight"].sum(dim=1, keepdim=True)
     names = _published_names(network)
     # The last block, the layer after it and the classifier of photographs are left out.
-    blocks = sum(stage[2] for stage in _STAGES[network.trunk])
+    blocks = sum(blocks for _, blocks in _TRUNKS[network.trunk])
     left_out = (f"_blocks.{blocks}.", "_conv_head", "_bn1", "_fc")
     others = layers.keys() - names.values()
     if not all(name.startswith(left_out) for name in others) or not layers.keys() >= set(
@@ -366,7 +355,7 @@ def _mirrored_bands(side: int) -> NDArray[np.float32]:
 def _stages(trunk: Trunk) -> list[nn.Module]:
     stages: list[nn.Module] = []
     channels = _STEM
-    for expansion, width, blocks, stride, side in _STAGES[trunk]:
+    for (expansion, stride, side), (width, blocks) in zip(_STAGES, _TRUNKS[trunk], strict=True):
         stage = nn.Sequential()
         for block in range(blocks):
             step = stride if block == 0 else 1
