@@ -265,7 +265,7 @@ def _check_classes(
     reasons = {item.name: item.reason for item in skipped}
     lost: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
-        if where(name).label not in present and name in reasons:
+        if name in reasons and where(name).label not in present:
             lost[where(name).label].append(name)
     for label, files in lost.items():
         if label and present:

@@ -42,6 +42,9 @@ _SCAN: Final = re.compile(
 
 _NUMBER: Final = r"\D*?([A-Za-z]*)[\W_]?\d[A-Za-z\d]*"
 
+_TWO_PARTS: Final = re.compile(r"(?s).*?\d.*[^A-Za-z\d].*[A-Za-z\d]")
+"""What every front of a name with a part behind it has."""
+
 _FEWEST: Final = 5
 """With fewer numbers than this at the front of file names they may well be something else."""
 
@@ -83,13 +86,14 @@ def find_patients(
     inside = {
         name: [folder for folder in folders if folder.lower() not in SAFE_FOLDERS]
         for name, folders in below.items()
+        if folders
     }
     in_folders = {name: who for name, folders in inside.items() if (who := _in_folders(folders))}
     in_folders = _without_repeats(in_folders)
     round_ = {
         name: who
         for name, folders in above.items()
-        if name not in in_folders and (who := _in_folders(folders))
+        if folders and name not in in_folders and (who := _in_folders(folders))
     }
     if len(set(round_.values())) >= _FEWEST:
         in_folders |= _without_repeats(round_)
@@ -99,7 +103,7 @@ def find_patients(
     spelling = one_spelling(patients.values())
     found = {name: spelling[who] for name, who in patients.items()}
     without = [name for name in others if name not in in_names]
-    unclear = sorted({inside[name][0] for name in without if inside[name]})
+    unclear = sorted({inside[name][0] for name in without if inside.get(name)})
     notes = []
     if found:
         where = [kind for kind, some in (("folder", in_folders), ("file", in_names)) if some]
@@ -186,10 +190,11 @@ def _in_file_names(
         The patient by the file, and how many there were where these are too few.
     """
     fewest = 0
+    stems = {name: _stem(name) for name in names}
     for has_number in (True, False):
         # (Behind a front without another number, each class may count its files anew.)
         tail = r"[^A-Za-z\d].*\d" if has_number else r"[^A-Za-z\d].*[A-Za-z]"
-        rest = {name: _stem(name) for name in names}
+        rest = {name: stem for name, stem in stems.items() if _TWO_PARTS.match(stem)}
         for numbers in range(3):
             found, rest = _fronts(rest, numbers, tail)
             alike: Counter[Hashable] = Counter(
@@ -198,10 +203,10 @@ def _in_file_names(
             shared = sum(count for count in alike.values() if count > 1)
             patients = len(set(found.values()))
             if patients >= _FEWEST and shared >= len(found) / 2:
-                return found | _same_front(names, found, numbers, known), 0
+                return found | _same_front(stems, found, numbers, known), 0
             if has_number and 1 < patients < _FEWEST:
                 fewest = patients
-    return _same_front(names, {}, 0, known), fewest
+    return _same_front(stems, {}, 0, known), fewest
 
 
 def _fronts(
@@ -223,14 +228,16 @@ def _fronts(
 
 
 def _same_front(
-    names: Sequence[str], found: Mapping[str, str], numbers: int, known: set[str]
+    stems: Mapping[str, str], found: Mapping[str, str], numbers: int, known: set[str]
 ) -> dict[str, str]:
     """Return the other files of patients who are known: `P001.png`, `P001_flair.png`."""
     known = known | set(map(str.casefold, found.values()))
+    if not known:
+        return {}
     front = re.compile(rf"((?:\D*\d+){{{numbers}}}{_NUMBER})(?![A-Za-z\d])")
     same: dict[str, str] = {}
-    for name in names:
-        match = front.match(_stem(name)) if name not in found else None
+    for name, stem in stems.items():
+        match = front.match(stem) if name not in found else None
         who = (_without_scan(match[1]) or match[1]) if match else ""
         if who.casefold() in known:
             same[name] = who

@@ -239,6 +239,8 @@ def header_of(name: str, names: Collection[str]) -> str:
 
     All names are in small letters.
     """
-    stem, ending = os.path.splitext(name.removesuffix(".gz"))  # noqa: PTH122
-    headers = (stem + header for header in _PARTS.get(ending, ()))
-    return next((header for header in headers if header in names), "")
+    stem, dot, ending = name.removesuffix(".gz").rpartition(".")
+    for header in _PARTS.get(dot + ending, ()):
+        if stem + header in names:
+            return stem + header
+    return ""
