@@ -338,6 +338,30 @@ def test_three_zooms_answer_with_their_mean(folder: Path, model: Path) -> None:
     assert spread > 1e-3
 
 
+def test_many_slices_are_answered_as_few_are(
+    folder: Path, model: Path, classifier: Classifier
+) -> None:
+    files = [folder / f"{number}.png" for number in range(8)]
+    few = classifier.predict(files)
+    many = Classifier.load(model, threads=3).predict(files * 25)
+    for answer, expected in zip(many, few * 25, strict=True):
+        assert (answer.path, type(answer)) == (expected.path, type(expected))
+        if isinstance(answer, Prediction) and isinstance(expected, Prediction):
+            assert (answer.verdict, answer.label) == (expected.verdict, expected.label)
+            assert answer.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+def test_a_model_file_that_is_replaced_meanwhile_changes_no_answer(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = write_model(tmp_path / "model.onnx", sharpness=3)
+    classifier = Classifier.load(path, threads=2)
+    write_model(path, sharpness=0.5)
+    answers = classifier.predict([folder / "0.png"] * 200)
+    probabilities = [item.probability for item in answers if isinstance(item, Prediction)]
+    assert probabilities == pytest.approx([probabilities[0]] * 200, abs=1e-5)
+
+
 def test_stream_takes_inputs_as_it_goes(folder: Path, classifier: Classifier) -> None:
     taken = []
 

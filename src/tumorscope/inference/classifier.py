@@ -5,8 +5,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from threading import Lock
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,7 @@ from tumorscope.inference.model_file import (
     open_model,
 )
 from tumorscope.inference.results import Failure, Prediction
+from tumorscope.inference.runtimes import Runtime
 from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
 from tumorscope.parallel import usable_cores, work_ahead
 from tumorscope.progress import Progress, silent
@@ -42,6 +45,12 @@ Input: TypeAlias = "File | NDArray[np.uint8]"
 
 Given: TypeAlias = "Input | NDArray[Any] | Image.Image"
 """What `predict` takes: also folders, PIL images, and arrays with a value range."""
+
+_FEW: Final = 64
+"""For fewer slices than this opening the model a second time takes longer than it saves."""
+
+_SMALL_BATCH: Final = 8
+"""Slices a call on one core: what the network computes of them stays in its cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +93,8 @@ class Classifier:
         # What answers so is told apart wherever the model is named: in JSON and in reports.
         version = f"{model.facts.version} (tta)" if tta else model.facts.version
         self._facts = replace(model.facts, version=version)
+        self._narrow: Runtime | None = None
+        self._opening = Lock()
 
     @classmethod
     def load(
@@ -315,17 +326,23 @@ class Classifier:
         def read(item: tuple[int, Input]) -> list[Prepared | Failure]:
             return list(self.read(item[1], choice, number=item[0]))
 
-        waiting: list[Prepared | Failure] = []
-        to_classify = 0
-        for ready in work_ahead(
+        def answer(group: Sequence[Prepared | Failure]) -> list[Prediction | Failure]:
+            return list(self._classify(group, self._on_one_core(), keep_pictures=keep_pictures))
+
+        ready = work_ahead(
             read, enumerate(unpacked(inputs)), threads=self._threads, ahead=2 * batch_size
-        ):
-            waiting.append(ready)
-            to_classify += isinstance(ready, Prepared) and ready.grey is not None
-            if to_classify == batch_size or len(waiting) == 4 * batch_size:
-                yield from self.classify(waiting, keep_pictures=keep_pictures)
-                waiting, to_classify = [], 0
-        yield from self.classify(waiting, keep_pictures=keep_pictures)
+        )
+        # All cores together answer a few slices sooner; each on its own answers more a second.
+        by_core = self._threads > 1 and self._model.runtime.on_one_core
+        few = islice(ready, _FEW if by_core else None)
+        for group in _grouped(few, batch_size):
+            yield from self.classify(group, keep_pictures=keep_pictures)
+        yield from work_ahead(
+            answer,
+            _grouped(ready, min(batch_size, _SMALL_BATCH)),
+            threads=self._threads,
+            ahead=2 * self._threads * _SMALL_BATCH,
+        )
 
     def outputs(
         self, grey: NDArray[np.uint8], *, batch_size: int = 32
@@ -352,7 +369,8 @@ class Classifier:
                 f"not {grey.dtype} of {list(grey.shape)}"
             )
         parts = [
-            self._ask(grey[start : start + batch_size]) for start in range(0, len(grey), batch_size)
+            self._ask(grey[start : start + batch_size], self._model.runtime)
+            for start in range(0, len(grey), batch_size)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -427,6 +445,11 @@ class Classifier:
         Yields:
             An answer for each, in order.
         """
+        return self._classify(waiting, self._model.runtime, keep_pictures=keep_pictures)
+
+    def _classify(
+        self, waiting: Sequence[Prepared | Failure], runtime: Runtime, *, keep_pictures: bool
+    ) -> Iterator[Prediction | Failure]:
         inputs = [
             item.grey for item in waiting if isinstance(item, Prepared) and item.grey is not None
         ]
@@ -434,7 +457,7 @@ class Classifier:
         milliseconds = 0.0
         if inputs:
             start = time.perf_counter()
-            outputs = self._ask(np.stack(inputs))
+            outputs = self._ask(np.stack(inputs), runtime)
             milliseconds = 1000 * (time.perf_counter() - start) / len(inputs)
         decided = enumerate(self.decide(outputs) if outputs else [])
         for item in waiting:
@@ -496,15 +519,38 @@ class Classifier:
             affine=image.affine,
         )
 
-    def _ask(self, grey: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def _on_one_core(self) -> Runtime:
+        """Return the model opened for calls from several threads at once, from then on kept."""
+        with self._opening:
+            if self._narrow is None and self._model.runtime.on_one_core:
+                self._narrow = self._model.runtime.on_one_core()
+        return self._narrow or self._model.runtime
+
+    def _ask(self, grey: NDArray[np.uint8], runtime: Runtime) -> dict[str, NDArray[np.float32]]:
         """Return the network's outputs, with the mean probabilities of three zooms if wanted."""
-        run = partial(self._model.runtime.run, at_once=len(grey))
+        run = partial(runtime.run, at_once=len(grey))
         outputs = run(grey)
         if self._tta:
             outputs["probabilities"] = mean_over_zooms(
                 grey, outputs["probabilities"], lambda view: run(view)["probabilities"]
             )
         return outputs
+
+
+def _grouped(
+    ready: Iterable[Prepared | Failure], batch_size: int
+) -> Iterator[list[Prepared | Failure]]:
+    """Put together what the network classifies at once; what it does not rides along."""
+    group: list[Prepared | Failure] = []
+    to_classify = 0
+    for item in ready:
+        group.append(item)
+        to_classify += isinstance(item, Prepared) and item.grey is not None
+        if to_classify == batch_size or len(group) == 4 * batch_size:
+            yield group
+            group, to_classify = [], 0
+    if group:
+        yield group
 
 
 def _expanded(item: Given, number: int, value_range: tuple[float, float] | None) -> Sequence[Input]:

@@ -6,9 +6,9 @@ are handed to `open_runtime`; a Jetson board has its own, for Python 3.6.
 
 import importlib.metadata
 import importlib.util
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -75,6 +75,8 @@ class Runtime:
         inputs: What the model takes.
         outputs: What it gives.
         call: From the values of the only input to those of the outputs, in their order.
+        on_one_core: Opens the model again so that each call keeps to one core, for calls from
+            several threads at once; None where only one call may run, or gains nothing by it.
     """
 
     title: str
@@ -82,6 +84,7 @@ class Runtime:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     call: Callable[[Floats], Sequence[Any]]
+    on_one_core: "Callable[[], Runtime] | None" = None
 
     @property
     def batch(self) -> int | None:
@@ -185,10 +188,16 @@ def open_runtime(
         raise ModelError(f"{path}: no known kind of model; known are {known}")
     if runtime is not None:
         providers = ["cpu" if runtime == ONNX else runtime.removeprefix(f"{ONNX}-")]
-    return _open_onnx(path, threads, providers)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    return _open_onnx(path, content, threads, providers)
 
 
-def _open_onnx(path: Path, threads: int | None, providers: Sequence[str] | None) -> Runtime:
+def _open_onnx(
+    path: Path, content: bytes, threads: int | None, providers: Sequence[str] | None
+) -> Runtime:
     wanted = _wanted(providers)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
@@ -198,7 +207,7 @@ def _open_onnx(path: Path, threads: int | None, providers: Sequence[str] | None)
     # Spinning threads would take the cores from those that decode the next pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=wanted)
+        session = onnxruntime.InferenceSession(content, options, providers=wanted)
     except Exception as error:  # ONNX Runtime's errors have no base class of their own.
         raise ModelError(
             f"{path}: not a model that ONNX Runtime can open ({_first_words(error)}): "
@@ -210,12 +219,14 @@ def _open_onnx(path: Path, threads: int | None, providers: Sequence[str] | None)
             "check its driver, or choose --provider cpu"
         )
     inputs = tuple(map(_onnx_port, session.get_inputs()))
+    on_one_core = partial(_open_onnx, path, content, 1, providers)
     return Runtime(
         title="ONNX Runtime",
         metadata=session.get_modelmeta().custom_metadata_map.get(METADATA_KEY),
         inputs=inputs,
         outputs=tuple(map(_onnx_port, session.get_outputs())),
         call=lambda values: session.run(None, {inputs[0].name: values}),
+        on_one_core=on_one_core if wanted == [PROVIDERS["cpu"]] else None,
     )
 
 
