@@ -203,6 +203,23 @@ def test_one_group_is_said_to_have_no_interval() -> None:
     )
 
 
+def test_where_no_resample_differs_no_interval_is_said() -> None:
+    wrong = summarise(scored(table([0, 1, 2, 3] * 5, [1, 2, 3, 0] * 5)))[0]
+    assert wrong == (
+        "Of 20 test images 0 are right: 0 %; the 20 groups do not differ, so there is no interval."
+    )
+
+
+def test_one_of_a_kind_is_told_in_the_singular() -> None:
+    one = replace(table([0, 2], [0, 2]), verdicts=("confident", "uncertain"))
+    assert summarise(scored(one))[2:] == (
+        "The 1 tumour image was not missed.",
+        "The 1 image without a tumour was not called one.",
+        "1 answer is confident, 50.0 % of all; 0 of them are wrong.",
+    )
+    assert summarise(scored(table([0], [2])))[0].startswith("Of 1 test image 0 are right: 0 %;")
+
+
 def test_false_alarms_confident_mistakes_and_known_images_are_said() -> None:
     sure = replace(MIXED, verdicts=("confident",) * 30 + ("uncertain",) * 10)
     wrong = int((sure.target != sure.predicted)[:30].sum())
