@@ -117,6 +117,54 @@ def test_folds_are_counted_from_one(command: str, capsys: pytest.CaptureFixture[
     assert "--fold: '0' is not a whole number of 1 or more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command", ["evaluate RUN", "evaluate tumorscope-edge", "evaluate mine.csv", "train", "tune"]
+)
+def test_a_fold_of_a_split_without_folds_is_refused(
+    command: str,
+    trained: Path,
+    phantoms: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.csv").write_text("file,label\n")
+    words = [*command.replace("RUN", str(trained)).split(), "--data", str(phantoms)]
+    assert main([*words, "--split", "published-split", "--fold", "3"]) == 2
+    said = "tumorscope: published-split has no folds: leave out fold 3, or use another split\n"
+    assert capsys.readouterr().err == said
+    assert [path.name for path in Path().iterdir()] == ["mine.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("data", "scans", "data is 'scans'"),
+        ("split", None, "split is None"),
+        ("fold", "1", "fold is '1'"),
+        ("counts", {"train": 5}, "counts.train is 5"),
+        ("skipped", ["a.jpg"], "skipped.0 is 'a.jpg'"),
+    ],
+)
+def test_a_run_whose_data_file_holds_other_types_is_named(
+    name: str,
+    value: object,
+    words: str,
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "evaluation.json").unlink()
+    facts = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps(facts | {name: value}))
+    for command in (["train", "--resume"], ["evaluate"], ["info"]):
+        assert main([*command, str(run)]) == 2
+        assert capsys.readouterr().err == f"tumorscope: {run}/data.json: damaged, {words}\n"
+
+
 def test_a_model_file_is_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = Classifier.load().facts
     assert main(["info", DEFAULT_MODEL, "--json", "-"]) == 0
