@@ -117,6 +117,17 @@ def test_folds_are_counted_from_one(command: str, capsys: pytest.CaptureFixture[
     assert "--fold: '0' is not a whole number of 1 or more" in capsys.readouterr().err
 
 
+def test_brackets_and_colons_of_a_path_are_printed_as_they_are(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "runs [a]" / "of :brain: [/b]"
+    shutil.copytree(trained, run)
+    assert main(["evaluate", str(run)]) == 0
+    assert f"report: {run}/report.html\n" in capsys.readouterr().out
+    assert main(["info", str(run)]) == 0
+    assert str(run) in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "command", ["evaluate RUN", "evaluate tumorscope-edge", "evaluate mine.csv", "train", "tune"]
 )
