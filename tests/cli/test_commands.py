@@ -209,10 +209,11 @@ def test_run_is_judged_at_three_zooms(trained: Path, tmp_path: Path) -> None:
 
 
 def test_crossval_pools_folds_and_keeps_finished_ones(
-    phantoms: Path, small: list[str], tmp_path: Path
+    phantoms: Path, small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "folds"
-    words = ["crossval", "--data", str(phantoms), "--split", "grouped-folds", *small]
+    folder, data = tmp_path / "folds", tmp_path / "data"
+    shutil.copytree(phantoms, data)
+    words = ["crossval", "--data", str(data), "--split", "grouped-folds", *small]
     words += ["--set", "training.epochs=1"]
     assert main([*words, "--out", str(folder)]) == 0
     pooled = json.loads((folder / "evaluation.json").read_text())
@@ -223,6 +224,16 @@ def test_crossval_pools_folds_and_keeps_finished_ones(
     assert main(["crossval", "--resume", str(folder)]) == 0
     assert weights.stat().st_mtime_ns == stamp
     assert json.loads((folder / "evaluation.json").read_text())["confusion"] == pooled["confusion"]
+    # Nothing is pooled, or put in place of what is there, once the data has changed.
+    rows = (data / "slices.csv").read_text().splitlines(keepends=True)
+    (data / "slices.csv").write_text("".join(rows[:1] + rows[2:]))
+    capsys.readouterr()
+    assert main(["crossval", "--resume", str(folder)]) == 2
+    said = f"tumorscope: {folder}/fold-1: this run was started on other data; it cannot go on\n"
+    assert capsys.readouterr().err == said
+    before = (folder / "fold-1" / "evaluation.json").read_bytes()
+    assert main(["evaluate", str(folder / "fold-1")]) == 0
+    assert (folder / "fold-1" / "evaluation.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,13 @@ def test_a_file_that_cannot_be_written_leaves_nothing_half_done(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_a_folder_has_its_metrics_only_when_all_else_is_there(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OSError, match=r"report\.html"):
+        write_evaluation(tmp_path, scored(MIXED), MIXED)
+    assert not (tmp_path / "evaluation.json").exists()
+
+
 def test_only_all_is_a_hundred_per_cent_and_only_none_is_zero() -> None:
     assert [percent(x) for x in (0, 0.0004, 0.5, 0.99951, 0.99996, 1)] == [
         "0 %", "0.04 %", "50.0 %", "99.95 %", "99.996 %", "100 %",

@@ -104,6 +104,8 @@ def _plan(options: argparse.Namespace) -> _Plan:
 
 
 def _run_fold(run: RunFolder, catalogue: Catalogue, fold: int, plan: _Plan) -> None:
+    if run.recipe_file.is_file():
+        run.check_data(catalogue.fingerprint())
     if not run.evaluation_file.is_file():
         parts = make_partition(catalogue, plan.split, fold, plan.recipe)
         if not run.weights_file.is_file():

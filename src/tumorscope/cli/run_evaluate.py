@@ -109,7 +109,7 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
         seed=recipe.training.seed,
     )
     own = split == facts["split"] and parts.fold == facts["fold"] and not options.tta
-    own = own and (options.data is None or named.fingerprint() == facts["fingerprint"])
+    own = own and named.fingerprint() == facts["fingerprint"]
     name = f"{split}-{parts.fold}" if parts.fold else _folder_name(test_name(parts))
     name += "-tta" if options.tta else ""
     found = evaluate_run(model, parts, named, known=catalogue, tta=options.tta, progress=progress)

@@ -115,7 +115,6 @@ def write_evaluation(
     """
     drawn = _draw(predictions, background.get("history"))
     page = _page(evaluation, drawn, background)
-    write_text(folder / "evaluation.json", json.dumps(evaluation.to_json(), indent=2) + "\n")
     predictions.save(folder / "predictions.csv")
     if evaluation.localisation:
         evaluation.localisation.save(folder / "localisation.csv")
@@ -125,6 +124,8 @@ def write_evaluation(
         write_bytes(folder / f"{name}.png", plot)
     report = folder / "report.html"
     write_bytes(report, page)
+    # Last: a run that has it is finished, and nothing is written again.
+    write_text(folder / "evaluation.json", json.dumps(evaluation.to_json(), indent=2) + "\n")
     return report
 
 

@@ -202,6 +202,18 @@ class RunFolder:
         if not self.recipe_file.is_file() or not self.data_file.is_file():
             raise ModelError(f"{self.path}: no run folder (it has no recipe.toml and data.json)")
 
+    def check_data(self, fingerprint: str) -> None:
+        """Make sure that the run was started on the data that is at hand.
+
+        Args:
+            fingerprint: Of that data.
+
+        Raises:
+            ModelError: It was not.
+        """
+        if self.data()["fingerprint"] != fingerprint:
+            raise ModelError(f"{self.path}: this run was started on other data; it cannot go on")
+
     def begin(self, recipe: Recipe, partition: Partition, origin: Origin) -> None:
         """Write what there is to know before training, all of it or nothing.
 
