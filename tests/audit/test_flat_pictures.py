@@ -18,6 +18,7 @@ def test_black_pictures_are_odd_and_count_as_no_slice(phantoms: Path, tmp_path: 
     shutil.copy(first, tmp_path / "Training" / "glioma" / "head.png")
     found = audit(tmp_path)
     assert len(found.files) == 7
+    assert repr(found) == f"<Audit {tmp_path}: files: 7, different slices: 1, unreadable: 0>"
     assert found.unique_slices == 1
     assert not found.pairs
     assert found.leaked("Testing") == 0

@@ -117,6 +117,65 @@ def test_folds_are_counted_from_one(command: str, capsys: pytest.CaptureFixture[
     assert "--fold: '0' is not a whole number of 1 or more" in capsys.readouterr().err
 
 
+def test_brackets_and_colons_of_a_path_are_printed_as_they_are(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "runs [a]" / "of :brain: [/b]"
+    shutil.copytree(trained, run)
+    assert main(["evaluate", str(run)]) == 0
+    assert f"report: {run}/report.html\n" in capsys.readouterr().out
+    assert main(["info", str(run)]) == 0
+    assert str(run) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate RUN", "evaluate tumorscope-edge", "evaluate mine.csv", "train", "tune"]
+)
+def test_a_fold_of_a_split_without_folds_is_refused(
+    command: str,
+    trained: Path,
+    phantoms: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.csv").write_text("file,label\n")
+    words = [*command.replace("RUN", str(trained)).split(), "--data", str(phantoms)]
+    assert main([*words, "--split", "published-split", "--fold", "3"]) == 2
+    said = "tumorscope: published-split has no folds: leave out fold 3, or use another split\n"
+    assert capsys.readouterr().err == said
+    assert [path.name for path in Path().iterdir()] == ["mine.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("data", "scans", "data is 'scans'"),
+        ("split", None, "split is None"),
+        ("fold", "1", "fold is '1'"),
+        ("counts", {"train": 5}, "counts.train is 5"),
+        ("skipped", ["a.jpg"], "skipped.0 is 'a.jpg'"),
+    ],
+)
+def test_a_run_whose_data_file_holds_other_types_is_named(
+    name: str,
+    value: object,
+    words: str,
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "evaluation.json").unlink()
+    facts = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps(facts | {name: value}))
+    for command in (["train", "--resume"], ["evaluate"], ["info"]):
+        assert main([*command, str(run)]) == 2
+        assert capsys.readouterr().err == f"tumorscope: {run}/data.json: damaged, {words}\n"
+
+
 def test_a_model_file_is_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = Classifier.load().facts
     assert main(["info", DEFAULT_MODEL, "--json", "-"]) == 0
@@ -150,10 +209,11 @@ def test_run_is_judged_at_three_zooms(trained: Path, tmp_path: Path) -> None:
 
 
 def test_crossval_pools_folds_and_keeps_finished_ones(
-    phantoms: Path, small: list[str], tmp_path: Path
+    phantoms: Path, small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "folds"
-    words = ["crossval", "--data", str(phantoms), "--split", "grouped-folds", *small]
+    folder, data = tmp_path / "folds", tmp_path / "data"
+    shutil.copytree(phantoms, data)
+    words = ["crossval", "--data", str(data), "--split", "grouped-folds", *small]
     words += ["--set", "training.epochs=1"]
     assert main([*words, "--out", str(folder)]) == 0
     pooled = json.loads((folder / "evaluation.json").read_text())
@@ -164,6 +224,16 @@ def test_crossval_pools_folds_and_keeps_finished_ones(
     assert main(["crossval", "--resume", str(folder)]) == 0
     assert weights.stat().st_mtime_ns == stamp
     assert json.loads((folder / "evaluation.json").read_text())["confusion"] == pooled["confusion"]
+    # Nothing is pooled, or put in place of what is there, once the data has changed.
+    rows = (data / "slices.csv").read_text().splitlines(keepends=True)
+    (data / "slices.csv").write_text("".join(rows[:1] + rows[2:]))
+    capsys.readouterr()
+    assert main(["crossval", "--resume", str(folder)]) == 2
+    said = f"tumorscope: {folder}/fold-1: this run was started on other data; it cannot go on\n"
+    assert capsys.readouterr().err == said
+    before = (folder / "fold-1" / "evaluation.json").read_bytes()
+    assert main(["evaluate", str(folder / "fold-1")]) == 0
+    assert (folder / "fold-1" / "evaluation.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

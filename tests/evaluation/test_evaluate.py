@@ -155,6 +155,8 @@ def test_a_table_of_probabilities_scores_or_labels_gives_the_same_report(
     assert sorted(metrics["by_fold"]) == ["1", "2", "3", "4", "5"]
     assert metrics["facts"][LEAKED] == 0
     assert "reliability" in found.save(tmp_path / "report").read_text().lower()
+    saved = evaluate(tmp_path / "report" / "predictions.csv", data=phantoms, split=SPLIT).to_json()
+    assert (saved["ece"], saved["interval"]) == (metrics["ece"], metrics["interval"])
 
     scores = [[f"C:\\data\\{item.name}", *np.log(probabilities(item))] for item in slices[::-1]]
     scored = write_csv(tmp_path / "s.csv", ["file", *(f"score_{n}" for n in CLASSES)], scores)
@@ -322,6 +324,10 @@ def _with_a_word(rows: list[list[Any]]) -> list[list[Any]]:
     return [[rows[0][0], "much", 0, 0, 0], *rows[1:]]
 
 
+def _with_nothing(rows: list[list[Any]]) -> list[list[Any]]:
+    return [[rows[0][0], "", "", "", ""], *rows[1:]]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -330,6 +336,7 @@ def _with_a_word(rows: list[list[Any]]) -> list[list[Any]]:
         (_with_a_row_twice, "has two rows"),
         (_with_half_a_probability, "sum to 1"),
         (_with_a_word, "is 'much', not a number"),
+        (_with_nothing, "glioma is empty: .* refused has none"),
     ],
 )
 def test_wrong_rows_are_told_in_one_line(

@@ -1,5 +1,7 @@
 """The figures against values worked out by hand and against scikit-learn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,6 +89,22 @@ def test_the_accuracy_of_the_surest_nine_tenths_by_hand() -> None:
     assert overall(predictions([1] + [0] * 9, values))["selective_accuracy"] == 1.0
     found = overall(predictions([1, 0, 0, 1] + [0] * 6, values))["selective_accuracy"]
     assert found == pytest.approx(8 / 9)
+
+
+def test_what_is_unsupported_is_not_among_the_surest() -> None:
+    top = np.linspace(0.5, 0.95, 10)
+    values = np.stack([top, 1 - top, 0 * top, 0 * top], axis=1)
+    wrong_and_surest = predictions([0] * 9 + [1], values)
+    assert overall(wrong_and_surest)["selective_accuracy"] == pytest.approx(8 / 9)
+    verdicts = ("confident",) * 9 + ("unsupported",)
+    refused = replace(wrong_and_surest, verdicts=verdicts)
+    assert overall(refused)["selective_accuracy"] == 1.0
+    levels = score_predictions(refused, title="", facts={}, resamples=20)
+    for level in (levels.images, levels.slices, levels.patients):
+        assert level.metrics["selective_accuracy"] == 1.0
+    # Of more than a tenth some have to be counted: again those of the highest probabilities.
+    most = replace(refused, verdicts=("uncertain",) * 2 + ("unsupported",) * 8)
+    assert overall(most)["selective_accuracy"] == pytest.approx(8 / 9)
 
 
 def test_figures_of_a_class_worked_out_by_hand() -> None:

@@ -30,6 +30,10 @@ def table(**changes: object) -> Predictions:
     return Predictions(**(values | changes))  # type: ignore[arg-type]
 
 
+def slices(names: str) -> tuple[Slice, ...]:
+    return tuple(Slice(path=Path(name), name=name, label="glioma", source="x") for name in names)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -69,6 +73,13 @@ def test_a_patient_has_the_mean_of_its_slices_so_that_copies_do_not_count_twice(
     np.testing.assert_allclose(patients.probabilities, [[0.45, 0.55], [0.4, 0.6]])
 
 
+def test_a_verdict_that_is_shared_is_that_of_the_slice_and_of_the_patient() -> None:
+    verdicts = ("unsupported", "unsupported", "confident", "confident")
+    judged = table(verdicts=verdicts)
+    assert judged.by_slice().verdicts == ("unsupported", "confident", "confident")
+    assert judged.by_patient().verdicts == ("uncertain", "confident")
+
+
 def test_a_group_with_two_labels_gives_a_row_for_each() -> None:
     patients = table(groups=("p1",) * 4).by_patient()
     assert patients.names == ("p1", "p1")
@@ -87,7 +98,7 @@ def test_slices_without_a_group_or_cluster_stand_for_themselves(tmp_path: Path) 
     assert predictions.clusters == ("x/a.jpg", "7", "x/c.jpg")
     assert predictions.groups == ("x/a.jpg", "7", "p")
     assert predictions.folds == (2, 2, 2)
-    assert predictions.paths[1] == tmp_path / "b.jpg"
+    assert predictions.slices[1].path == tmp_path / "b.jpg"
     assert Predictions.of_slices(slices, answers, classes=CLASSES).folds == ()
 
 
@@ -177,16 +188,16 @@ def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path, text: str, mess
 
 
 def test_folds_are_pooled_in_order() -> None:
-    first = table(folds=(1,) * 4, paths=tuple(Path(name) for name in "abcd"))
+    first = table(folds=(1,) * 4, slices=slices("abcd"))
     first = replace(first, verdicts=("confident",) * 4)
-    second = table(names=tuple("efgh"), folds=(2,) * 4, paths=tuple(Path(x) for x in "efgh"))
+    second = table(names=tuple("efgh"), folds=(2,) * 4, slices=slices("efgh"))
     pooled = pool([first, second])
     assert len(pooled) == 8
     assert pooled.folds == (1, 1, 1, 1, 2, 2, 2, 2)
     assert pooled.verdicts == ()
     both = pool([first, replace(second, verdicts=("uncertain",) * 4)])
     assert both.verdicts == ("confident",) * 4 + ("uncertain",) * 4
-    assert pooled.paths[4] == Path("e")
+    assert pooled.slices[4].path == Path("e")
     assert pooled.names == first.names + second.names
     np.testing.assert_array_equal(pooled.probabilities[4:], second.probabilities)
 
@@ -194,7 +205,7 @@ def test_folds_are_pooled_in_order() -> None:
 def test_what_one_part_lacks_the_pool_lacks() -> None:
     pooled = pool([table(folds=(1,) * 4), table(names=tuple("efgh"))])
     assert pooled.folds == ()
-    assert pooled.paths == ()
+    assert pooled.slices == ()
 
 
 def test_parts_that_cannot_be_pooled_are_refused() -> None:

@@ -203,6 +203,23 @@ def test_one_group_is_said_to_have_no_interval() -> None:
     )
 
 
+def test_where_no_resample_differs_no_interval_is_said() -> None:
+    wrong = summarise(scored(table([0, 1, 2, 3] * 5, [1, 2, 3, 0] * 5)))[0]
+    assert wrong == (
+        "Of 20 test images 0 are right: 0 %; the 20 groups do not differ, so there is no interval."
+    )
+
+
+def test_one_of_a_kind_is_told_in_the_singular() -> None:
+    one = replace(table([0, 2], [0, 2]), verdicts=("confident", "uncertain"))
+    assert summarise(scored(one))[2:] == (
+        "The 1 tumour image was not missed.",
+        "The 1 image without a tumour was not called one.",
+        "1 answer is confident, 50.0 % of all; 0 of them are wrong.",
+    )
+    assert summarise(scored(table([0], [2])))[0].startswith("Of 1 test image 0 are right: 0 %;")
+
+
 def test_false_alarms_confident_mistakes_and_known_images_are_said() -> None:
     sure = replace(MIXED, verdicts=("confident",) * 30 + ("uncertain",) * 10)
     wrong = int((sure.target != sure.predicted)[:30].sum())
@@ -237,6 +254,13 @@ def test_a_file_that_cannot_be_written_leaves_nothing_half_done(tmp_path: Path) 
     with pytest.raises(OSError, match=r"report\.html"):
         write_report(tmp_path / "report.html", scored(MIXED), MIXED)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_folder_has_its_metrics_only_when_all_else_is_there(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OSError, match=r"report\.html"):
+        write_evaluation(tmp_path, scored(MIXED), MIXED)
+    assert not (tmp_path / "evaluation.json").exists()
 
 
 def test_only_all_is_a_hundred_per_cent_and_only_none_is_zero() -> None:

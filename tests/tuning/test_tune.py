@@ -497,6 +497,11 @@ def test_a_folder_that_is_no_search_or_another_one_is_refused(
     again.note(plan_of(words, again.path))
     with pytest.raises(ModelError, match=r"study.db: gone, and with it the study"):
         again.plan()
+    noted = json.loads(again.plan_file.read_text())
+    for name, value in (("trials", "9"), ("split", 5), ("fold", None)):
+        again.plan_file.write_text(json.dumps(noted | {name: value}))
+        with pytest.raises(ModelError, match=rf"search.json: damaged .*{name} is {value!r}"):
+            again.plan()
     again.plan_file.write_text("{}")
     with pytest.raises(ModelError, match=r"search.json: damaged \(KeyError\('data'\)\)"):
         again.plan()

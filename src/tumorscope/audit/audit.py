@@ -89,7 +89,7 @@ class BalanceRow:
     slices: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Audit:
     """What was found.
 
@@ -117,6 +117,13 @@ class Audit:
     ignored: tuple[Ignored, ...] = field(default=())
     label_errors: LabelErrors | None = None
     off_topic: tuple[OffTopic, ...] | None = None
+
+    def __repr__(self) -> str:
+        folders = ", ".join(map(str, self.folders))
+        return (
+            f"<Audit {folders}: files: {len(self.files):,}, different slices: "
+            f"{self.unique_slices:,}, unreadable: {len(self.unreadable):,}>"
+        )
 
     @cached_property
     def splits(self) -> tuple[str, ...]:

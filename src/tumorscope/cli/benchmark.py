@@ -149,9 +149,9 @@ def _show(result: "Benchmark") -> None:
         "MiB: peak memory"
     )
     for runtime, reason in result.refused.items():
-        out.print(f"{runtime} left out: {reason}", markup=False)
+        out.print(f"{runtime} left out: {reason}")
     for complaint in result.unreadable:
-        out.print(f"left out: {complaint}", markup=False)
+        out.print(f"left out: {complaint}")
     out.print(DISCLAIMER)
 
 

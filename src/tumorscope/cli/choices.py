@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from tumorscope.datasets.locations import DataSource, data_sources
-from tumorscope.datasets.splits import PROTOCOLS, protocol_named
+from tumorscope.datasets.splits import PROTOCOLS, check_fold, protocol_named
 from tumorscope.errors import ModelError
 
 DEFAULT_SPLIT: Final = "kaggle-patient"
@@ -114,6 +114,7 @@ def settle(options: argparse.Namespace) -> None:
     """Fill in the defaults of a new run; beside `--resume`, refuse what the run has settled.
 
     Raises:
+        DataError: A fold is asked for of a split that has none.
         ModelError: Such an option is given.
     """
     if options.resume:
@@ -127,6 +128,8 @@ def settle(options: argparse.Namespace) -> None:
                 f"--resume goes on as {options.resume} began: leave out {', '.join(given)}, "
                 "or start a new one"
             )
+    else:
+        check_fold(options.split or DEFAULT_SPLIT, getattr(options, "fold", None))
     for name, value in _DEFAULTS.items():
         if getattr(options, name, "") is None:
             setattr(options, name, value)

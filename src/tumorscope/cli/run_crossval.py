@@ -4,8 +4,6 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from tumorscope.cli.choices import named_sources, overrides, settle
 from tumorscope.cli.run_train import (
     default_folder,
@@ -15,7 +13,7 @@ from tumorscope.cli.run_train import (
     tracker_of,
     train,
 )
-from tumorscope.cli.show import progress, show_evaluation, write_json
+from tumorscope.cli.show import console, progress, show_evaluation, write_json
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
@@ -106,6 +104,8 @@ def _plan(options: argparse.Namespace) -> _Plan:
 
 
 def _run_fold(run: RunFolder, catalogue: Catalogue, fold: int, plan: _Plan) -> None:
+    if run.recipe_file.is_file():
+        run.check_data(catalogue.fingerprint())
     if not run.evaluation_file.is_file():
         parts = make_partition(catalogue, plan.split, fold, plan.recipe)
         if not run.weights_file.is_file():
@@ -129,6 +129,6 @@ def _run_fold(run: RunFolder, catalogue: Catalogue, fold: int, plan: _Plan) -> N
     if is_first_process():
         found = Predictions.load(run.path / "predictions.csv")
         right = (found.target == found.predicted).mean()
-        Console(stderr=True, highlight=False).print(
+        console(stderr=True).print(
             f"fold {max(fold, 1)}: accuracy {right:.2%} of {len(found):,} images"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.text import Text
 
 from tumorscope import RESEARCH_USE_ONLY
 from tumorscope.audit.audit import audit
@@ -50,9 +51,7 @@ def run(options: argparse.Namespace) -> int:
         split, recipe = _split_for(options.data), load_recipe("quick")
         sources = audited = data_sources([options.data], split)
     else:
-        out.print(
-            f"[bold]1. Drawing phantoms[/bold]: heads of {4 * _PATIENTS} patients, four classes"
-        )
+        _say_step(out, "1. Drawing phantoms", f": heads of {4 * _PATIENTS} patients, four classes")
         split, recipe = "grouped-folds", load_recipe("demo", [f"training.seed={options.seed}"])
         sources = [DataSource(folder / "phantoms")]
         described = write_phantoms(
@@ -64,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         )
         write_faulty_set(described, folder / "faulty")
         audited = [DataSource(folder / "faulty")]
-    out.print("\n[bold]2. Auditing[/bold]: copies, leaks, double labels, shortcuts")
+    _say_step(out, "2. Auditing", ": copies, leaks, double labels, shortcuts")
     found = audit(audited, progress=progress)
     write_text(folder / "audit.html", render_page(found))
     if not options.data:
@@ -73,23 +72,28 @@ def run(options: argparse.Namespace) -> int:
     out.print(table("", ("finding", "severity", "files"), rows))
     out.print(audit_verdict(found), f"page: {folder / 'audit.html'}", sep="\n")
 
-    out.print(f"\n[bold]3. Training[/bold]: recipe {recipe.name}, tested on unseen patients")
+    _say_step(out, "3. Training", f": recipe {recipe.name}, tested on unseen patients")
     catalogue = read_data(sources, progress=progress)
     parts = training.make_partition(catalogue, split, 1, recipe)
     done = training.train(catalogue, parts, recipe, folder / "run", sources, Hardware())
     if done is None:
         return 0
-    out.print("\n[bold]4. Evaluating[/bold]")
+    _say_step(out, "4. Evaluating")
     result = evaluate_run(done, parts, catalogue, progress=progress)
     report = result.save(done.path)
-    out.print("\n[bold]5. Exporting[/bold]: the network, ONNX and TorchScript must agree")
+    _say_step(out, "5. Exporting", ": the network, ONNX and TorchScript must agree")
     model = _export(done, parts, folder, out)
-    out.print("\n[bold]6. Classifying[/bold]: a few test slices with the ONNX file, without torch")
+    _say_step(out, "6. Classifying", ": a few test slices with the ONNX file, without torch")
     pictures = [folder / "audit.html", *_classify(model, parts.test, folder, out)]
     out.print(f"\nDone in {time.perf_counter() - began:.0f} s.")
     show_evaluation(result, report)
-    out.print(f"[bold]Open {report}[/bold]; then {' and '.join(map(str, pictures))}.")
+    more = f"; then {' and '.join(map(str, pictures))}."
+    out.print(Text.assemble((f"Open {report}", "bold"), more))
     return 0
+
+
+def _say_step(out: Console, name: str, what: str = "") -> None:
+    out.print(Text.assemble("\n", (name, "bold"), what))
 
 
 def _make_room(folder: Path) -> None:

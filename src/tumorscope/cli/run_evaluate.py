@@ -10,7 +10,7 @@ from typing import Any
 from tumorscope.cli.choices import named_sources
 from tumorscope.cli.show import progress, show_evaluation, write_json
 from tumorscope.datasets.sources import join_sets, read_set
-from tumorscope.datasets.splits import PROTOCOLS, partition, protocol_named
+from tumorscope.datasets.splits import PROTOCOLS, check_fold, partition, protocol_named
 from tumorscope.errors import DataError, MissingExtraError, ModelError
 from tumorscope.evaluation import EvaluationResult, evaluate
 from tumorscope.evaluation.predictor import test_name
@@ -80,6 +80,7 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
             f"{model.path}: no weights yet; go on with: tumorscope train --resume {model.path}"
         )
     split = options.split or facts["split"]
+    check_fold(split, options.fold)
     fold = options.fold or facts["fold"] or 1
     learned_from = model.sources()
     protocol = protocol_named(split)
@@ -108,7 +109,7 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
         seed=recipe.training.seed,
     )
     own = split == facts["split"] and parts.fold == facts["fold"] and not options.tta
-    own = own and (options.data is None or named.fingerprint() == facts["fingerprint"])
+    own = own and named.fingerprint() == facts["fingerprint"]
     name = f"{split}-{parts.fold}" if parts.fold else _folder_name(test_name(parts))
     name += "-tta" if options.tta else ""
     found = evaluate_run(model, parts, named, known=catalogue, tta=options.tta, progress=progress)

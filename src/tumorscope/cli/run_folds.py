@@ -17,11 +17,11 @@ def run(options: argparse.Namespace) -> int:
     training = load_recipe(options.recipe, overrides(options)).training
     catalogue = read_data(named_sources(options), progress=progress)
     for note in catalogue.notes:
-        console().print(note, markup=False)
+        console().print(note)
     if catalogue.ignored:
         console().print(summarise(catalogue.ignored))
     for line in left_out(catalogue.skipped, "in audit --json"):
-        console().print(line, markup=False)
+        console().print(line)
     parts = [
         partition(
             catalogue,
@@ -33,5 +33,5 @@ def run(options: argparse.Namespace) -> int:
         for fold in folds_of(catalogue, options.split)
     ]
     for line in write_folds(parts, options.folds_out):
-        console().print(line, markup=False)
+        console().print(line)
     return 0

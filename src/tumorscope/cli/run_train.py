@@ -133,24 +133,24 @@ def train(
     tracker: Tracker | None = None,
 ) -> RunFolder | None:
     """Fit with bars on the screen."""
-    out = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not is_first_process())
+    out = console(stderr=True, quiet=not is_first_process())
     groups = len({item.group for item in (*parts.train, *parts.validation)})
     out.print(
         f"{recipe.name}: {len(parts.train):,} training slices, {len(parts.validation):,} "
         f"validation, {len(parts.test):,} test; {groups:,} groups"
     )
     for note in catalogue.notes:
-        out.print(note, markup=False)
+        out.print(note)
     if catalogue.ignored:
         out.print(summarise(catalogue.ignored))
     if catalogue.skipped:
         out.print(f"{len(catalogue.skipped):,} files skipped (listed in data.json)")
         for line in left_out(catalogue.skipped, "in data.json"):
-            out.print(line, markup=False)
+            out.print(line)
     for reason, count in _left_out(parts).items():
         out.print(f"{count:,} {reason}")
     for line in idle_fields(recipe, parts):
-        out.print(line, markup=False)
+        out.print(line)
     origin = origin_of(catalogue, sources)
     with Bars(out) as bars:
         return fit(

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import optuna
-from rich.console import Console
 
 from tumorscope.cli.choices import named_sources, overrides, settle
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
@@ -53,13 +52,13 @@ def run(options: argparse.Namespace) -> int:
     catalogue = read_data(plan.sources, progress=progress)
     parts = make_partition(catalogue, plan.split, plan.fold, plan.recipe)
     origin = origin_of(catalogue, plan.sources)
-    out = Console(stderr=True, highlight=False, soft_wrap=True)
+    out = console(stderr=True)
     out.print(
         f"{plan.recipe.name}: {len(plan.space.fields)} fields vary, {plan.trials} trials; "
         f"{len(parts.train):,} slices to learn from, {len(parts.validation):,} to score by"
     )
     for line in idle_fields(plan.recipe, parts):
-        out.print(line, markup=False)
+        out.print(line)
     with (
         resumable(folder.recipe_file, f"tumorscope tune --resume {folder.path}"),
         _Bars(out) as bars,

@@ -37,9 +37,23 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:,.0f}/s" if speed else "", style="cyan")
 
 
-def console() -> Console:
-    """Return the console for results (standard output)."""
-    return Console(file=sys.stdout, soft_wrap=True, highlight=False)
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Return the console for results (standard output), or for what is said meanwhile.
+
+    Text is printed as it is: brackets and colons of a file's name are no markup.
+
+    Args:
+        stderr: For what is said meanwhile.
+        quiet: Nothing is printed.
+    """
+    return Console(
+        file=sys.stderr if stderr else sys.stdout,
+        quiet=quiet,
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
 
 
 def progress(items: Iterable[T], *, total: int, label: str) -> Iterator[T]:
@@ -93,7 +107,7 @@ def show_evaluation(result: "EvaluationResult", report: Path) -> None:
         files = "1 file" if len(skipped) == 1 else f"{len(skipped):,} files"
         out.print(f"{files} left out, listed in the report")
         for line in left_out(skipped, "in the report"):
-            out.print(line, markup=False)
+            out.print(line)
     out.print(f"report: {report}")
     out.print(RESEARCH_USE_ONLY)
 

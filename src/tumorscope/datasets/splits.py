@@ -210,6 +210,20 @@ def protocol_named(split: str) -> Protocol:
     return PROTOCOLS[split]
 
 
+def check_fold(split: str, fold: int | None) -> None:
+    """Refuse a fold that somebody asked for where a protocol has none.
+
+    Args:
+        split: The protocol.
+        fold: What was asked for; None: nothing.
+
+    Raises:
+        DataError: The protocol is unknown, or has no folds.
+    """
+    if fold is not None and protocol_named(split).kind != "folds":
+        raise DataError(f"{split} has no folds: leave out fold {fold}, or use another split")
+
+
 def partition(
     catalogue: Catalogue,
     *,

@@ -9,7 +9,7 @@ from tumorscope.arguments import check_count
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.locations import DataSource, data_sources
 from tumorscope.datasets.sources import read_data
-from tumorscope.datasets.splits import Partition, folds_of, partition
+from tumorscope.datasets.splits import Partition, check_fold, folds_of, partition
 from tumorscope.errors import ArgumentError, DataError, ModelError
 from tumorscope.evaluation.function_predictor import (
     FunctionPredictor,
@@ -104,7 +104,7 @@ def evaluate(
 
     Raises:
         ArgumentError: `fold`, `seed`, `spec` or `tta` cannot be used.
-        DataError: The data, or the CSV file, cannot be used.
+        DataError: The data, or the CSV file, cannot be used, or the protocol has no folds.
         ModelError: The model cannot be used.
 
     Example:
@@ -120,6 +120,7 @@ def evaluate(
     """
     if fold is not None:
         check_count("fold", fold)
+    check_fold(split, fold)
     check_count("seed", seed, least=0)
     if spec is not None and not callable(model):
         raise ArgumentError(

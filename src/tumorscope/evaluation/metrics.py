@@ -50,8 +50,7 @@ def tally(predictions: Predictions) -> _Floats:
     Returns:
         Shape `[N, C * C + 3 * BINS + 4]`: its cell of the confusion matrix (rows true, columns
         predicted), its calibration bin (count, right, confidence), squared error, log-likelihood,
-        whether it is among the share `COVERAGE` with the highest
-        probabilities, whether among those and right.
+        whether it is among the share `COVERAGE` of the surest, whether among those and right.
     """
     count, classes = predictions.probabilities.shape
     rows = np.arange(count)
@@ -63,7 +62,9 @@ def tally(predictions: Predictions) -> _Floats:
     bins[rows, bin_numbers(top)] = np.stack([np.ones(count), target == predicted, top], axis=1)
     error = ((predictions.probabilities - np.eye(classes)[target]) ** 2).sum(axis=1)
     surprise = -np.log(np.clip(predictions.probabilities[rows, target], _EPSILON, 1))
-    covered = top >= np.sort(top)[int(count * (1 - COVERAGE) + 1e-6)]
+    # (What is refused is no answer: it stands behind all answers.)
+    sureness = top - (np.array(predictions.verdicts or ("",) * count) == "unsupported")
+    covered = sureness >= np.sort(sureness)[int(count * (1 - COVERAGE) + 1e-6)]
     columns = (error, surprise, covered, covered & (target == predicted))
     return np.concatenate(
         [confusion.reshape(count, -1), bins.reshape(count, -1), np.stack(columns, axis=1)], axis=1
@@ -83,7 +84,7 @@ def scores(sums: _Floats, classes: tuple[str, ...]) -> Scores:
     calibration error over `BINS` equal-width bins of the top probability (Guo et al., ICML 2017).
     The Brier score is the sum over classes of the squared errors (Brier 1950: 0 to 2).
     `selective_accuracy` is that of the share `COVERAGE` of the answers with the highest
-    probabilities (and of those with as high a one).
+    probabilities (and of those with as high a one); what is called unsupported comes last.
 
     Args:
         sums: Sums of rows, shape `[..., K]`.

@@ -21,7 +21,7 @@ T = TypeVar("T")
 _COLUMN: str = "probability_"
 """What a CSV column of probabilities is called before the class's name."""
 
-_OPTIONAL: Final = ("folds", "verdicts", "paths")
+_OPTIONAL: Final = ("folds", "verdicts", "slices")
 """Columns that a table may lack."""
 
 
@@ -50,7 +50,8 @@ class Predictions:
         probabilities: Shape `[N, C]`, float64; every row sums to 1.
         folds: The fold in which each image was tested, length N; empty when there are no folds.
         verdicts: The verdict on each answer, length N; empty when not known.
-        paths: The image files, length N, for the plot of mistakes; empty when not known.
+        slices: The slices that the images are of, length N, for the plot of mistakes; empty when
+            not known.
         labels_only: Whether the probabilities are 0 and 1 because only labels are known, so that
             what needs probabilities (calibration, ROC) has nothing to stand on.
 
@@ -66,7 +67,7 @@ class Predictions:
     probabilities: NDArray[np.float64]
     folds: tuple[int, ...] = ()
     verdicts: tuple[str, ...] = ()
-    paths: tuple[Path, ...] = ()
+    slices: tuple[Slice, ...] = ()
     labels_only: bool = False
 
     def __post_init__(self) -> None:
@@ -176,7 +177,7 @@ class Predictions:
             probabilities=given,
             folds=tuple(folds),
             verdicts=tuple(verdicts),
-            paths=tuple(item.path for item in slices),
+            slices=tuple(slices),
             labels_only=labels_only,
         )
 
@@ -199,7 +200,7 @@ class Predictions:
             probabilities=self.probabilities[numbers],
             folds=taken(self.folds),
             verdicts=taken(self.verdicts),
-            paths=taken(self.paths),
+            slices=taken(self.slices),
         )
 
     def by_slice(self) -> "Predictions":
@@ -222,7 +223,7 @@ class Predictions:
         """Write the table as a CSV file, whole or not at all.
 
         Probabilities keep as many digits as they have, so that metrics of the table are those of
-        the predictions. Paths are left out: they are true on one machine only.
+        the predictions. Slices are left out: their paths are true on one machine only.
 
         Args:
             path: The file.
@@ -258,7 +259,7 @@ class Predictions:
             path: The CSV file.
 
         Returns:
-            The predictions, without paths.
+            The predictions, without slices.
 
         Raises:
             DataError: The file is no such table; the message names the file and the reason.
@@ -293,7 +294,7 @@ class Predictions:
 def pool(parts: Iterable[Predictions]) -> Predictions:
     """Put the predictions of several folds into one table.
 
-    Folds, verdicts and paths are kept when every part has them.
+    Folds, verdicts and slices are kept when every part has them.
 
     Args:
         parts: The predictions, one a fold.
@@ -336,7 +337,10 @@ def pool(parts: Iterable[Predictions]) -> Predictions:
 
 
 def _merge(predictions: Predictions, keys: tuple[str, ...]) -> Predictions:
-    """Average the rows that have key and label in common; rows are sorted by both."""
+    """Average the rows that have key and label in common; rows are sorted by both.
+
+    A verdict that all of them share is that of their mean; else it is uncertain.
+    """
     pairs = list(zip(keys, predictions.labels, strict=True))
     units = sorted(set(pairs))
     place = {unit: row for row, unit in enumerate(units)}
@@ -346,6 +350,9 @@ def _merge(predictions: Predictions, keys: tuple[str, ...]) -> Predictions:
     groups = [""] * len(units)
     for row, group in sorted(zip(rows.tolist(), predictions.groups, strict=True), reverse=True):
         groups[row] = group
+    verdicts: list[set[str]] = [set() for _ in units]
+    for row, verdict in zip(rows, predictions.verdicts, strict=False):
+        verdicts[row].add(verdict)
     names = tuple(key for key, _ in units)
     return Predictions(
         classes=predictions.classes,
@@ -355,4 +362,7 @@ def _merge(predictions: Predictions, keys: tuple[str, ...]) -> Predictions:
         groups=tuple(groups),
         clusters=names,
         probabilities=sums / np.bincount(rows)[:, None],
+        verdicts=tuple(
+            min(given) if len(given) == 1 else "uncertain" for given in verdicts if given
+        ),
     )

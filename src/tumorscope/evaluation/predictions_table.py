@@ -98,9 +98,14 @@ def _rows(path: Path) -> tuple[list[str], list[str], list[dict[str, str]]]:
 
 
 def _file_column(path: Path, header: Sequence[str]) -> str:
-    """Return the column that names the files: `file`, or the only one called like it."""
+    """Return the column that names the files: `file`, or the only one called like it.
+
+    In an evaluation's own `predictions.csv` that is `name`.
+    """
     plain = [plain_column(name) for name in header]
     names = ("file",) if "file" in plain else SPELLINGS["file"]
+    if plain[:3] == ["name", "label", "predicted"]:
+        names = ("name",)
     found = [column for column, name in zip(header, plain, strict=True) if name in names]
     if len(found) > 1:
         raise DataError(f"{path}: the columns {' and '.join(found)} may both name the files")
@@ -226,6 +231,11 @@ def _from_labels(
 
 
 def _number(path: Path, file: str, column: str, text: str) -> float:
+    if not text:
+        raise DataError(
+            f"{path}: {file}: {column} is empty: every image of the test part needs an answer; what "
+            "'tumorscope predict' refused has none (evaluate the model file itself)"
+        )
     try:
         value = float(text)
     except ValueError:

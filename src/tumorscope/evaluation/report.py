@@ -5,7 +5,7 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypedDict, Unpack
+from typing import Final, TypedDict, TypeGuard, Unpack
 
 import jinja2
 
@@ -19,7 +19,7 @@ from tumorscope.evaluation.plots import HistoryRow
 from tumorscope.evaluation.predictions import Predictions
 from tumorscope.evaluation.predictor import LEAKED
 from tumorscope.evaluation.scoring import Evaluation, Fact, Level
-from tumorscope.evaluation.wording import decimal, percent, percent_interval
+from tumorscope.evaluation.wording import counted, decimal, percent, percent_interval
 from tumorscope.files import write_bytes, write_text
 from tumorscope.inference.decision import plain_name
 
@@ -36,7 +36,7 @@ _OVERALL_ROWS: Final = (
     (
         "selective_accuracy",
         "selective accuracy at 90 % coverage",
-        "of the 90 % with the highest probability",
+        "of the 90 % with the highest probability, unsupported ones last",
     ),
 )
 """Metric, its name for people, what it is."""
@@ -115,7 +115,6 @@ def write_evaluation(
     """
     drawn = _draw(predictions, background.get("history"))
     page = _page(evaluation, drawn, background)
-    write_text(folder / "evaluation.json", json.dumps(evaluation.to_json(), indent=2) + "\n")
     predictions.save(folder / "predictions.csv")
     if evaluation.localisation:
         evaluation.localisation.save(folder / "localisation.csv")
@@ -125,6 +124,8 @@ def write_evaluation(
         write_bytes(folder / f"{name}.png", plot)
     report = folder / "report.html"
     write_bytes(report, page)
+    # Last: a run that has it is finished, and nothing is written again.
+    write_text(folder / "evaluation.json", json.dumps(evaluation.to_json(), indent=2) + "\n")
     return report
 
 
@@ -162,7 +163,8 @@ def summarise(evaluation: Evaluation) -> tuple[str, ...]:
 
 def _accuracy_sentence(images: Level) -> str:
     share = images.right / images.n
-    start = f"Of {images.n:,} test images {images.right:,} are right: {percent(share)}"
+    are = "is" if images.right == 1 else "are"
+    start = f"Of {counted(images.n, 'test image')} {images.right:,} {are} right: {percent(share)}"
     interval = images.interval["accuracy"]
     if interval is None:
         return f"{start}; all are of one group, so there is no interval."
@@ -173,6 +175,8 @@ def _accuracy_sentence(images: Level) -> str:
             f"{start}; over {images.groups:,} groups that leaves room for mistakes in up to "
             f"{bound} of groups (95 %, rule of three)."
         )
+    if not _has_spread(interval):
+        return f"{start}; the {images.groups:,} groups do not differ, so there is no interval."
     return f"{start}, 95 % interval {percent_interval(interval)} over {images.groups:,} groups."
 
 
@@ -199,12 +203,16 @@ def _error_sentences(images: Level) -> tuple[str, ...]:
             images,
             "miss_rate",
             images.n - none.n,
-            "tumour images",
+            counted(images.n - none.n, "tumour image"),
             "missed",
             aside=" (predicted as no tumour)",
         ),
         _error_sentence(
-            images, "false_positive_rate", none.n, "images without a tumour", "called one"
+            images,
+            "false_positive_rate",
+            none.n,
+            f"{counted(none.n, 'image')} without a tumour",
+            "called one",
         ),
     )
 
@@ -216,13 +224,11 @@ def _error_sentence(
     if share is None:
         return ""
     if share == 0:
-        return f"None of the {count:,} {of} was {error}."
+        return f"The {of} was not {error}." if count == 1 else f"None of the {of} was {error}."
     wrong = round(share * count)
     were = "was" if wrong == 1 else "were"
-    between = ""
-    if interval and interval[0] < interval[1]:  # (A bootstrap may see no spread.)
-        between = f", 95 % interval {percent_interval(interval)}"
-    return f"Of {count:,} {of} {wrong:,} {were} {error}{aside}: {percent(share)}{between}."
+    between = f", 95 % interval {percent_interval(interval)}" if _has_spread(interval) else ""
+    return f"Of {of} {wrong:,} {were} {error}{aside}: {percent(share)}{between}."
 
 
 def _confident_sentence(evaluation: Evaluation) -> str:
@@ -233,10 +239,10 @@ def _confident_sentence(evaluation: Evaluation) -> str:
     if accuracy is None:
         return "None of the answers is confident."
     wrong = count - round(count * accuracy)
-    are = "is" if wrong == 1 else "are"
+    confident = f"{counted(count, 'answer')} {'is' if count == 1 else 'are'} confident"
     return (
-        f"{count:,} answers are confident, {percent(count / evaluation.images.n)} of all; "
-        f"{wrong:,} of them {are} wrong."
+        f"{confident}, {percent(count / evaluation.images.n)} of all; "
+        f"{wrong:,} of them {'is' if wrong == 1 else 'are'} wrong."
     )
 
 
@@ -255,9 +261,9 @@ def _localisation_sentence(localisation: Localisation | None) -> str:
     if localisation is None:
         return ""
     return (
-        f"Of {len(localisation.names):,} tumours with an outline the heatmap's highest place lies "
-        f"inside it in {percent(float(localisation.peak_inside.mean()))}; their overlap (Dice) "
-        f"is {decimal(float(localisation.dice.mean()))} on average."
+        f"Of {counted(len(localisation.names), 'tumour')} with an outline the heatmap's highest "
+        f"place lies inside it in {percent(float(localisation.peak_inside.mean()))}; their "
+        f"overlap (Dice) is {decimal(float(localisation.dice.mean()))} on average."
     )
 
 
@@ -334,8 +340,13 @@ def _metric(value: float | None, name: str) -> str:
     return decimal(value) if name in _IN_DECIMALS else percent(value)
 
 
+def _has_spread(pair: Interval | None) -> TypeGuard[Interval]:
+    """Tell whether the resamples differ: no spread seen is not certainty."""
+    return pair is not None and pair[0] < pair[1]
+
+
 def _interval(pair: Interval | None, name: str) -> str:
-    if pair is None or pair[0] == pair[1]:  # no spread seen is not certainty
+    if not _has_spread(pair):
         return ""
     if name in _IN_DECIMALS:
         return f"{pair[0]:.4f} to {pair[1]:.4f}"

@@ -260,8 +260,7 @@ def _check_schedule(recipe: Recipe) -> None:
 
 def _check_folder(run: RunFolder, origin: Origin, *, resume: bool) -> None:
     if resume:
-        if run.data()["fingerprint"] != origin.fingerprint:
-            raise ModelError(f"{run.path}: this run was started on other data; it cannot go on")
+        run.check_data(origin.fingerprint)
     elif run.path.exists() and any(run.path.iterdir()):
         raise ModelError(
             f"{run.path}: not empty; go on with it by --resume, or name another folder"

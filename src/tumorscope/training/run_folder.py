@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from tumorscope import __version__
 from tumorscope.classes import ANY_TUMOUR
 from tumorscope.datasets.catalogue import Skipped, Slice
@@ -23,19 +25,26 @@ from tumorscope.images.listing import Ignored
 from tumorscope.machine import processor
 from tumorscope.training.recipe import Recipe, load_recipe
 
-_FACTS = {
-    "data",
-    "split",
-    "fold",
-    "classes",
-    "fingerprint",
-    "counts",
-    "skipped",
-    "left_out_for_doubted_labels",
-    "left_out_for_patients_in_test",
-    "test_slices_whose_group_was_learned",
-}
-"""What `data.json` must hold for the other commands."""
+
+class _SkippedFacts(BaseModel):
+    name: str
+    reason: str
+
+
+class _Facts(BaseModel):
+    """What `data.json` must hold for the other commands."""
+
+    data: list[str]
+    split: str
+    fold: int
+    classes: list[str]
+    fingerprint: str
+    counts: dict[str, dict[str, int]]
+    skipped: list[_SkippedFacts]
+    left_out_for_doubted_labels: int
+    left_out_for_patients_in_test: int
+    test_slices_whose_group_was_learned: int
+
 
 _PACKAGES = ("torch", "lightning", "numpy", "pillow", "scikit-learn")
 
@@ -130,11 +139,22 @@ class RunFolder:
         return load_recipe(self.recipe_file)
 
     def data(self) -> dict[str, Any]:
-        """Return what `data.json` holds."""
+        """Return what `data.json` holds.
+
+        Raises:
+            ModelError: This is no run folder, or the file is damaged.
+        """
         facts = self._read_json(self.data_file)
-        missing = _FACTS - facts.keys()
-        if missing:
-            raise ModelError(f"{self.data_file}: damaged, it has no '{min(missing)}'")
+        try:
+            _Facts.model_validate(facts, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = ".".join(str(part) for part in first["loc"])
+            wrong = f"{name} is {first['input']!r}"
+            raise ModelError(
+                f"{self.data_file}: damaged, "
+                + (f"it has no '{name}'" if first["type"] == "missing" else wrong)
+            ) from None
         return facts
 
     def sources(self) -> list[DataSource]:
@@ -181,6 +201,18 @@ class RunFolder:
         """
         if not self.recipe_file.is_file() or not self.data_file.is_file():
             raise ModelError(f"{self.path}: no run folder (it has no recipe.toml and data.json)")
+
+    def check_data(self, fingerprint: str) -> None:
+        """Make sure that the run was started on the data that is at hand.
+
+        Args:
+            fingerprint: Of that data.
+
+        Raises:
+            ModelError: It was not.
+        """
+        if self.data()["fingerprint"] != fingerprint:
+            raise ModelError(f"{self.path}: this run was started on other data; it cannot go on")
 
     def begin(self, recipe: Recipe, partition: Partition, origin: Origin) -> None:
         """Write what there is to know before training, all of it or nothing.

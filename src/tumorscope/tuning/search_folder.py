@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, make_url
@@ -18,6 +18,16 @@ from tumorscope.files import write_text
 from tumorscope.training.recipe import Recipe, load_recipe
 from tumorscope.training.tracking import Tracker
 from tumorscope.tuning.search_space import SearchSpace, load_search
+
+_FACTS: Final = {
+    "split": str,
+    "fold": int,
+    "trials": int,
+    "study": str,
+    "storage": str,
+    "runner": str,
+}
+"""What `search.json` must hold beside the data sets."""
 
 _HIDDEN = "***"
 """What stands in a URL in a password's place."""
@@ -150,11 +160,13 @@ class SearchFolder:
             raise ModelError(f"{self.path}: no folder of a search (it has no recipe.toml)")
         try:
             facts: dict[str, Any] = json.loads(self.plan_file.read_text(encoding="utf-8"))
+            sources = tuple(sources_from(facts))
+            _check_types(facts)
             recipe = load_recipe(self.recipe_file)
             plan = Plan(
                 recipe=recipe,
                 space=load_search(self.space_file, recipe),
-                sources=tuple(sources_from(facts)),
+                sources=sources,
                 split=facts["split"],
                 fold=facts["fold"],
                 trials=trials or facts["trials"],
@@ -191,6 +203,12 @@ class SearchFolder:
             yield
         finally:
             lock.release()
+
+
+def _check_types(facts: dict[str, Any]) -> None:
+    for name, kind in _FACTS.items():
+        if not isinstance(facts[name], kind):
+            raise TypeError(f"{name} is {facts[name]!r}")
 
 
 def without_password(url: str) -> str:
