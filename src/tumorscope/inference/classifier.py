@@ -337,11 +337,12 @@ class Classifier:
         few = islice(ready, _FEW if by_core else None)
         for group in _grouped(few, batch_size):
             yield from self.classify(group, keep_pictures=keep_pictures)
+        small = min(batch_size, self._model.runtime.batch or _SMALL_BATCH)
         yield from work_ahead(
             answer,
-            _grouped(ready, min(batch_size, _SMALL_BATCH)),
+            _grouped(ready, small),
             threads=self._threads,
-            ahead=2 * self._threads * _SMALL_BATCH,
+            ahead=2 * self._threads * small,
         )
 
     def outputs(
