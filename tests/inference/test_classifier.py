@@ -126,6 +126,14 @@ def test_model_without_maps(folder: Path, tmp_path: Path) -> None:
     assert answer.heatmap is None
 
 
+def test_a_name_that_no_file_can_have_costs_the_others_nothing(
+    folder: Path, classifier: Classifier
+) -> None:
+    answer, failure = classifier.predict([folder / "0.png", "n" * 300])
+    assert isinstance(answer, Prediction)
+    assert failure == Failure("n" * 300, "cannot be read (File name too long)")
+
+
 def test_prepared_inputs(folder: Path, classifier: Classifier) -> None:
     inputs = np.stack([prepare(phantom(number), SIDE) for number in range(5)])
     probabilities = classifier.probabilities(inputs, batch_size=2)

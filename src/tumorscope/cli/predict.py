@@ -153,11 +153,11 @@ def _files(paths: Iterable[str], ignored: "list[Ignored]") -> list[str]:
             files += _files(_listed(), ignored)
         elif is_litter(path):  # (The shell, too, puts it in place of a pattern.)
             ignored.append(Ignored(path, "metadata"))
-        elif Path(path).is_dir():
+        elif os.path.isdir(path):  # noqa: PTH112  (also where nobody may look: reading says so)
             listing = find_files(path)
             files += listing.files or [path]
             ignored += listing.ignored
-        elif glob.has_magic(path) and not Path(path).exists():
+        elif glob.has_magic(path) and not os.path.exists(path):  # noqa: PTH110
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207  (absolute ones, too)
             files += _files(matches, ignored) or [path]
         else:
