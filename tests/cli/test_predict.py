@@ -204,6 +204,24 @@ def test_overlays(
         assert picture.width > 800
 
 
+@pytest.mark.parametrize("path", [".", "a.png"])
+def test_no_overlay_takes_the_place_of_a_scan(
+    tmp_path: Path,
+    model: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+) -> None:
+    scan = draw(tmp_path / "a.png", 1).read_bytes()
+    (tmp_path / "linked").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", str(tmp_path), "linked"):
+        assert main(["predict", path, "--model", model, "--overlay", folder]) == 2
+        assert "files to be read lie there" in capsys.readouterr().err
+    assert (tmp_path / "a.png").read_bytes() == scan
+    assert main(["predict", path, "--model", model, "--overlay", "overlays"]) == 0
+
+
 def test_series(scans: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = answers(capsys, str(scans), "--model", model, "--series")
     assert [item["path"].removeprefix(str(scans)) for item in found] == [

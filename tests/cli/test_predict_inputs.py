@@ -252,3 +252,16 @@ def test_used_named_and_ignored_are_all(
     assert status == int(any("error" in item for item in named.values()))
     found = Classifier.load(model, threads=1).predict(folder)
     assert {item.path for item in found} == set(named)
+
+
+def test_a_name_that_no_file_can_have_costs_the_others_nothing(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    (tmp_path / "itself.png").symlink_to("itself.png")
+    long = "n" * 300
+    assert main(["predict", str(tmp_path), long, "--model", model, "--json"]) == 1
+    answer, circle, impossible = json.loads(capsys.readouterr().out)
+    assert answer["label"]
+    assert circle["error"] == "cannot be read (Too many levels of symbolic links)"
+    assert impossible == {"path": long, "error": "cannot be read (File name too long)"}

@@ -144,6 +144,19 @@ def test_tables_of_values_are_applied(tmp_path: Path) -> None:
     assert alike(as_values, expected) > 0.999
 
 
+@pytest.mark.parametrize("entry", [np.uint8, np.uint16])
+def test_tables_of_bytes_reach_beyond_256_values(tmp_path: Path, entry: type) -> None:
+    table = (np.arange(4096) // 16).astype(entry)
+    lut = item(LUTDescriptor=[4096, 0, 8], LUTData=table.tobytes())
+    lut["LUTDescriptor"].VR, lut["LUTData"].VR = "US", "OW"
+    plain = DEEP // 16 / 255
+    as_window = grey(write_dicom(tmp_path / "a.dcm", DEEP, VOILUTSequence=[lut]))
+    lut.ModalityLUTType = "US"
+    as_values = grey(write_dicom(tmp_path / "b.dcm", DEEP, ModalityLUTSequence=[lut]))
+    assert alike(as_window, plain) > 0.999
+    assert alike(as_values, plain) > 0.999
+
+
 def test_monochrome1_is_inverted(tmp_path: Path) -> None:
     plain = grey(write_dicom(tmp_path / "a.dcm", DEEP))
     inverted = write_dicom(tmp_path / "b.dcm", 5000 - DEEP, PhotometricInterpretation="MONOCHROME1")

@@ -80,6 +80,8 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
     (folder / "round").symlink_to(folder)
     (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert names(folder) == ["gone.png", "again/scan.png"]
+    (folder / "itself.png").symlink_to("itself.png")
+    assert names(folder) == ["gone.png", "itself.png", "again/scan.png"]
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:

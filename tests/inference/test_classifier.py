@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from tumorscope.images.slices import SliceChoice
 from tumorscope.images.zooms import zoomed
 from tumorscope.inference import Classifier, Failure, InputError, Prediction
 from tumorscope.inference.decision import NOT_FINITE
+from tumorscope.inference.model_file import open_model
+from tumorscope.inference.runtimes import Runtime
 
 
 def phantom(seed: int, size: int = 80) -> NDArray[np.uint8]:
@@ -121,6 +124,14 @@ def test_model_without_maps(folder: Path, tmp_path: Path) -> None:
     assert isinstance(answer, Prediction)
     assert answer.label is not None
     assert answer.heatmap is None
+
+
+def test_a_name_that_no_file_can_have_costs_the_others_nothing(
+    folder: Path, classifier: Classifier
+) -> None:
+    answer, failure = classifier.predict([folder / "0.png", "n" * 300])
+    assert isinstance(answer, Prediction)
+    assert failure == Failure("n" * 300, "cannot be read (File name too long)")
 
 
 def test_prepared_inputs(folder: Path, classifier: Classifier) -> None:
@@ -349,6 +360,25 @@ def test_many_slices_are_answered_as_few_are(
         if isinstance(answer, Prediction) and isinstance(expected, Prediction):
             assert (answer.verdict, answer.label) == (expected.verdict, expected.label)
             assert answer.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+def test_files_of_a_fixed_batch_are_filled_up_at_the_end_alone(
+    folder: Path, tmp_path: Path
+) -> None:
+    calls = []
+
+    def counted(runtime: Runtime) -> Runtime:
+        def call(values: NDArray[Any]) -> Any:
+            calls.append(len(values))
+            return runtime.call(values)
+
+        assert runtime.on_one_core is not None
+        return replace(runtime, call=call, on_one_core=lambda: counted(runtime))
+
+    opened = open_model(write_model(tmp_path / "m.onnx", batch=16))
+    classifier = Classifier(replace(opened, runtime=counted(opened.runtime)), threads=2)
+    assert len(classifier.predict([folder / "0.png"] * 160)) == 160
+    assert calls == [16] * 10
 
 
 def test_a_model_file_that_is_replaced_meanwhile_changes_no_answer(

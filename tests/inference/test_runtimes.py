@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -57,6 +58,17 @@ def test_a_model_says_the_same_of_itself_in_every_runtime(tmp_path: Path) -> Non
     facts = [open_model(path, runtime=name).facts for name in installed_runtimes()]
     assert facts[0].title == "small 0.1"
     assert all(other == facts[0] for other in facts)
+
+
+@pytest.mark.parametrize("name", installed_runtimes())
+def test_weights_in_a_file_beside_the_model_are_read(tmp_path: Path, name: str) -> None:
+    model = onnx.load(write_model(tmp_path / "whole.onnx"))
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0)
+    grey = np.full((2, SIDE, SIDE), 90, dtype=np.uint8)
+    parted, whole = (
+        open_runtime(tmp_path / file, runtime=name) for file in ("m.onnx", "whole.onnx")
+    )
+    assert np.array_equal(parted.run(grey)["logits"], whole.run(grey)["logits"])
 
 
 @pytest.mark.parametrize("name", installed_runtimes())

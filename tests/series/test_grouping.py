@@ -102,6 +102,20 @@ def test_planes_of_a_localiser_are_stacks_of_their_own() -> None:
     assert found == {name: names(k, 3 + k, 6 + k) for k, name in enumerate(planes)}
 
 
+def test_slices_halfway_between_two_planes_are_one_stack() -> None:
+    half = 0.5**0.5
+    headers = [
+        header(
+            number,
+            orientation=(half, half + (-1) ** number * 1e-6, 0.0, 0.0, 0.0, -1.0),
+            position=(5 * number * half, -5 * number * half, 0.0),
+        )
+        for number in range(6)
+    ]
+    (found,) = stacks(headers)
+    assert found in ([names(*range(6))], [names(*reversed(range(6)))])
+
+
 @pytest.mark.parametrize(
     "name", ["temporal position", "echo", "b-value", "image type", "acquisition", "contrast agent"]
 )

@@ -112,6 +112,8 @@ def run(options: argparse.Namespace) -> int:
     if not files:
         why = summarise(ignored) if ignored else "the list on standard input is empty"
         raise DataError(f"no files: {why}")
+    if options.overlay:
+        _check_apart(options.overlay, files)
     classifier = Classifier.load(
         options.model or DEFAULT_MODEL,
         threads=options.threads,
@@ -153,16 +155,27 @@ def _files(paths: Iterable[str], ignored: "list[Ignored]") -> list[str]:
             files += _files(_listed(), ignored)
         elif is_litter(path):  # (The shell, too, puts it in place of a pattern.)
             ignored.append(Ignored(path, "metadata"))
-        elif Path(path).is_dir():
+        elif os.path.isdir(path):  # noqa: PTH112  (also where nobody may look: reading says so)
             listing = find_files(path)
             files += listing.files or [path]
             ignored += listing.ignored
-        elif glob.has_magic(path) and not Path(path).exists():
+        elif glob.has_magic(path) and not os.path.exists(path):  # noqa: PTH110
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207  (absolute ones, too)
             files += _files(matches, ignored) or [path]
         else:
             files.append(path)
     return files
+
+
+def _check_apart(folder: Path, files: Iterable[str]) -> None:
+    """Make sure that no overlay takes the place of a scan, or is read as one the next time.
+
+    Raises:
+        DataError: Files that are to be read lie in the folder.
+    """
+    place = os.path.realpath(folder)
+    if place in {os.path.realpath(folder) for folder in {*map(os.path.dirname, files)}}:
+        raise DataError(f"--overlay {folder}: files to be read lie there; give a folder of its own")
 
 
 def _listed() -> Iterator[str]:

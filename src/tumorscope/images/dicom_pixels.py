@@ -9,7 +9,6 @@ from pydicom import Dataset, FileDataset
 from pydicom.pixels.processing import (
     apply_color_lut,
     apply_modality_lut,
-    apply_voi_lut,
     apply_windowing,
 )
 from pydicom.pixels.utils import pixel_array
@@ -121,7 +120,8 @@ def _shown(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.uint8]:
     inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
     padding = _padding(dataset, pixels)
     _mend_rescale(dataset)
-    values = np.asarray(apply_modality_lut(pixels, dataset))
+    tables = _tables(dataset, "ModalityLUTSequence")
+    values = _mapped(pixels, tables[0]) if tables else apply_modality_lut(pixels, dataset)
     if padding.any() and not padding.all():
         inner = values[~padding]
         values = np.where(padding, inner.max() if inverted else inner.min(), values)
@@ -133,6 +133,30 @@ def _shown(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.uint8]:
     else:
         grey = to_grey(values)
     return np.invert(grey) if inverted else grey
+
+
+def _tables(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """Return the tables in a sequence that are whole."""
+    items = dataset.get(keyword) or ()
+    return [item for item in items if "LUTDescriptor" in item and "LUTData" in item]
+
+
+def _mapped(values: NDArray[Any], item: Dataset) -> NDArray[Any]:
+    """Return values as a table maps them (DICOM PS3.3, C.11.1 and C.11.2).
+
+    (pydicom counts the places in a table in as many bits as its entries have: one of 8 bits would
+    begin anew every 256 values.)
+    """
+    count, first, _ = item.LUTDescriptor
+    entries = item.LUTData
+    if isinstance(entries, bytes):
+        _, little_endian = item.original_encoding
+        words = np.dtype(">u2" if little_endian is False else "<u2")
+        is_packed = len(entries) < words.itemsize * (count or 2**16)
+        entries = np.frombuffer(entries, np.uint8 if is_packed else words)
+    table = np.atleast_1d(entries)[: count or 2**16]
+    places = np.clip(np.rint(values) - first, 0, len(table) - 1)
+    return np.asarray(table[places.astype(np.intp)])
 
 
 def _mend_rescale(elements: Dataset) -> None:
@@ -165,13 +189,13 @@ def _padding(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _windowed(dataset: Dataset, values: NDArray[Any]) -> NDArray[np.uint8] | None:
     """Return grey values by the file's own window or table; None when it has no sensible one."""
-    table = bool(dataset.get("VOILUTSequence"))
-    if not table and not ("WindowCenter" in dataset and "WindowWidth" in dataset):
+    tables = _tables(dataset, "VOILUTSequence")
+    if not tables and not ("WindowCenter" in dataset and "WindowWidth" in dataset):
         return None
     try:
-        shown = np.asarray(apply_voi_lut(values, dataset))
+        shown = _mapped(values, tables[0]) if tables else apply_windowing(values, dataset)
         # From what the window shows black to what it shows white, whether or not a pixel is.
-        ends = None if table else apply_windowing(np.array([-_BEYOND, _BEYOND]), dataset)
+        ends = None if tables else apply_windowing(np.array([-_BEYOND, _BEYOND]), dataset)
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, struct.error):
         return None  # The tags make no sense, the pixels may well.
     low, high = np.percentile(values, (1, 99))

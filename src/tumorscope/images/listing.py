@@ -176,7 +176,11 @@ def walk_files(folder: "str | os.PathLike[str]") -> "Iterator[str | Ignored]":
         folders = []
         names = {entry.name.lower() for entry in inside}
         for entry in inside:
-            is_folder = entry.is_dir()
+            try:
+                is_folder = entry.is_dir()
+                is_file = entry.is_file() or entry.is_symlink()
+            except OSError:  # (A link in a circle, or to where nobody may look: reading says so.)
+                is_folder, is_file = False, True
             kind = why_folder_ignored(entry.name) if is_folder else why_file_ignored(entry.name)
             if not is_folder and header_of(entry.name.lower(), names):
                 kind = PART
@@ -187,7 +191,7 @@ def walk_files(folder: "str | os.PathLike[str]") -> "Iterator[str | Ignored]":
                 if place not in seen:
                     seen.add(place)
                     folders.append(entry.path)
-            elif entry.is_file() or entry.is_symlink():
+            elif is_file:
                 yield entry.path
             else:
                 yield Ignored(entry.path, _NO_FILE)

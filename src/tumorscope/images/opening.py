@@ -58,16 +58,20 @@ def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[Slice
         yield from _read_pictures(path)
     elif starts_like_dicom(start):
         yield from read_dicom(path, choice or SliceChoice())
-    elif starts_like_volume(start) or ending.endswith(VOLUME_SUFFIXES):
+    elif starts_like_volume(start):
+        yield from read_nifti(path, choice or SliceChoice())
+    elif start.startswith(ZIP_START) or ending.endswith(ZIP_SUFFIX):
+        raise UnreadableImageError(f"{name}: {why_unusable(path)}")
+    elif not start:
+        raise UnreadableImageError(f"{name}: an empty file")
+    elif ending.endswith(VOLUME_SUFFIXES):
         yield from read_nifti(path, choice or SliceChoice())
     elif ending.endswith(DICOM_SUFFIXES):
         yield from read_dicom(path, choice or SliceChoice())
-    elif start.startswith(ZIP_START) or ending.endswith(ZIP_SUFFIX):
-        raise UnreadableImageError(f"{name}: {why_unusable(path)}")
     elif ending.endswith(PICTURE_SUFFIXES):
         yield from _read_pictures(path)
     else:
-        raise UnreadableImageError(f"{name}: {NOT_AN_IMAGE if start else 'an empty file'}")
+        raise UnreadableImageError(f"{name}: {NOT_AN_IMAGE}")
 
 
 def header_of_unreadable(path: File) -> SliceHeader | None:

@@ -206,6 +206,10 @@ def _open_onnx(
     options.enable_mem_pattern = False
     # Spinning threads would take the cores from those that decode the next pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Other programs put large weights into a file beside the model's, which bytes do not name.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(path.absolute().parent)
+    )
     try:
         session = onnxruntime.InferenceSession(content, options, providers=wanted)
     except Exception as error:  # ONNX Runtime's errors have no base class of their own.

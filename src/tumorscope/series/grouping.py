@@ -187,7 +187,8 @@ def _by_plane(headers: Sequence[SliceHeader], members: list[int]) -> list[tuple[
     centres: list[NDArray[np.float64]] = []
     known = [normal for normal in normals.values() if normal is not None]
     for candidate in sorted({tuple(normal.round(6).tolist()) for normal in known}):
-        if not any(np.dot(candidate, centre) > _SAME_PLANE for centre in centres):
+        # (Halfway between two planes, rounding decides to which side a normal points.)
+        if not any(abs(np.dot(candidate, centre)) > _SAME_PLANE for centre in centres):
             centres.append(np.array(candidate))
     parts: dict[int, list[int]] = {}
     for number in members:
@@ -195,7 +196,7 @@ def _by_plane(headers: Sequence[SliceHeader], members: list[int]) -> list[tuple[
         if normal is None:
             part = 0 if len(centres) == 1 else -1
         else:
-            part = int(np.argmax([np.dot(normal, centre) for centre in centres]))
+            part = int(np.argmax([abs(np.dot(normal, centre)) for centre in centres]))
         parts.setdefault(part, []).append(number)
     return [
         (_PLANES[int(np.argmax(abs(centres[part])))] if part >= 0 else "unknown plane", parts[part])
