@@ -216,10 +216,10 @@ def test_no_overlay_takes_the_place_of_a_scan(
     (tmp_path / "linked").symlink_to(tmp_path)
     monkeypatch.chdir(tmp_path)
     for folder in (".", str(tmp_path), "linked"):
-        assert main(["predict", path, "--model", model, "--overlay", folder]) == 2
-        assert "files to be read lie there" in capsys.readouterr().err
-    assert (tmp_path / "a.png").read_bytes() == scan
-    assert main(["predict", path, "--model", model, "--overlay", "overlays"]) == 0
+        assert main(["predict", path, "--model", model, "--overlay", folder]) == 0
+        capsys.readouterr()
+        assert (tmp_path / "a.png").read_bytes() == scan
+        (tmp_path / "a-2.png").unlink()
 
 
 def test_series(scans: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:

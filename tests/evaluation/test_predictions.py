@@ -30,10 +30,6 @@ def table(**changes: object) -> Predictions:
     return Predictions(**(values | changes))  # type: ignore[arg-type]
 
 
-def slices(names: str) -> tuple[Slice, ...]:
-    return tuple(Slice(path=Path(name), name=name, label="glioma", source="x") for name in names)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -98,7 +94,7 @@ def test_slices_without_a_group_or_cluster_stand_for_themselves(tmp_path: Path) 
     assert predictions.clusters == ("x/a.jpg", "7", "x/c.jpg")
     assert predictions.groups == ("x/a.jpg", "7", "p")
     assert predictions.folds == (2, 2, 2)
-    assert predictions.slices[1].path == tmp_path / "b.jpg"
+    assert predictions.paths[1] == tmp_path / "b.jpg"
     assert Predictions.of_slices(slices, answers, classes=CLASSES).folds == ()
 
 
@@ -188,16 +184,16 @@ def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path, text: str, mess
 
 
 def test_folds_are_pooled_in_order() -> None:
-    first = table(folds=(1,) * 4, slices=slices("abcd"))
+    first = table(folds=(1,) * 4, paths=tuple(Path(name) for name in "abcd"))
     first = replace(first, verdicts=("confident",) * 4)
-    second = table(names=tuple("efgh"), folds=(2,) * 4, slices=slices("efgh"))
+    second = table(names=tuple("efgh"), folds=(2,) * 4, paths=tuple(Path(x) for x in "efgh"))
     pooled = pool([first, second])
     assert len(pooled) == 8
     assert pooled.folds == (1, 1, 1, 1, 2, 2, 2, 2)
     assert pooled.verdicts == ()
     both = pool([first, replace(second, verdicts=("uncertain",) * 4)])
     assert both.verdicts == ("confident",) * 4 + ("uncertain",) * 4
-    assert pooled.slices[4].path == Path("e")
+    assert pooled.paths[4] == Path("e")
     assert pooled.names == first.names + second.names
     np.testing.assert_array_equal(pooled.probabilities[4:], second.probabilities)
 
@@ -205,7 +201,7 @@ def test_folds_are_pooled_in_order() -> None:
 def test_what_one_part_lacks_the_pool_lacks() -> None:
     pooled = pool([table(folds=(1,) * 4), table(names=tuple("efgh"))])
     assert pooled.folds == ()
-    assert pooled.slices == ()
+    assert pooled.paths == ()
 
 
 def test_parts_that_cannot_be_pooled_are_refused() -> None:

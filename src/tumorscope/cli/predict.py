@@ -112,8 +112,6 @@ def run(options: argparse.Namespace) -> int:
     if not files:
         why = summarise(ignored) if ignored else "the list on standard input is empty"
         raise DataError(f"no files: {why}")
-    if options.overlay:
-        _check_apart(options.overlay, files)
     classifier = Classifier.load(
         options.model or DEFAULT_MODEL,
         threads=options.threads,
@@ -130,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
     reported: list[Prediction] = []
     if options.dicom_sr:
         stream = _remembered(stream, reported)
-    answers: Iterable[Answer] = _with_overlays(stream, options.overlay)
+    answers: Iterable[Answer] = _with_overlays(stream, options.overlay, files)
     if options.series:
         answers = classifier.join_series(
             answers,  # type: ignore[arg-type]
@@ -167,17 +165,6 @@ def _files(paths: Iterable[str], ignored: "list[Ignored]") -> list[str]:
     return files
 
 
-def _check_apart(folder: Path, files: Iterable[str]) -> None:
-    """Make sure that no overlay takes the place of a scan, or is read as one the next time.
-
-    Raises:
-        DataError: Files that are to be read lie in the folder.
-    """
-    place = os.path.realpath(folder)
-    if place in {os.path.realpath(folder) for folder in {*map(os.path.dirname, files)}}:
-        raise DataError(f"--overlay {folder}: files to be read lie there; give a folder of its own")
-
-
 def _listed() -> Iterator[str]:
     """Yield the paths on standard input."""
     for line in sys.stdin:
@@ -200,16 +187,19 @@ def _shown(files: list[str]) -> Iterable[str]:
 
 
 def _with_overlays(
-    answers: "Iterable[Prediction | Failure]", folder: Path | None
+    answers: "Iterable[Prediction | Failure]", folder: Path | None, files: "Iterable[str]"
 ) -> "Iterator[Prediction | Failure]":
-    """Write the overlays as answers come, and let go of the slices."""
+    """Write the overlays as answers come, none in the place of a file, and let go of the slices."""
     if folder is None:
         yield from answers
         return
     from tumorscope.inference import Prediction  # noqa: PLC0415
     from tumorscope.inference.overlay import overlay_name, write_overlay  # noqa: PLC0415
 
-    taken: set[str] = set()
+    place = os.path.realpath(folder)
+    parts = [os.path.split(file) for file in files]
+    here = {where for where in {where for where, _ in parts} if os.path.realpath(where) == place}
+    taken = {name.casefold() for where, name in parts if where in here}
     for answer in answers:
         if not isinstance(answer, Prediction):
             yield answer

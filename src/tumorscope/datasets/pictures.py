@@ -1,5 +1,6 @@
 """Reads the picture of a catalogue's slice, from its own file or out of a volume."""
 
+import re
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,9 @@ DICOM_FILE: Final = "a DICOM file: save its slices as pictures first (docs/data.
 
 VOLUME_ENDINGS: Final = (".nii", ".nii.gz", ".mgh", ".mgz", ".nrrd", ".mha")
 """Endings of volumes that stand in one file."""
+
+_CUT: Final = re.compile(rf"(?P<plane>{'|'.join(AXES)})_(?P<number>\d+)$")
+"""The end of the name of a volume's slice."""
 
 
 def read_picture(item: Slice) -> NDArray[np.uint8]:
@@ -43,6 +47,25 @@ def read_picture(item: Slice) -> NDArray[np.uint8]:
     if item.number not in slices:
         raise UnreadableImageError(f"{item.path}: no {item.plane} slice {item.number} with a head")
     return slices[item.number]
+
+
+def read_named(path: Path, name: str) -> NDArray[np.uint8]:
+    """Return the picture in a file, or of a volume the slice that is called so.
+
+    Args:
+        path: The file.
+        name: The slice's name, as `cut_volume` gives it.
+
+    Raises:
+        UnreadableImageError: The file is missing or damaged, or has no such slice.
+    """
+    cut = _CUT.search(name) if path.name.lower().endswith(VOLUME_ENDINGS) else None
+    if cut is None:
+        return read_slice(path)
+    found = volume_slices(path, cut["plane"]).get(int(cut["number"]))
+    if found is None:
+        raise UnreadableImageError(f"{path}: no slice {cut[0]} with a head")
+    return found
 
 
 def volume_slices(path: Path, plane: str) -> dict[int, NDArray[np.uint8]]:

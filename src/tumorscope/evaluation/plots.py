@@ -3,7 +3,7 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from tumorscope.classes import ANY_TUMOUR, NO_TUMOUR
-from tumorscope.datasets.catalogue import Slice
-from tumorscope.datasets.pictures import read_picture
+from tumorscope.datasets.pictures import read_named
 from tumorscope.evaluation.calibration import BINS, reliability
 from tumorscope.evaluation.metrics import roc_auc
 from tumorscope.evaluation.predictions import Predictions
@@ -223,7 +222,7 @@ def mistakes_plot(predictions: Predictions, most: int = _MISTAKES_SHOWN) -> byte
     A missed tumour has a red frame.
 
     Args:
-        predictions: N images; where the slice is not known or unreadable, the name alone is shown.
+        predictions: N images; where a path is missing or cannot be read, the name alone is shown.
         most: Largest number of mistakes.
 
     Returns:
@@ -257,7 +256,7 @@ def _draw_mistake(axes: Axes, predictions: Predictions, rows: Sequence[int]) -> 
     row = rows[0]
     predicted = predictions.classes[predictions.predicted[row]]
     missed = predicted == NO_TUMOUR
-    picture = _read(predictions.slices[row]) if predictions.slices else None
+    picture = _read(predictions.paths[row], predictions.names[row]) if predictions.paths else None
     if picture is None:
         picture = np.full((8, 8), 232, dtype=np.uint8)
         axes.text(
@@ -299,9 +298,9 @@ def _drawable(text: str) -> str:
     return "".join(letter if font.get_char_index(ord(letter)) else "?" for letter in text)
 
 
-def _read(item: Slice) -> NDArray[np.uint8] | None:
+def _read(path: Path, name: str) -> NDArray[np.uint8] | None:
     try:
-        return read_picture(item)
+        return read_named(path, name)
     except UnreadableImageError:
         return None
 

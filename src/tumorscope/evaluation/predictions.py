@@ -21,7 +21,7 @@ T = TypeVar("T")
 _COLUMN: str = "probability_"
 """What a CSV column of probabilities is called before the class's name."""
 
-_OPTIONAL: Final = ("folds", "verdicts", "slices")
+_OPTIONAL: Final = ("folds", "verdicts", "paths")
 """Columns that a table may lack."""
 
 
@@ -50,8 +50,7 @@ class Predictions:
         probabilities: Shape `[N, C]`, float64; every row sums to 1.
         folds: The fold in which each image was tested, length N; empty when there are no folds.
         verdicts: The verdict on each answer, length N; empty when not known.
-        slices: The slices that the images are of, length N, for the plot of mistakes; empty when
-            not known.
+        paths: The image files, length N, for the plot of mistakes; empty when not known.
         labels_only: Whether the probabilities are 0 and 1 because only labels are known, so that
             what needs probabilities (calibration, ROC) has nothing to stand on.
 
@@ -67,7 +66,7 @@ class Predictions:
     probabilities: NDArray[np.float64]
     folds: tuple[int, ...] = ()
     verdicts: tuple[str, ...] = ()
-    slices: tuple[Slice, ...] = ()
+    paths: tuple[Path, ...] = ()
     labels_only: bool = False
 
     def __post_init__(self) -> None:
@@ -177,7 +176,7 @@ class Predictions:
             probabilities=given,
             folds=tuple(folds),
             verdicts=tuple(verdicts),
-            slices=tuple(slices),
+            paths=tuple(item.path for item in slices),
             labels_only=labels_only,
         )
 
@@ -200,7 +199,7 @@ class Predictions:
             probabilities=self.probabilities[numbers],
             folds=taken(self.folds),
             verdicts=taken(self.verdicts),
-            slices=taken(self.slices),
+            paths=taken(self.paths),
         )
 
     def by_slice(self) -> "Predictions":
@@ -223,7 +222,7 @@ class Predictions:
         """Write the table as a CSV file, whole or not at all.
 
         Probabilities keep as many digits as they have, so that metrics of the table are those of
-        the predictions. Slices are left out: their paths are true on one machine only.
+        the predictions. Paths are left out: they are true on one machine only.
 
         Args:
             path: The file.
@@ -259,7 +258,7 @@ class Predictions:
             path: The CSV file.
 
         Returns:
-            The predictions, without slices.
+            The predictions, without paths.
 
         Raises:
             DataError: The file is no such table; the message names the file and the reason.
@@ -294,7 +293,7 @@ class Predictions:
 def pool(parts: Iterable[Predictions]) -> Predictions:
     """Put the predictions of several folds into one table.
 
-    Folds, verdicts and slices are kept when every part has them.
+    Folds, verdicts and paths are kept when every part has them.
 
     Args:
         parts: The predictions, one a fold.

@@ -148,8 +148,8 @@ def evaluate_pooled(
         folder: What the cross-validation is called after.
     """
     pooled = pool(Predictions.load(run.path / "predictions.csv") for run in runs)
-    slices = {slice_name(item): item for item in catalogue.slices}
-    predictions = replace(pooled, slices=tuple(slices[name] for name in pooled.names))
+    paths = {slice_name(item): item.path for item in catalogue.slices}
+    predictions = replace(pooled, paths=tuple(paths[name] for name in pooled.names))
     tables = [run.path / "localisation.csv" for run in runs]
     localisation = None
     if all(table.is_file() for table in tables):
