@@ -54,7 +54,8 @@ export function answerSeries(answers, model, problem = "") {
   if (!judged.length) return { ...whole, ...unsupported(mostFrequent(answers.map(({ reason }) => reason))) };
   const rows = judged.map(({ probabilities }) => model.classes.map((name) => probabilities[name]));
   const { probabilities, deciding } = answerStack(rows, model.classes.indexOf("notumor"), model.series);
-  const limits = model.series.confident ? model.classes.map(() => model.series.confident) : model.confident;
+  // (Fewer slices are no whole scan, for which the series' own threshold was fitted.)
+  const limits = model.series.confident && rows.length >= SHARE ? model.classes.map(() => model.series.confident) : model.confident;
   const decided = decide(probabilities, model.classes, { confident: limits });
   return { ...whole, ...decided, decided_by: deciding.map((i) => ({ path: judged[i].path, slice: judged[i].slice })) };
 }

@@ -292,6 +292,8 @@ def test_a_wrong_checksum_is_damage(tmp_path: Path, volumes: int) -> None:
     content = bytearray(gzip.compress(path.read_bytes()))
     (tmp_path / "whole.nii.gz").write_bytes(content)
     assert read(tmp_path / "whole.nii.gz")
+    (tmp_path / "longer.nii.gz").write_bytes(content + b"what else came over the line")
+    assert read(tmp_path / "longer.nii.gz")
     content[-6] ^= 1
     (tmp_path / "damaged.nii.gz").write_bytes(content)
     with pytest.raises(UnreadableImageError, match=r"damaged NIfTI file \(CRC check failed"):

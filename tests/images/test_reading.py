@@ -209,6 +209,17 @@ def test_other_formats_are_read_whatever_they_are_called(tmp_path: Path, form: s
     assert _difference(read_slice(path), _drawing()) <= 1
 
 
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_black_and_dims_nothing(tmp_path: Path, nothing: float) -> None:
+    values = np.linspace(1000, 2000, 64 * 64, dtype=np.float32).reshape(64, 64)
+    Image.fromarray(values).save(tmp_path / "whole.tif")
+    values[2] = nothing
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    whole, found = (read_slice(tmp_path / name) for name in ("whole.tif", "a.tif"))
+    assert not found[2].any()
+    assert np.array_equal(np.delete(found, 2, axis=0), np.delete(whole, 2, axis=0))
+
+
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate", "packbits"])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32])
 def test_tiff_of_every_depth(tmp_path: Path, compression: str | None, kind: type) -> None:

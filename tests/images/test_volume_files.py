@@ -141,6 +141,39 @@ def test_nrrd_of_every_type(tmp_path: Path, kind: type) -> None:
     assert_same(slices(path), slices(tmp_path / "a.nii"))
 
 
+@pytest.mark.parametrize(
+    ("space", "turn"),
+    [
+        ("RAS", (1, 1, 1)),
+        ("left-anterior-superior", (-1, 1, 1)),
+        ("LAS", (-1, 1, 1)),
+        ("LPS", (-1, -1, 1)),
+    ],
+)
+def test_nrrd_names_its_space_in_full_or_by_letters(
+    tmp_path: Path, space: str, turn: tuple[int, int, int]
+) -> None:
+    axes = np.diag([*turn, 1.0]) @ AFFINE
+    fields = {"space": space, "space directions": axes[:3, :3].T, "space origin": axes[:3, 3]}
+    assert_same(slices(write_nrrd(tmp_path / "a.nrrd", **fields)), expected(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "words"),
+    [
+        ("a.mha", b"DimSize = 64 60 4\n", "lacks dimsize"),
+        ("a.mha", b"ElementType = MET_SHORT\n", "lacks elementtype"),
+        ("a.nrrd", b"encoding: gzip\n", "lacks encoding"),
+        ("a.nrrd", b"type: int16\n", "lacks type"),
+    ],
+)
+def test_what_a_header_lacks_is_said(tmp_path: Path, name: str, line: bytes, words: str) -> None:
+    whole = meta() if name == "a.mha" else write_nrrd(tmp_path / name).read_bytes()
+    assert line in whole
+    with pytest.raises(UnreadableImageError, match=f"{name}: a damaged header, it {words}"):
+        slices(FileInMemory(name, whole.replace(line, b"")))
+
+
 def test_nrrd_in_two_files(tmp_path: Path) -> None:
     folder = tmp_path / "two"
     folder.mkdir()

@@ -74,6 +74,17 @@ def test_the_rule_of_the_model_file_decides() -> None:
     assert (patient.label, patient.verdict) == ("notumor", "confident")
 
 
+@pytest.mark.parametrize(
+    ("count", "verdict"), [(1, "uncertain"), (6, "uncertain"), (7, "confident")]
+)
+def test_the_rule_s_threshold_is_for_whole_scans(count: int, verdict: str) -> None:
+    rule = SeriesRule(confident=0.7)
+    answers = [answer("v.nii", 0.05, n) for n in range(count)]
+    (patient,) = predict_series(answers, confident=[0.99] * 4, rule=rule)
+    assert not isinstance(patient, Failure)
+    assert (patient.label, patient.verdict) == ("notumor", verdict)
+
+
 def test_what_belongs_together() -> None:
     answers = [
         answer("a/1.jpg", 0.1),

@@ -46,6 +46,9 @@ _LATEST_START: Final = 16_000_000
 _MOST_READ_ON: Final = 2_000_000_000
 """Bytes behind the voxels that are unpacked to get to the checksum, at the most."""
 
+_NOT_PACKED: Final = "Not a gzipped file"
+"""What gzip's error says of bytes behind the end of a file."""
+
 _ACROSS: Final = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The axis, towards right, front and top, along which the slices of a plane lie."""
 
@@ -115,8 +118,12 @@ def _read_on(file: BinaryIO) -> None:
         EOFError: The file ends too early.
     """
     left = _MOST_READ_ON if isinstance(file, gzip.GzipFile) else 0
-    while left > 0 and (part := file.read(1 << 20)):
-        left -= len(part)
+    try:
+        while left > 0 and (part := file.read(1 << 20)):
+            left -= len(part)
+    except gzip.BadGzipFile as error:
+        if _NOT_PACKED not in str(error):  # (What comes behind the checksum is no part of it.)
+            raise
 
 
 def _image(file: BinaryIO, path: File) -> Any:

@@ -303,9 +303,11 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 def _scale_by_range(values: "NDArray[np.float32]") -> "NDArray[np.uint8]":
-    values = np.nan_to_num(values)
-    low, high = float(values.min()), float(values.max())
-    if high <= low:
-        return np.zeros(values.shape, dtype=np.uint8)
-    grey: "NDArray[np.uint8]" = np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
+    """Lay 0 to 255 over the range of the values; those that are not finite become 0."""
+    grey = np.zeros(values.shape, dtype=np.uint8)
+    known = np.isfinite(values)
+    if known.any():
+        low, high = float(values[known].min()), float(values[known].max())
+        if high > low:
+            grey[known] = np.rint((values[known] - low) * (255.0 / (high - low)))
     return grey

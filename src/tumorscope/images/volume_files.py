@@ -11,7 +11,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
@@ -35,9 +35,9 @@ _LPS: Final = np.diag([-1.0, -1.0, 1.0])
 """From axes towards left, back and top to those towards right, front and top."""
 
 _SPACES: Final = {
-    "right-anterior-superior": np.eye(3),
-    "left-anterior-superior": np.diag([-1.0, 1.0, 1.0]),
-    "left-posterior-superior": _LPS,
+    **dict.fromkeys(("right-anterior-superior", "ras"), np.eye(3)),
+    **dict.fromkeys(("left-anterior-superior", "las"), np.diag([-1.0, 1.0, 1.0])),
+    **dict.fromkeys(("left-posterior-superior", "lps"), _LPS),
 }
 """NRRD's spaces, and how they turn into axes towards right, front and top."""
 
@@ -140,6 +140,12 @@ def _check_voxels(name: str, shape: Sequence[int]) -> None:
         )
 
 
+def _check_fields(name: str, header: Mapping[str, Any], needed: Sequence[str]) -> None:
+    lacking = [field for field in needed if field not in header]
+    if lacking:
+        raise UnreadableImageError(f"{name}: a damaged header, it lacks {', '.join(lacking)}")
+
+
 def _read_mgh(file: BinaryIO, name: str) -> Any:
     import nibabel  # noqa: PLC0415  (only where volumes are read)
 
@@ -181,10 +187,13 @@ def _read_nrrd(file: BinaryIO, path: File) -> Any:
 
     name = name_of(path)
     header = nrrd.read_header(_header_lines(file, name, b""))
+    _check_fields(name, header, ("type", "sizes", "encoding"))
     shape = [int(size) for size in header["sizes"]]
     _check_voxels(name, shape)
-    dtype = np.dtype(_NRRD_TYPES[_NRRD_WORDS.sub("", header["type"])])
-    dtype = dtype.newbyteorder(">" if header.get("endian") == "big" else "<")
+    kind = _NRRD_TYPES.get(_NRRD_WORDS.sub("", header["type"]))
+    if kind is None:
+        raise UnreadableImageError(f"{name}: voxels of type {header['type']}, not a scan")
+    dtype = np.dtype(kind).newbyteorder(">" if header.get("endian") == "big" else "<")
     if header.get("line skip") or int(header.get("byte skip") or 0) < -1:
         raise UnreadableImageError(f"{name}: lines before its voxels, which are not read")
     content = _voxels_behind(file, path, header.get("data file") or header.get("datafile"))
@@ -236,6 +245,7 @@ def _read_meta(file: BinaryIO, path: File) -> Any:
     for line in _header_lines(file, name, b"elementdatafile"):
         key, _, value = line.decode("latin-1").partition("=")
         fields[key.strip().lower()] = value.strip()
+    _check_fields(name, fields, ("ndims", "dimsize", "elementtype"))
     dimensions = int(fields["ndims"])
     shape = [int(size) for size in fields["dimsize"].split()]
     channels = int(fields.get("elementnumberofchannels") or 1)

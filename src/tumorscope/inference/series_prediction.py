@@ -15,7 +15,7 @@ from tumorscope.inference.decision import NO_TUMOUR, Decision, decide, unsupport
 from tumorscope.inference.results import Failure, Prediction, Verdict
 from tumorscope.series.completeness import missing_slices
 from tumorscope.series.grouping import Series, Stack, group_series, may_be_beside
-from tumorscope.series.rule import SeriesRule, answer_stacks
+from tumorscope.series.rule import SHARE, SeriesRule, answer_stacks
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -114,7 +114,7 @@ def predict_series(
     Args:
         answers: The answers to the slices, in any order.
         confident: From which probability an answer is confident, class by class, if `rule` has
-            no such number.
+            no such number, or fewer slices than `rule` is for decide.
         rule: The model's calibration for series; None: it has none.
         volume: Which volume of series that hold several, from 0; None lets the most suspicious
             one decide.
@@ -206,7 +206,9 @@ def _predict(
         classes.index(NO_TUMOUR) if NO_TUMOUR in classes else None,
         rule,
     )
-    limits = [rule.confident] * len(classes) if rule.confident else confident
+    # (Fewer slices are no whole scan, for which the series' own threshold was fitted.)
+    is_whole = len(judged[asked[which]]) >= SHARE
+    limits = [rule.confident] * len(classes) if rule.confident and is_whole else confident
     how = "decided" if volume is None else "was chosen"
     deciding = [judged[asked[which]][index] for index in answer.deciding]
     used = [item for stack in asked for item in judged[stack]]

@@ -23,9 +23,12 @@ export function tumourShare({ probabilities }) {
   return "notumor" in probabilities ? 1 - probabilities.notumor : Math.max(...Object.values(probabilities));
 }
 
+/** Fewer slices are no whole scan, for which the series' own threshold was fitted. */
+const WHOLE_SCAN = 7;
+
 /** From which probability an answer is confident, by class: to a slice, or to a series. */
 export function confidentFrom(model, answer = {}) {
-  const whole = answer.answers && model.series?.confident;
+  const whole = answer.answers && answer.slices >= WHOLE_SCAN && model.series?.confident;
   return Object.fromEntries(model.classes.map((name, i) => [name, whole || model.confident[i]]));
 }
 
