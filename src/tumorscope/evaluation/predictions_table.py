@@ -233,8 +233,8 @@ def _from_labels(
 def _number(path: Path, file: str, column: str, text: str) -> float:
     if not text:
         raise DataError(
-            f"{path}: {file}: {column} is empty: every image of the test part needs an answer; what "
-            "'tumorscope predict' refused has none (evaluate the model file itself)"
+            f"{path}: {file}: {column} is empty: every image of the test part needs an answer; "
+            "what 'tumorscope predict' refused has none (evaluate the model file itself)"
         )
     try:
         value = float(text)
