@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from tumorscope.audit.audit import audit
+from tumorscope.audit.findings import findings
 
 
 def test_black_pictures_are_odd_and_count_as_no_slice(phantoms: Path, tmp_path: Path) -> None:
@@ -18,6 +19,8 @@ def test_black_pictures_are_odd_and_count_as_no_slice(phantoms: Path, tmp_path: 
     shutil.copy(first, tmp_path / "Training" / "glioma" / "head.png")
     found = audit(tmp_path)
     assert len(found.files) == 7
+    one = {item.what: item.detail for item in findings(found)}["one class only"]
+    assert one == "All are of the class glioma: there is nothing to tell it from."
     assert repr(found) == f"<Audit {tmp_path}: files: 7, different slices: 1, unreadable: 0>"
     assert found.unique_slices == 1
     assert not found.pairs

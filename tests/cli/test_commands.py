@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -115,6 +116,20 @@ def test_folds_are_counted_from_one(command: str, capsys: pytest.CaptureFixture[
         main([*command.split(), "--fold", "0"])
     assert stopped.value.code == 2
     assert "--fold: '0' is not a whole number of 1 or more" in capsys.readouterr().err
+
+
+def test_commands_that_are_named_can_be_typed(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "my runs" / "a & b"
+    shutil.copytree(trained, run)
+    (run / "evaluation.json").unlink()
+    (run / "weights.safetensors").unlink()
+    assert main(["evaluate", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert shlex.split(said.partition("go on with: ")[2])[-1] == str(run)
+    assert main(["info", str(run), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"].endswith(f"--resume '{run}'")
 
 
 def test_brackets_and_colons_of_a_path_are_printed_as_they_are(

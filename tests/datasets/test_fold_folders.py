@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,26 @@ def folds(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["crossval", "--data", str(phantoms), "--split", "grouped-folds"]
     assert main([*words, "--folds-out", str(folder)]) == 0
     return folder
+
+
+def test_names_that_are_long_or_no_utf8_are_listed(
+    draw: Callable[..., Path], tmp_path: Path
+) -> None:
+    data, long = tmp_path / "data", "\N{CJK UNIFIED IDEOGRAPH-8111}" * 70
+    odd = b"caf\xe9 ".decode("utf-8", "surrogateescape")
+    for label in CLASSES:
+        for number in range(5):
+            stem = odd if label == "glioma" else long
+            seed = 10 * CLASSES.index(label) + number
+            draw(data / label / f"{stem}{number}.png", seed, label=label)
+    groups = tmp_path / "groups.csv"
+    assert main(["audit", str(data), "--groups", str(groups)]) == 0
+    assert b"glioma/caf\xe9 4.png,glioma," in groups.read_bytes()
+    words = ["crossval", "--data", str(data), "--split", "grouped-folds"]
+    assert main([*words, "--folds-out", str(tmp_path / "out")]) == 0
+    lists = [path.read_bytes() for path in (tmp_path / "out").glob("*/*.csv")]
+    listed = [line for content in lists for line in content.splitlines() if b"caf\xe9" in line]
+    assert len(listed) == 5 * 5
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -410,3 +410,25 @@ def test_a_table_as_excel_and_pandas_write_it(tmp_path: Path, draw: Draw) -> Non
     rows[4] = "b.png;schwannoma;2;2.0"
     with pytest.raises(DataError, match="row 5: unknown class 'schwannoma'"):
         read_set(table(tmp_path / "t.csv", *rows))
+
+
+def test_what_programs_write_for_a_missing_value_is_none(tmp_path: Path, draw: Draw) -> None:
+    tree(tmp_path, draw, "a.png", "b.png")
+    rows = ["a.png,none,nan,None,nan,NULL", "b.png,no,<NA>,NaN,null,nan"]
+    header = "file,class,patient,hospital,fold,mask"
+    catalogue = read_set(table(tmp_path / "t.csv", header, *rows))
+    told = {(item.label, item.group, item.hospital, item.fold) for item in catalogue.slices}
+    assert told == {("notumor", "", "", 0)}
+    assert not catalogue.skipped
+    assert "names no patients" in catalogue.notes[0]
+
+
+def test_whole_paths_in_a_table_are_those_of_its_folder(tmp_path: Path, draw: Draw) -> None:
+    tree(tmp_path / "set", draw, "in/a.png", "b.png")
+    draw(tmp_path / "elsewhere.png", 3)
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    rows = [f"{tmp_path}/set/in/a.png,no", f"{tmp_path}/elsewhere.png,no", "in/a.png,no"]
+    table(tmp_path / "set" / "slices.csv", "file,class", *rows)
+    catalogue = read_set(tmp_path / "link")
+    assert [item.name for item in catalogue.slices] == ["in/a.png", f"{tmp_path}/elsewhere.png"]
+    assert {item.name for item in catalogue.skipped} == {"in/a.png (row 4)", "b.png"}

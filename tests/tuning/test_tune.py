@@ -407,6 +407,10 @@ def test_whole_numbers_are_drawn_for_fields_with_whole_numbers(tmp_path: Path) -
     for size, rotation, inside in ((96, 9, True), (96, 10, False), (160, 9, False)):
         fields = [f"input.size={size}", f"augmentation.rotation={rotation}"]
         assert (found.place_of(load_recipe("quick", fields)) is not None) == inside
+    assert found.outside(load_recipe("quick", ["input.size=160"])) == {
+        "input.size": 160,
+        "augmentation.rotation": 15.0,
+    }
 
 
 @pytest.mark.parametrize(

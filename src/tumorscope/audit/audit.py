@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from tumorscope.audit.file_facts import FileFacts, file_facts, odd_files
 from tumorscope.audit.label_errors import LabelErrors
 from tumorscope.audit.off_topic import OffTopic, find_off_topic
-from tumorscope.audit.shortcuts import Shortcut, find_shortcuts
+from tumorscope.audit.shortcuts import FOLDS, Shortcut, find_shortcuts, rare_classes
 from tumorscope.classes import CLASSES
 from tumorscope.datasets.catalogue import Skipped, Slice
 from tumorscope.datasets.groups import patient_space
@@ -427,7 +427,14 @@ def _notes(files: Sequence[AuditedFile], ignored: Sequence[Ignored]) -> Iterator
             f"{', '.join(unknown)}: no class that tumorscope knows ({', '.join(CLASSES)}); "
             "audited under the folder's name"
         )
-    without = sum(not item.label for item in files)
+    labelled = [item for item in files if item.label]
+    rare = rare_classes([item.label for item in labelled], [item.unit for item in labelled])
+    if rare:
+        yield (
+            f"{', '.join(rare)}: fewer than {FOLDS} patients, or slices where none are known: not "
+            "in 'class told from the file'"
+        )
+    without = len(files) - len(labelled)
     if without:
         yield f"{without} files stand in no class folder: left out where classes are compared"
     if len({item.split for item in files if item.split}) < 2:

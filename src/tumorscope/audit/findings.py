@@ -269,6 +269,14 @@ def _near_duplicates(audit: Audit) -> Iterator[Finding]:
 
 def _balance(audit: Audit) -> Iterator[Finding]:
     rows = [row for row in audit.balance() if not row.split]
+    if len(rows) == 1:
+        yield Finding(
+            "look",
+            "one class only",
+            rows[0].files,
+            f"All are of the class {rows[0].label}: there is nothing to tell it from.",
+            "add pictures of other classes",
+        )
     if len(rows) < 2:
         return
     fewest = min(rows, key=lambda row: row.slices)

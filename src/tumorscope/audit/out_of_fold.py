@@ -126,7 +126,7 @@ def _folds(table: Path, found: Predictions) -> Iterator[tuple[set[str], set[str]
         if (folder / _TABLE).is_file() and (folder / _PARTS).is_file()
     ]
     for folder in runs:
-        with (folder / _PARTS).open(encoding="utf-8", newline="") as file:
+        with (folder / _PARTS).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             learned = {
                 f"{row['source']}/{row['file']}"
                 for row in csv.DictReader(file)

@@ -4,6 +4,7 @@ A class that can be told from the size, the mode or the border of a file can be 
 looking at the brain: a network trained on such files may learn just that.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Final
@@ -17,7 +18,9 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tumorscope.audit.file_facts import FACT_NAMES, FileFacts
 
-_FOLDS: Final = 5
+FOLDS: Final = 5
+"""Parts of the cross-validation; a class needs as many groups."""
+
 _SEED: Final = 0
 
 ALL_FACTS: Final = "all file facts"
@@ -60,14 +63,12 @@ def find_shortcuts(
         than two classes have five groups each; rarer classes are left out.
     """
     classes, groups_ = np.asarray(labels), np.asarray(groups)
-    common = [
-        name for name in np.unique(classes) if np.unique(groups_[classes == name]).size >= _FOLDS
-    ]
+    common = sorted(set(labels) - set(rare_classes(labels, groups)))
     if len(common) < 2:
         return ()
     kept = np.isin(classes, common)
     table, classes, groups_ = _table(facts)[kept], classes[kept], groups_[kept]
-    splitter = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=_SEED)
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=_SEED)
     folds = list(splitter.split(table, classes, groups_))
     chance = 1 / len(common)
 
@@ -86,6 +87,17 @@ def find_shortcuts(
     ]
     single.sort(key=lambda shortcut: -shortcut.balanced_accuracy)
     return measure(ALL_FACTS, forest, table), *single
+
+
+def rare_classes(labels: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """Return the classes that `find_shortcuts` leaves out: too few groups to be cross-validated.
+
+    Args:
+        labels: The class of each file.
+        groups: The patient or near-duplicate cluster of each file, in the same order.
+    """
+    pairs = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
+    return sorted(name for name, count in pairs.items() if count < FOLDS)
 
 
 def _table(facts: Sequence[FileFacts]) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """`tumorscope info`: sums up a run folder or a model file."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,7 @@ def _state(folder: "RunFolder") -> str:
         return "trained and evaluated"
     if folder.weights_file.is_file():
         return "trained"
-    return f"stopped; go on with: tumorscope train --resume {folder.path}"
+    return f"stopped; go on with: tumorscope train --resume {shlex.quote(str(folder.path))}"
 
 
 def _words(value: object) -> str:

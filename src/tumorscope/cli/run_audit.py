@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from tumorscope.audit.findings import findings, percent, verdict
 from tumorscope.cli import show
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
 from tumorscope.errors import DataError
-from tumorscope.files import whole_file, write_text
+from tumorscope.files import write_text
 
 _STYLES = {"severe": "bold red", "look": "yellow", "note": "dim"}
 
@@ -67,10 +68,11 @@ def _as_json(result: Audit) -> dict[str, object]:
 def _write_table(
     path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str | float]]
 ) -> None:
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def _print(result: Audit, console: Console) -> None:

@@ -1,6 +1,7 @@
 """Trains and evaluates on every fold, and pools the predictions."""
 
 import argparse
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +47,10 @@ def run(options: argparse.Namespace) -> int:
     settle(options)
     plan = _plan(options)
     catalogue = read_data(plan.sources, progress=progress)
-    runs = []
+    runs, name = [], shlex.quote(str(plan.folder))
     for fold in folds_of(catalogue, plan.split):
         runs.append(RunFolder(plan.folder / f"fold-{max(fold, 1)}"))
-        with resumable(runs[0].recipe_file, f"tumorscope crossval --resume {plan.folder}"):
+        with resumable(runs[0].recipe_file, f"tumorscope crossval --resume {name}"):
             _run_fold(runs[-1], catalogue, fold, plan)
     if not is_first_process():
         return 0
@@ -76,7 +77,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
         if first.path == options.resume and first.recipe_file.exists():
             raise ModelError(
                 f"{options.resume}: one run, no cross-validation; go on with it by: "
-                f"tumorscope train --resume {options.resume}"
+                f"tumorscope train --resume {shlex.quote(str(options.resume))}"
             )
         facts, tracked = first.data(), TrackedRun.noted(first)
         return _Plan(

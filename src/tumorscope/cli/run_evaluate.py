@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
     facts, recipe = model.data(), model.recipe()
     if not model.weights_file.is_file():
         raise ModelError(
-            f"{model.path}: no weights yet; go on with: tumorscope train --resume {model.path}"
+            f"{model.path}: no weights yet; go on with: "
+            f"tumorscope train --resume {shlex.quote(str(model.path))}"
         )
     split = options.split or facts["split"]
     check_fold(split, options.fold)

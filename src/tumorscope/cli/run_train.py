@@ -3,6 +3,7 @@
 import argparse
 import logging
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -52,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
     hardware = Hardware(
         accelerator=options.accelerator, devices=options.devices, nodes=options.nodes
     )
-    with resumable(RunFolder(folder).recipe_file, f"tumorscope train --resume {folder}"):
+    go_on = f"tumorscope train --resume {shlex.quote(str(folder))}"
+    with resumable(RunFolder(folder).recipe_file, go_on):
         done = train(
             catalogue,
             parts,

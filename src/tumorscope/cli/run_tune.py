@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -57,10 +58,13 @@ def run(options: argparse.Namespace) -> int:
         f"{plan.recipe.name}: {len(plan.space.fields)} fields vary, {plan.trials} trials; "
         f"{len(parts.train):,} slices to learn from, {len(parts.validation):,} to score by"
     )
+    if outside := plan.space.outside(plan.recipe):
+        fields = ", ".join(f"{name} {_value(value)}" for name, value in outside.items())
+        out.print(f"the recipe itself is no trial: outside what is searched is {fields}")
     for line in idle_fields(plan.recipe, parts):
         out.print(line)
     with (
-        resumable(folder.recipe_file, f"tumorscope tune --resume {folder.path}"),
+        resumable(folder.recipe_file, f"tumorscope tune --resume {shlex.quote(str(folder.path))}"),
         _Bars(out) as bars,
     ):
         outcome = tune(
@@ -148,7 +152,7 @@ def _say(outcome: Outcome, recipe: Recipe, folder: SearchFolder) -> None:
     out.print(table("The best trials", columns, rows))
     out.print(f"trials: {folder.table_file}, {folder.picture_file}")
     out.print(
-        f"evaluate the best: tumorscope crossval --recipe {folder.best_file} "
+        f"evaluate the best: tumorscope crossval --recipe {shlex.quote(str(folder.best_file))} "
         "with this search's --data and --split"
     )
     out.print(DISCLAIMER)

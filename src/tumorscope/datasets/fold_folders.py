@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -17,11 +18,12 @@ from tumorscope.datasets.catalogue import Slice, slice_name
 from tumorscope.datasets.pictures import read_picture
 from tumorscope.datasets.splits import Partition
 from tumorscope.errors import DataError
+from tumorscope.files import write_text
 
 _COLUMNS: Final = ("file", "class", "group", "twin_cluster", "split", "source")
 
 _LONGEST: Final = 180
-"""Characters of a link's name; file systems take 255 bytes."""
+"""Bytes of a link's name; file systems take 255."""
 
 
 def write_folds(partitions: Sequence[Partition], folder: Path) -> Iterator[str]:
@@ -69,10 +71,11 @@ def _write_fold(parts: Partition, folder: Path) -> str:
         for label in parts.classes:
             (folder / name / label).mkdir(parents=True)
         rows = [_write_slice(item, folder, name) for item in named]
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_COLUMNS)
-            writer.writerows(rows)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows(rows)
+        write_text(folder / f"{name}.csv", text.getvalue())
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     left_out = f"; {unnamed:,} tumours of unknown kind are left out" if unnamed else ""
     return f"{folder.name}: {shown}{left_out}"
@@ -98,4 +101,5 @@ def _link_name(item: Slice) -> str:
     if item.number is not None:
         plain, suffix = re.sub(r"[^\w.()-]+", "_", slice_name(item).replace("/", "__")), ".png"
     digest = hashlib.sha256(slice_name(item).encode(errors="surrogateescape")).hexdigest()[:8]
-    return f"{plain[:_LONGEST]}-{digest}{suffix.lower()}"
+    short = plain.encode()[:_LONGEST].decode(errors="ignore")
+    return f"{short}-{digest}{suffix.lower()}"

@@ -484,7 +484,7 @@ def _draw_folds(slices: list[Slice], count: int, seed: int) -> NDArray[np.int64]
     if min(len(set(groups)), largest) < count:
         raise DataError(
             f"{len(slices)} slices of {len(set(groups))} patients or groups cannot be split into "
-            f"{count} parts: there must be more of them"
+            f"{count} parts: there must be {count} or more of them, and of slices of one class"
         )
     splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
     folds = np.zeros(len(slices), dtype=np.int64)

@@ -46,6 +46,9 @@ SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _KNOWN: Final = {name for spellings in SPELLINGS.values() for name in spellings}
 
+_NOTHING: Final = ("nan", "NaN", "None", "<NA>", "null", "NULL")
+"""What programs write where a value is missing."""
+
 _FIGSHARE: Final = {"index", "class", "patient", "fold"}
 _HEALTHY: Final = {"file", "subject", "plane"}
 
@@ -286,9 +289,17 @@ class _Row:
 
 
 def _on_this_system(file: str, table: Path) -> str:
-    """Return a file's path with `/`, also of a table that was written on Windows."""
+    """Return a file's path with `/`, also of a table that was written on Windows.
+
+    It is relative to the table's folder where the file lies in there.
+    """
     if "\\" in file and not os.path.isfile(table.parent / file):  # noqa: PTH113  (20,000 at a time)
         file = PureWindowsPath(file).as_posix()
+    if os.path.isabs(file):  # noqa: PTH117  (20,000 at a time)
+        for folder in (table.parent.absolute(), table.parent.resolve()):
+            if Path(file).is_relative_to(folder):
+                file = Path(file).relative_to(folder).as_posix()
+                break
     return posixpath.normpath(file) if file else file
 
 
@@ -304,7 +315,15 @@ def _rows(path: Path, wanted: Sequence[str]) -> Iterator[_Row]:
         if any(values):
             row = dict(zip(columns, values, strict=False))
             named = {name: row.get(column, "") for name, column in meanings.items()}
-            yield _Row(path, number, named)
+            # ("none" is a class, too.)
+            yield _Row(
+                path,
+                number,
+                {
+                    name: "" if value in _NOTHING and name != "class" else value
+                    for name, value in named.items()
+                },
+            )
 
 
 def _meanings(path: Path) -> dict[str, str]:

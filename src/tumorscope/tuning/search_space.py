@@ -130,9 +130,14 @@ class SearchSpace:
 
     def place_of(self, recipe: Recipe) -> dict[str, Any] | None:
         """Return where a recipe stands in this space; None where it stands outside."""
-        place = {name: value_of(recipe, name) for name in self.fields}
-        inside = all(self.fields[name].holds(value) for name, value in place.items())
-        return place if inside else None
+        if self.outside(recipe):
+            return None
+        return {name: value_of(recipe, name) for name in self.fields}
+
+    def outside(self, recipe: Recipe) -> dict[str, Any]:
+        """Return the fields, and their values, by which a recipe stands outside this space."""
+        values = {name: value_of(recipe, name) for name in self.fields}
+        return {name: value for name, value in values.items() if not self.fields[name].holds(value)}
 
     def to_toml(self) -> str:
         """Return the space as TOML."""
