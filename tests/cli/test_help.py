@@ -75,3 +75,16 @@ def test_a_command_whose_packages_are_missing_says_what_to_install(rest: list[st
         "tumorscope: this command needs 'uvicorn', which a plain install leaves out: "
         "pip install 'tumorscope[serve]'\n"
     )
+
+
+@pytest.mark.parametrize("name", ["train", "crossval", "tune", "evaluate", "audit"])
+def test_a_plain_install_shows_the_help(name: str) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys("
+        "('platformdirs', 'scipy', 'sklearn', 'jinja2', 'matplotlib', 'torch', 'pyarrow')))\n"
+        "from tumorscope.cli.main import main; main(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, name, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--no-patients" in done.stdout
