@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "evaluate": "evaluate a model, or a file of predictions, on a test split",
     "crossval": "train and evaluate on every fold, and pool the predictions",
     "tune": "search for a better recipe on a fold's training part",
-    "export": "turn a run into one checked model file",
+    "export": "turn a run or a model file into a checked file, or a folder for a Jetson",
     "audit": "find copies, leaks and shortcuts in a data set",
     "download": "fetch the public data sets",
     "serve": "open a web page and an HTTP API on this machine",
