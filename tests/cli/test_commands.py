@@ -5,6 +5,7 @@ import json
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,6 +208,21 @@ def test_a_model_file_is_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture
     said = " ".join(capsys.readouterr().out.split())
     assert facts.title in said
     assert facts.license in said
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [{"data": {"counts": {"train": {"glioma": 3}}}}, {"recipe": {"network": {"name": "lite"}}}],
+)
+def test_damaged_metadata_of_a_model_file_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damaged: dict[str, Any]
+) -> None:
+    path = write_model(tmp_path / "m.onnx", **damaged)
+    assert main(["info", str(path)]) == 2
+    out, complaint = capsys.readouterr()
+    assert not out
+    assert complaint.startswith(f"tumorscope: {path}: its metadata are damaged (")
+    assert complaint.endswith("): export it again\n")
 
 
 def test_run_is_judged_at_three_zooms(trained: Path, tmp_path: Path) -> None:

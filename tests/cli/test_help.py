@@ -59,3 +59,32 @@ def test_help_of_what_trains_and_measures_imports_nothing_slow(name: str) -> Non
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "usage: tumorscope" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rest", [["--help"], ["--port", "0"]])
+def test_a_command_whose_packages_are_missing_says_what_to_install(rest: list[str]) -> None:
+    code = (
+        "import sys; sys.modules['uvicorn'] = None\n"
+        "from tumorscope.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "serve", *rest], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "tumorscope: this command needs 'uvicorn', which a plain install leaves out: "
+        "pip install 'tumorscope[serve]'\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["train", "crossval", "tune", "evaluate", "audit"])
+def test_a_plain_install_shows_the_help(name: str) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys("
+        "('platformdirs', 'scipy', 'sklearn', 'jinja2', 'matplotlib', 'torch', 'pyarrow')))\n"
+        "from tumorscope.cli.main import main; main(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, name, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--no-patients" in done.stdout

@@ -176,7 +176,7 @@ def test_list_on_standard_input_and_patterns(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    listed = f"{scans}/a/10.png\n\n{scans}/b\n-\n"
+    listed = f"\ufeff{scans}/a/10.png\n\n{scans}/b\n-\n"  # (as Windows begins a text)
     monkeypatch.setattr(sys, "stdin", io.StringIO(listed))
     found = answers(capsys, "-", f"{scans}/**/1*.png", f"{scans}/*.bmp", "--model", model)
     assert [item["path"].removeprefix(f"{scans}/") for item in found] == [

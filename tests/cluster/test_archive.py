@@ -71,6 +71,24 @@ def test_lists_name_files_beside_them_and_elsewhere(tree: Path) -> None:
     assert listed(tree / "list.csv") == [[str(tree / "a/1.dcm"), str(tree / "x, y.png")]]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("l.txt", "\ufeffa/1.dcm\r\nx, y.png\r\n"),
+        ("l.csv", '\ufeffpath,label\r\na/1.dcm,glioma\r\n"x, y.png",\r\n'),
+        ("l.csv", "Label;File Name\nglioma;a/1.dcm\n;x, y.png\n"),
+        ("l.csv", "sep=;\nimage;label\na/1.dcm;glioma\nx, y.png;\n"),
+        ("l.csv", "filename\tlabel\na/1.dcm\tglioma\nx, y.png\t\n"),
+        ("l.csv", 'a/1.dcm\n"x, y.png"\n'),
+    ],
+)
+def test_lists_of_office_programs_are_read(tree: Path, name: str, content: str) -> None:
+    (tree / name).write_text(content, encoding="utf-8")
+    assert listed(tree / name) == [[str(tree / "a/1.dcm"), str(tree / "x, y.png")]]
+    (tree / name).write_text("a;b.png\n")
+    assert listed(tree / name) == [[str(tree / "a;b.png")]]
+
+
 def test_series_refuse_a_list_in_which_folders_are_mixed(tree: Path) -> None:
     (tree / "list.txt").write_text("a/1.dcm\n2.png\na/2.dcm")
     with pytest.raises(DataError, match="do not stand together"):

@@ -269,6 +269,20 @@ def test_what_is_not_in_a_store_is_an_error_in_its_place(
     }
 
 
+def test_no_thread_of_arrows_reads_ahead_when_it_ends(
+    batch: Batch, archive: Path, tmp_path: Path, model: Path
+) -> None:
+    # Arrow aborts where Python ends while such a thread, of its data sets, still runs.
+    out = tmp_path / "out"
+    assert batch(archive / "patient1", "--out", out)[0] == 0
+    code = (
+        "import sys; from tumorscope.cli.main import main\n"
+        "assert main(sys.argv[1:]) == 0; assert 'pyarrow.dataset' not in sys.modules"
+    )
+    words = ["batch", "--model", str(model), "--out", str(out), "--resume"]
+    subprocess.run([sys.executable, "-c", code, *words], check=True)
+
+
 def test_another_model_and_other_options_are_refused(
     batch: Batch, links: Path, tmp_path: Path
 ) -> None:

@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a bundle for {', '.join(TARGETS)}",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="PATH", help="the file or folder (default: in the run)"
+        "--out", type=Path, metavar="PATH", help="the file or folder (default: in the run, or here)"
     )
     parser.add_argument(
         "--batch", default="dynamic", metavar="N", help="images a call: a number, or dynamic"

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from tumorscope.cli.main import DISCLAIMER
 from tumorscope.cli.show import console, table, write_json
+from tumorscope.errors import ModelError
 from tumorscope.inference.model_file import find_model, open_model
 from tumorscope.inference.thresholds import risk_in_words, thresholds_in_words
 
 if TYPE_CHECKING:
+    from tumorscope.inference.model_file import ModelFacts
     from tumorscope.training.run_folder import RunFolder
 
 
@@ -37,8 +39,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def sum_up_model(path: Path) -> dict[str, Any]:
-    """Return what a model file says about itself; None where it says nothing."""
+    """Return what a model file says about itself; None where it says nothing.
+
+    Raises:
+        ModelError: What it says is damaged.
+    """
     facts = open_model(path).facts
+    try:
+        return _sum_up(facts)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: its metadata are damaged ({error}): export it again") from None
+
+
+def _sum_up(facts: "ModelFacts") -> dict[str, Any]:
     data, network, counts = facts.data, facts.recipe.get("network"), facts.data.get("counts")
     return {
         "model": facts.title,

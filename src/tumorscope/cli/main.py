@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "evaluate": "evaluate a model, or a file of predictions, on a test split",
     "crossval": "train and evaluate on every fold, and pool the predictions",
     "tune": "search for a better recipe on a fold's training part",
-    "export": "turn a run into one checked model file",
+    "export": "turn a run or a model file into a checked file, or a folder for a Jetson",
     "audit": "find copies, leaks and shortcuts in a data set",
     "download": "fetch the public data sets",
     "serve": "open a web page and an HTTP API on this machine",
@@ -84,7 +84,11 @@ def _press() -> None:
 
 def _main(words: list[str]) -> int:
     name = next((word for word in words if not word.startswith("-")), None)
-    parser = _parser(name if name in COMMANDS else None)
+    try:
+        parser = _parser(name if name in COMMANDS else None)
+    except MissingExtraError as error:
+        _complain(str(error))
+        return STATUS_USAGE
     options = parser.parse_args(words)
     if options.command is None:
         parser.print_help()
@@ -174,32 +178,18 @@ class _Command(Protocol):
         """Run the subcommand and return the exit status."""
 
 
-class _Missing:
-    """Stands in for a command whose packages are not installed.
-
-    Args:
-        error: Says what to install.
-    """
-
-    def __init__(self, error: MissingExtraError) -> None:
-        self._error = error
-
-    def add_arguments(self, parser: argparse.ArgumentParser, /) -> None:
-        """Take whatever stands there."""
-        parser.add_argument("rest", nargs=argparse.REMAINDER)
-
-    def run(self, options: argparse.Namespace, /) -> int:  # noqa: ARG002
-        """Say what to install."""
-        raise self._error
-
-
 def _command(name: str) -> _Command:
+    """Import a subcommand.
+
+    Raises:
+        MissingExtraError: Its packages are not installed.
+    """
     try:
         return cast(_Command, importlib.import_module(f"tumorscope.cli.{name}"))
     except ModuleNotFoundError as error:
         if _is_ours(error):
             raise
-        return _Missing(_missing(name, error))
+        raise _missing(name, error) from None
 
 
 def _is_ours(error: ModuleNotFoundError) -> bool:
@@ -207,7 +197,7 @@ def _is_ours(error: ModuleNotFoundError) -> bool:
 
 
 def _missing(command: str, error: ModuleNotFoundError) -> MissingExtraError:
-    own = {"batch": "cluster", "evaluate": "evaluate", "serve": "serve"}
+    own = {"audit": "evaluate", "batch": "cluster", "evaluate": "evaluate", "serve": "serve"}
     extra = own.get(command, "train")
     return MissingExtraError(extra, str(error.name))
 

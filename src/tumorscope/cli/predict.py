@@ -167,12 +167,14 @@ def _files(paths: Iterable[str], ignored: "list[Ignored]") -> list[str]:
 
 def _listed() -> Iterator[str]:
     """Yield the paths on standard input."""
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin):
         if "\0" in line:
             raise DataError(
                 "standard input is no list of paths, one a line; save a picture as a file first"
             )
         path = line.rstrip("\r\n")
+        if number == 0:
+            path = path.removeprefix("\ufeff")  # (Programs on Windows begin a text so.)
         if path and path != "-":
             yield path
 

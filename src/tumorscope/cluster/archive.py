@@ -1,15 +1,18 @@
 """Lists an archive: folders, lists, patterns and files, on disks and in stores, in blocks."""
 
+import codecs
 import csv
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from pyarrow.fs import FileInfo, FileType
 
 from tumorscope.cluster.storage import Location, entries, in_one_line, is_folder, read_lines
+from tumorscope.datasets.tables import SPELLINGS, delimiter_of, plain_column
 from tumorscope.errors import DataError
 from tumorscope.images.listing import (
     PART,
@@ -23,8 +26,8 @@ from tumorscope.images.listing import (
 
 _LISTS: Final = (".txt", ".csv")
 
-_HEADS: Final = frozenset({"path", "file"})
-"""What the column of paths in a CSV table may be called."""
+_MARK: Final = os.fsdecode(codecs.BOM_UTF8)
+"""What programs on Windows put before a text."""
 
 _SMALLEST: Final = 32
 """Files of the first blocks: enough for one batch."""
@@ -122,7 +125,8 @@ def _listed(file: Location) -> Iterator[Location]:
     """Yield the files that a list names; what is relative lies beside it."""
     folder = Location(file.root, file.path.rpartition("/")[0])
     try:
-        lines = read_lines(file)
+        given = read_lines(file)
+        lines = chain([next(given).removeprefix(_MARK)], given)
         for path in _column(lines) if file.path.lower().endswith(".csv") else lines:
             if path:
                 absolute = path.startswith("/") or "://" in path
@@ -131,14 +135,19 @@ def _listed(file: Location) -> Iterator[Location]:
         raise DataError(f"{file}: the list cannot be read ({in_one_line(error)})") from error
 
 
-def _column(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the paths of a CSV table: of the column with that name, else of the first."""
-    column = 0
-    for number, cells in enumerate(csv.reader(lines)):
-        names = [cell.strip().lower() for cell in cells]
-        if number == 0 and not _HEADS.isdisjoint(names):
-            column = next(at for at, name in enumerate(names) if name in _HEADS)
-        elif column < len(cells):
+def _column(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the paths of a CSV table: of the column that is called so, else of the first."""
+    first = next(lines)
+    delimiter, skipped = delimiter_of(first)
+    if skipped:
+        first = next(lines, "")
+    names = next(csv.reader([first], delimiter=delimiter), [])
+    named = [at for at, name in enumerate(names) if plain_column(name.strip()) in SPELLINGS["file"]]
+    if not named and not skipped:
+        delimiter = ","
+    column = named[0] if named else 0
+    for cells in csv.reader(lines if named else chain([first], lines), delimiter=delimiter):
+        if column < len(cells):
             yield cells[column]
 
 

@@ -128,8 +128,7 @@ class BatchRun:
             name: Counter() for name in ("label", "verdict", "error")
         }
         for number in self.done():
-            content = io.BytesIO(read_whole(_part(self.folder, number)))
-            part = pq.read_table(content, columns=list(counts))
+            part = _read_parquet(_part(self.folder, number), list(counts))
             for name, found in counts.items():
                 for item in part[name].value_counts().to_pylist():
                     found[item["values"]] += item["counts"]
@@ -225,8 +224,8 @@ def find_run(folder: Location) -> BatchRun | None:
 
 def read_block(folder: Location, number: int) -> Block:
     """Return the files of a block."""
-    table = pq.read_table(io.BytesIO(read_whole(_block(folder, number))))
-    return [Location(row["root"], os.fsdecode(row["path"])) for row in table.to_pylist()]
+    rows = _read_parquet(_block(folder, number)).to_pylist()
+    return [Location(row["root"], os.fsdecode(row["path"])) for row in rows]
 
 
 def _names_in_groups(folder: Location) -> Iterator[str]:
@@ -241,6 +240,15 @@ def _part(folder: Location, number: int) -> Location:
 
 def _block(folder: Location, number: int) -> Location:
     return folder / "_blocks" / f"group={number // _GROUP:05}" / f"block-{number:08}.parquet"
+
+
+def _read_parquet(file: Location, names: list[str] | None = None) -> pa.Table:
+    """Return columns of a file; all of them where none are named.
+
+    Not by `read_table`: the threads that it reads ahead with may still run when Python ends, which
+    Arrow then aborts.
+    """
+    return pq.ParquetFile(io.BytesIO(read_whole(file))).read(names, use_threads=False)
 
 
 def _as_parquet(table: pa.Table) -> bytes:

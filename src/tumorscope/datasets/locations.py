@@ -7,8 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self
 
-from platformdirs import user_cache_path
-
 from tumorscope.datasets.catalogue import Split
 from tumorscope.datasets.splits import protocol_named
 from tumorscope.errors import DataError
@@ -84,6 +82,8 @@ class DataSource:
 
 def default_folder() -> Path:
     """Return the user's own folder for downloaded data sets (it need not exist)."""
+    from platformdirs import user_cache_path  # noqa: PLC0415  (a plain install has none)
+
     return user_cache_path("tumorscope", appauthor=False) / "data"
 
 

@@ -386,11 +386,17 @@ def has_decimal_commas(path: Path) -> bool:
 
 
 def _delimiter(path: Path) -> tuple[str, int]:
-    """Return what parts the columns, and how many lines only say so (Excel writes `sep=;`).
+    with path.open("rb") as file:
+        return delimiter_of(file.readline(10_000).decode("utf-8-sig", errors="replace"))
+
+
+def delimiter_of(first: str) -> tuple[str, int]:
+    """Return what parts a table's columns, and how many lines only say so (Excel writes `sep=;`).
 
     Office programs of some countries write no commas.
+
+    Args:
+        first: The table's first line.
     """
-    with path.open("rb") as file:
-        first = file.readline(10_000).decode("utf-8-sig", errors="replace")
     separator = re.fullmatch(r"(?i)sep=(.)\s*", first)
     return (separator[1], 1) if separator else (max(",;\t", key=first.count), 0)

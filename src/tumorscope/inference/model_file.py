@@ -179,7 +179,7 @@ def read_facts(text: str, path: Path) -> ModelFacts:
         )
     except KeyError as error:
         raise ModelError(f"{path}: its metadata lack {error}: export it again") from None
-    except (ValueError, TypeError) as error:
+    except (AttributeError, ValueError, TypeError) as error:
         raise ModelError(f"{path}: its metadata are damaged ({error}): export it again") from None
     if not isinstance(facts["classes"], list):
         raise ModelError(f"{path}: its metadata are damaged (no list of classes): export it again")

@@ -366,6 +366,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         _rewrite("model.json", '"preparation": 2', '"preparation": 9'),
         "made for other files than these",
     ),
+    "no words": (
+        _rewrite("model.json", '"words": [', '"words": 7, "rest": ['),
+        "model.json: damaged",
+    ),
+    "other side": (_rewrite("model.json", '"input_size": 32', '"input_size": 1e9'), "damaged"),
     "no model": (lambda folder: (folder / "model.onnx").unlink(), "model.onnx: missing"),
     "cut model": (
         lambda folder: (folder / "model.onnx").write_bytes(b"abc"),
@@ -426,6 +431,26 @@ def test_a_model_that_says_other_things_is_found(bundle: Path, run: Run) -> None
     status, out, _ = run(verify, bundle, *ONNX)
     assert status == 1
     assert "model.onnx says other things about itself than model.json" in out
+    assert "than model.json: license\n" in out
+
+
+def test_outputs_that_model_json_lacks_are_told(bundle: Path, run: Run) -> None:
+    _rewrite("model.json", '"logits"', '"heights"')(bundle)
+    reseal(bundle)
+    status, out, _ = run(verify, bundle, *ONNX)
+    assert status == 1
+    assert "the outputs: model.json has heatmap, heights, " in out
+    assert "heights: there is no such output" in out
+
+
+def test_a_model_whose_metadata_are_damaged_is_told(bundle: Path, run: Run) -> None:
+    model = onnx.load(bundle / "model.onnx")
+    model.metadata_props[0].value = "[]"
+    onnx.save(model, bundle / "model.onnx")
+    reseal(bundle)
+    status, out, _ = run(verify, bundle, *ONNX)
+    assert status == 1
+    assert "  model.onnx: what it says about itself is missing or damaged\n" in out
 
 
 def test_missing_runtimes_give_one_line(

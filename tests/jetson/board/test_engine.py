@@ -431,6 +431,8 @@ def test_what_the_cpp_program_refuses(program: Path, whole: Path, tmp_path: Path
     before, path = _engines(tmp_path, [[0.25] * 4])
     other = tmp_path / "model.txt"
     other.write_text("title x\nclass a\nconfident 1\nclass b\nconfident 1\n")
+    words = tmp_path / "words.txt"
+    words.write_text("title x\nclass a\nconfident high\nclass b\nconfident 1\n")
     damaged = tmp_path / "damaged.engine"
     damaged.write_text("none")
     gone = tmp_path / "gone.engine"
@@ -441,6 +443,7 @@ def test_what_the_cpp_program_refuses(program: Path, whole: Path, tmp_path: Path
         ((before, gone, model), b"", b"run ./build_engine.sh on this board"),
         ((before, damaged, model), b"", b"TensorRT cannot read"),
         ((before, path, tmp_path / "gone.txt"), b"", b"missing or damaged"),
+        ((before, path, words), b"", b"words.txt: missing or damaged: copy the bundle again"),
         ((before, path, other), b"", b"the engines are of another model"),
         ((whole / "preparation.onnx", path, model), b"", b"is of another model"),
         (good, _frame(0) + b"P5\n40 40\n255\nshort", b"frame 1 ends too early: 1600 bytes"),
@@ -463,6 +466,12 @@ def test_what_the_cpp_program_refuses(program: Path, whole: Path, tmp_path: Path
         assert result.returncode == 2
         assert line in result.stderr
         assert result.stderr.count(b"\n") == 1
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            [program, *good], input=_frame(0), stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert result.returncode == 2
+    assert b"answers cannot be written: " in result.stderr
     remark = _frame(0).replace(b"P5\n", b"P5\n# a remark\n# and one more\n")
     assert _pipe(program, remark, *good).returncode == 0
     assert b"usage" in _pipe(program, b"").stderr

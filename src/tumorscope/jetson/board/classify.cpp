@@ -19,6 +19,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -55,20 +56,26 @@ struct Model {
 };
 
 Model read_model(std::string const& path) {
+    auto const fail = [&] { throw std::runtime_error(path + ": missing or damaged: copy the bundle again"); };
+    auto const number = [&](std::string const& text) {
+        char* end = nullptr;
+        double const value = std::strtod(text.c_str(), &end);
+        if (end == text.c_str() || *end != 0 || std::isnan(value)) fail();
+        return value;
+    };
     std::ifstream file(path);
     Model model;
     std::string key, value;
     while (file >> key && std::getline(file >> std::ws, value)) {
         if (key == "title") model.title = value;
         if (key == "class") model.classes.push_back(value);
-        if (key == "confident") model.confident.push_back(std::stod(value));
+        if (key == "confident") model.confident.push_back(number(value));
         if (key == "ood_threshold") {
             model.has_ood_threshold = true;
-            model.ood_threshold = std::stod(value);
+            model.ood_threshold = number(value);
         }
     }
-    if (model.title.empty() || model.classes.size() < 2 || model.confident.size() != model.classes.size())
-        throw std::runtime_error(path + ": missing or damaged: copy the bundle again");
+    if (model.title.empty() || model.classes.size() < 2 || model.confident.size() != model.classes.size()) fail();
     return model;
 }
 
@@ -329,6 +336,7 @@ void write_answer(Model const& model, std::vector<float> const& probabilities, D
     std::cout << ", \"verdict\": \"" << decision.verdict << "\", \"reason\": \"" << decision.reason
               << "\", \"model\": \"" << model.title << "\", \"milliseconds\": " << number("%.2f", milliseconds) << "}"
               << std::endl;
+    if (!std::cout) throw std::runtime_error("answers cannot be written: check where they go, and the space there");
 }
 
 void classify(std::string const& preparation_path, std::string const& engine_path, std::string const& model_path) {

@@ -66,24 +66,34 @@ def read_facts(folder: Path) -> Facts:
     path = folder / FACTS
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        model = said["model"]
-        if said["format"] != FORMAT or model["preparation"] != PREPARATION_VERSION:
+        if said["format"] != FORMAT or said["model"]["preparation"] != PREPARATION_VERSION:
             raise BoardError(f"{FACTS}: made for other files than these: copy the bundle again")
-        return Facts(
-            target=said["target"]["name"],
-            words=said["target"]["words"],
-            title="{} {}".format(model["name"], model["version"]),
-            classes=model["classes"],
-            side=model["input_size"],
-            confident=model["thresholds"]["confident"],
-            ood_threshold=model["thresholds"].get("ood_threshold"),
-            outputs=said["outputs"],
-            metadata=model,
-        )
+        return _facts(said)
     except FileNotFoundError:
         raise BoardError(f"{path}: missing: copy the bundle again") from None
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise BoardError(f"{path}: damaged: copy the bundle again") from None
+
+
+def _facts(said: "Dict[str, Any]") -> Facts:
+    """Return what `model.json` says; an error of any kind where it makes no sense."""
+    model, limit = said["model"], said["model"]["thresholds"].get("ood_threshold")
+    facts = Facts(
+        target=str(said["target"]["name"]),
+        words=[str(word) for word in said["target"]["words"]],
+        title="{} {}".format(model["name"], model["version"]),
+        classes=[str(name) for name in model["classes"]],
+        side=int(model["input_size"]),
+        confident=[float(value) for value in model["thresholds"]["confident"]],
+        ood_threshold=None if limit is None else float(limit),
+        outputs={name: [int(side) for side in shape] for name, shape in said["outputs"].items()},
+        metadata=model,
+    )
+    count, sides = len(facts.classes), [1, 1, facts.side, facts.side]
+    shapes = facts.outputs["probabilities"], said["inputs"]["grey"]
+    if shapes != ([1, count], sides) or len(facts.confident) != count:
+        raise ValueError(shapes)
+    return facts
 
 
 def check_files(folder: Path) -> None:

@@ -28,6 +28,9 @@ ROUNDING, LARGEST = 0.4, 3
 """Grey levels that an input may be off, on average and anywhere: Pillow's versions round apart."""
 
 
+OUTPUT = "output_"
+"""What the names of arrays with golden answers begin with."""
+
 NEEDED = ("classes", "pictures", "inputs")
 """Arrays that are there whatever the model gives."""
 
@@ -61,14 +64,29 @@ def check_facts(
                 ", ".join(facts.classes), ", ".join(expected)
             )
         )
+    named = sorted(name for name in golden if name.startswith(OUTPUT))
+    if sorted(OUTPUT + name for name in facts.outputs) != named:
+        found.append(
+            "the outputs: model.json has {}, the answers have {}".format(
+                ", ".join(sorted(facts.outputs)), ", ".join(name[len(OUTPUT) :] for name in named)
+            )
+        )
     if isinstance(runtime, OnnxRuntime):
-        try:
-            said = json.loads(runtime.metadata().get("tumorscope", "null"))
-        except ValueError:
-            said = None
-        if said != facts.metadata:
-            found.append("model.onnx says other things about itself than model.json")
+        found += _compare_metadata(runtime.metadata().get("tumorscope", ""), facts.metadata)
     return found
+
+
+def _compare_metadata(text: str, expected: "Dict[str, Any]") -> "List[str]":
+    """Return a line where a model file says other things about itself than `model.json`."""
+    try:
+        said = json.loads(text)
+        names = sorted({*said, *expected})
+        others = [name for name in names if said.get(name) != expected.get(name)]
+    except (AttributeError, TypeError, ValueError):
+        return ["model.onnx: what it says about itself is missing or damaged"]
+    if not others:
+        return []
+    return [f"model.onnx says other things about itself than model.json: {', '.join(others)}"]
 
 
 def check_preparation(
@@ -112,7 +130,10 @@ def check_answers(
     answers = [runtime.ask(grey[None, None]) for grey in golden["inputs"]]
     found = []
     for name in facts.outputs:
-        expected = golden["output_" + name]
+        if OUTPUT + name not in golden or name not in answers[0]:
+            found.append(f"{name}: there is no such output")
+            continue
+        expected = golden[OUTPUT + name]
         given = np.stack([answer[name] for answer in answers])
         if given.shape != expected.shape:
             found.append("{}: {} values, not {}".format(name, given.size, expected.size))
