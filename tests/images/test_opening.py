@@ -71,7 +71,7 @@ def test_pages_are_slices(tmp_path: Path) -> None:
     [
         ("a.xyz", b"something else", "not an image file of a kind that is read (docs/inputs.md)"),
         ("IM1", b"", "an empty file"),
-        ("a.dcm", b"", "an empty file"),
+        ("a.dcm", b"", "a DICOM file without a picture"),
         ("a.nii.gz", b"", "an empty file"),
         ("a.png", b"", "an empty file"),
         ("a.jpg", b"text", "not a JPEG, PNG, TIFF, BMP, GIF or WebP picture"),

@@ -62,12 +62,12 @@ def open_slices(path: File, choice: SliceChoice | None = None) -> Iterator[Slice
         yield from read_nifti(path, choice or SliceChoice())
     elif start.startswith(ZIP_START) or ending.endswith(ZIP_SUFFIX):
         raise UnreadableImageError(f"{name}: {why_unusable(path)}")
+    elif ending.endswith(DICOM_SUFFIXES):
+        yield from read_dicom(path, choice or SliceChoice())
     elif not start:
         raise UnreadableImageError(f"{name}: an empty file")
     elif ending.endswith(VOLUME_SUFFIXES):
         yield from read_nifti(path, choice or SliceChoice())
-    elif ending.endswith(DICOM_SUFFIXES):
-        yield from read_dicom(path, choice or SliceChoice())
     elif ending.endswith(PICTURE_SUFFIXES):
         yield from _read_pictures(path)
     else:
