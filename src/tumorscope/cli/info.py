@@ -1,12 +1,11 @@
 """`tumorscope info`: sums up a run folder or a model file."""
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tumorscope.cli.main import DISCLAIMER
-from tumorscope.cli.show import console, table, write_json
+from tumorscope.cli.show import console, resume_command, table, write_json
 from tumorscope.errors import ModelError
 from tumorscope.inference.model_file import find_model, open_model
 from tumorscope.inference.thresholds import risk_in_words, thresholds_in_words
@@ -110,7 +109,7 @@ def _state(folder: "RunFolder") -> str:
         return "trained and evaluated"
     if folder.weights_file.is_file():
         return "trained"
-    return f"stopped; go on with: tumorscope train --resume {shlex.quote(str(folder.path))}"
+    return f"stopped; go on with: {resume_command('train', folder.path)}"
 
 
 def _words(value: object) -> str:

@@ -1,7 +1,6 @@
 """Trains and evaluates on every fold, and pools the predictions."""
 
 import argparse
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tumorscope.cli.run_train import (
     tracker_of,
     train,
 )
-from tumorscope.cli.show import console, progress, show_evaluation, write_json
+from tumorscope.cli.show import console, progress, resume_command, show_evaluation, write_json
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
@@ -47,10 +46,10 @@ def run(options: argparse.Namespace) -> int:
     settle(options)
     plan = _plan(options)
     catalogue = read_data(plan.sources, progress=progress)
-    runs, name = [], shlex.quote(str(plan.folder))
+    runs = []
     for fold in folds_of(catalogue, plan.split):
         runs.append(RunFolder(plan.folder / f"fold-{max(fold, 1)}"))
-        with resumable(runs[0].recipe_file, f"tumorscope crossval --resume {name}"):
+        with resumable(runs[0].recipe_file, resume_command("crossval", plan.folder)):
             _run_fold(runs[-1], catalogue, fold, plan)
     if not is_first_process():
         return 0
@@ -77,7 +76,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
         if first.path == options.resume and first.recipe_file.exists():
             raise ModelError(
                 f"{options.resume}: one run, no cross-validation; go on with it by: "
-                f"tumorscope train --resume {shlex.quote(str(options.resume))}"
+                f"{resume_command('train', options.resume)}"
             )
         facts, tracked = first.data(), TrackedRun.noted(first)
         return _Plan(

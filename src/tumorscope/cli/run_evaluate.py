@@ -3,13 +3,12 @@
 import argparse
 import json
 import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tumorscope.cli.choices import named_sources
-from tumorscope.cli.show import progress, show_evaluation, write_json
+from tumorscope.cli.show import progress, resume_command, show_evaluation, write_json
 from tumorscope.datasets.sources import join_sets, read_set
 from tumorscope.datasets.splits import PROTOCOLS, check_fold, partition, protocol_named
 from tumorscope.errors import DataError, MissingExtraError, ModelError
@@ -78,8 +77,7 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
     facts, recipe = model.data(), model.recipe()
     if not model.weights_file.is_file():
         raise ModelError(
-            f"{model.path}: no weights yet; go on with: "
-            f"tumorscope train --resume {shlex.quote(str(model.path))}"
+            f"{model.path}: no weights yet; go on with: {resume_command('train', model.path)}"
         )
     split = options.split or facts["split"]
     check_fold(split, options.fold)

@@ -3,7 +3,6 @@
 import argparse
 import logging
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,7 +15,7 @@ from rich.text import Text
 
 from tumorscope.classes import NO_TUMOUR
 from tumorscope.cli.choices import named_sources, overrides, settle
-from tumorscope.cli.show import console, left_out, progress, show_evaluation
+from tumorscope.cli.show import console, left_out, progress, resume_command, show_evaluation
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
@@ -53,8 +52,7 @@ def run(options: argparse.Namespace) -> int:
     hardware = Hardware(
         accelerator=options.accelerator, devices=options.devices, nodes=options.nodes
     )
-    go_on = f"tumorscope train --resume {shlex.quote(str(folder))}"
-    with resumable(RunFolder(folder).recipe_file, go_on):
+    with resumable(RunFolder(folder).recipe_file, resume_command("train", folder)):
         done = train(
             catalogue,
             parts,

@@ -20,7 +20,7 @@ from tumorscope.cli.run_train import (
     resumable,
     tracker_of,
 )
-from tumorscope.cli.show import console, progress, table, write_json
+from tumorscope.cli.show import console, progress, resume_command, table, write_json
 from tumorscope.cli.tune import DEFAULT_TRIALS
 from tumorscope.datasets.sources import read_data
 from tumorscope.errors import RecipeError
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     for line in idle_fields(plan.recipe, parts):
         out.print(line)
     with (
-        resumable(folder.recipe_file, f"tumorscope tune --resume {shlex.quote(str(folder.path))}"),
+        resumable(folder.recipe_file, resume_command("tune", folder.path)),
         _Bars(out) as bars,
     ):
         outcome = tune(

@@ -1,6 +1,7 @@
 """What the commands have in common when they speak to a person: progress, tables, files."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -54,6 +55,11 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
         markup=False,
         emoji=False,
     )
+
+
+def resume_command(name: str, folder: Path) -> str:
+    """Return what a user types to go on with a run: `tumorscope train --resume 'my run'`."""
+    return shlex.join(["tumorscope", name, "--resume", str(folder)])
 
 
 def progress(items: Iterable[T], *, total: int, label: str) -> Iterator[T]:

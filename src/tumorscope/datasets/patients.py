@@ -191,10 +191,11 @@ def _in_file_names(
     """
     fewest = 0
     stems = {name: _stem(name) for name in names}
+    parted = {name: stem for name, stem in stems.items() if _TWO_PARTS.match(stem)}
     for has_number in (True, False):
         # (Behind a front without another number, each class may count its files anew.)
         tail = r"[^A-Za-z\d].*\d" if has_number else r"[^A-Za-z\d].*[A-Za-z]"
-        rest = {name: stem for name, stem in stems.items() if _TWO_PARTS.match(stem)}
+        rest = parted
         for numbers in range(3):
             found, rest = _fronts(rest, numbers, tail)
             alike: Counter[Hashable] = Counter(

@@ -43,10 +43,7 @@ def read_picture(item: Slice) -> NDArray[np.uint8]:
         if is_mask(grey, item.path):
             raise UnreadableImageError(f"{item.path}: two grey values only: a mask, not a slice")
         return grey
-    slices = volume_slices(item.path, item.plane)
-    if item.number not in slices:
-        raise UnreadableImageError(f"{item.path}: no {item.plane} slice {item.number} with a head")
-    return slices[item.number]
+    return _volume_slice(item.path, item.plane, item.number)
 
 
 def read_named(path: Path, name: str) -> NDArray[np.uint8]:
@@ -60,12 +57,14 @@ def read_named(path: Path, name: str) -> NDArray[np.uint8]:
         UnreadableImageError: The file is missing or damaged, or has no such slice.
     """
     cut = _CUT.search(name) if path.name.lower().endswith(VOLUME_ENDINGS) else None
-    if cut is None:
-        return read_slice(path)
-    found = volume_slices(path, cut["plane"]).get(int(cut["number"]))
-    if found is None:
-        raise UnreadableImageError(f"{path}: no slice {cut[0]} with a head")
-    return found
+    return _volume_slice(path, cut["plane"], int(cut["number"])) if cut else read_slice(path)
+
+
+def _volume_slice(path: Path, plane: str, number: int) -> NDArray[np.uint8]:
+    slices = volume_slices(path, plane)
+    if number not in slices:
+        raise UnreadableImageError(f"{path}: no {plane} slice {number} with a head")
+    return slices[number]
 
 
 def volume_slices(path: Path, plane: str) -> dict[int, NDArray[np.uint8]]:

@@ -296,7 +296,7 @@ def _on_this_system(file: str, table: Path) -> str:
     if "\\" in file and not os.path.isfile(table.parent / file):  # noqa: PTH113  (20,000 at a time)
         file = PureWindowsPath(file).as_posix()
     if os.path.isabs(file):  # noqa: PTH117  (20,000 at a time)
-        for folder in (table.parent.absolute(), table.parent.resolve()):
+        for folder in (whole(table.parent) for whole in (Path.absolute, Path.resolve)):
             if Path(file).is_relative_to(folder):
                 file = Path(file).relative_to(folder).as_posix()
                 break
