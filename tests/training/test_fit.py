@@ -25,7 +25,7 @@ from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition, partition
-from tumorscope.errors import DataError, ModelError, RecipeError
+from tumorscope.errors import DataError, DivergedError, ModelError, RecipeError
 from tumorscope.networks.factory import build_network
 from tumorscope.networks.litenet import LiteNet
 from tumorscope.networks.network_recipe import NetworkRecipe
@@ -481,6 +481,17 @@ def test_of_a_tumour_of_unknown_kind_only_that_is_learned(run: Run, parts: Parti
     trained = load_weights(done.weights_file)
     grey = read_inputs(unnamed, size=32).grey
     assert (trained.probabilities(grey)[:, 2] < 0.5).mean() > 0.8
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_a_training_that_has_diverged_says_so_and_leaves_no_weights(
+    run: Run, parts: Partition, tmp_path: Path, share: float
+) -> None:
+    fields = ("loss.l1=1e38", "optimizer.name=sgd", "training.epochs=1")
+    of = parts if share else replace(parts, validation=())
+    with pytest.raises(DivergedError, match=r"diverged.* lower optimizer.learning_rate"):
+        run("a", *fields, of=of)
+    assert not RunFolder(tmp_path / "a").weights_file.exists()
 
 
 def test_it_learns(run: Run) -> None:

@@ -20,7 +20,7 @@ from torch.distributed import DistError
 from tumorscope.classes import NO_TUMOUR
 from tumorscope.datasets.inputs import Inputs, read_inputs
 from tumorscope.datasets.splits import Partition
-from tumorscope.errors import DataError, ModelError, RecipeError
+from tumorscope.errors import DataError, DivergedError, ModelError, RecipeError
 from tumorscope.networks.factory import build_network
 from tumorscope.networks.network import Network
 from tumorscope.progress import Progress, silent
@@ -100,6 +100,7 @@ def fit(  # noqa: PLR0913  (what the commands' options say)
 
     Raises:
         DataError: No picture of the validation part, or of a class, can be read.
+        DivergedError: The weights that are to be kept are no numbers.
         ModelError: The folder holds another run, the run to resume is about other data or of
             another version's network, or MLflow cannot be told.
         RecipeError: The recipe does not fit the machine.
@@ -133,6 +134,7 @@ def fit(  # noqa: PLR0913  (what the commands' options say)
         return None
     takes_last = recipe.training.keep == "last" or not validates
     _select(module, run.last_checkpoint if takes_last else best.best_model_path)
+    _check_weights(module.network)
     trained = _calibrated(module.network, train, validation, partition, recipe)
     save_weights(run.weights_file, trained)
     if logger:
@@ -224,6 +226,19 @@ def _select(module: Fitting, checkpoint: str | Path) -> None:
     network.load_state_dict(mean_weights(module.total, weights))
     images = (batch.pictures[:, :1].cpu().float() for batch in module.train_dataloader())
     renew_statistics(network.cpu(), images)
+
+
+def _check_weights(network: Network) -> None:
+    """Refuse weights that are no numbers: all answers would be none, either.
+
+    Raises:
+        DivergedError: Some are.
+    """
+    if not all(value.isfinite().all() for value in network.state_dict().values()):
+        raise DivergedError(
+            "the training has diverged: weights are not numbers (NaN or infinity); begin another "
+            "run with a lower optimizer.learning_rate"
+        )
 
 
 def _calibrated(
