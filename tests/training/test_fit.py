@@ -251,6 +251,20 @@ def test_what_was_begun_on_other_data_or_in_a_used_folder_is_refused(
         run("nothing", resume=True)
 
 
+def test_a_run_whose_folds_or_outlines_have_changed_is_refused(
+    run: Run, parts: Partition, phantoms: Path
+) -> None:
+    fields = ("network.name=litenet", "network.size=small", "loss.outline=1", "training.epochs=1")
+    run("a", *fields)
+    other = partition(read_data([phantoms]), split="grouped-folds", fold=2)
+    with pytest.raises(ModelError, match="a: this run was started on other parts of the data"):
+        run("a", *fields, resume=True, of=other)
+    mirrored = tuple(replace(item, mirrored=True) for item in parts.train)
+    with pytest.raises(ModelError, match="a: this run was started with other outlines"):
+        run("a", *fields, resume=True, of=replace(parts, train=mirrored))
+    run("a", *fields, resume=True)
+
+
 def test_a_checkpoint_of_another_versions_network_is_refused_in_one_line(
     run: Run, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Trains a network by a recipe, and leaves the run in a folder."""
 
+import hashlib
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -114,17 +115,21 @@ def fit(  # noqa: PLR0913  (what the commands' options say)
     kept_epochs = [best, last] if validates else [last]
     trainer = _trainer(recipe, folder, hardware, [history, *kept_epochs])
     if trainer.is_global_zero:  # the other processes start when the folder holds the run
-        _check_folder(run, origin, resume=resume)
+        _check_folder(run, origin, partition, resume=resume)
     keep_freed_memory()
     train, validation = _read_parts(partition, recipe, read, progress)
     module = _build(
         train, validation, partition, recipe, alone=hardware.devices * hardware.nodes == 1
     )
-    if trainer.is_global_zero and not resume:
+    outlines = "" if train.outlines is None else hashlib.sha256(train.outlines.data).hexdigest()
+    if trainer.is_global_zero and resume:
+        run.check_outlines(outlines)
+    elif trainer.is_global_zero:
+        skipped = (*origin.skipped, *train.skipped, *validation.skipped)
         run.begin(
             recipe,
             replace(partition, train=train.slices, validation=validation.slices),
-            replace(origin, skipped=(*origin.skipped, *train.skipped, *validation.skipped)),
+            replace(origin, outlines=outlines, skipped=skipped),
         )
     logger = _track(run, trainer, tracker, recipe, resume=resume)
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
@@ -273,9 +278,9 @@ def _check_schedule(recipe: Recipe) -> None:
         )
 
 
-def _check_folder(run: RunFolder, origin: Origin, *, resume: bool) -> None:
+def _check_folder(run: RunFolder, origin: Origin, partition: Partition, *, resume: bool) -> None:
     if resume:
-        run.check_data(origin.fingerprint)
+        run.check_data(origin.fingerprint, partition)
     elif run.path.exists() and any(run.path.iterdir()):
         raise ModelError(
             f"{run.path}: not empty; go on with it by --resume, or name another folder"
