@@ -297,6 +297,35 @@ def test_bad_input_gives_one_line(
     assert (full / "mine.txt").read_text() == "keep"
 
 
+@pytest.mark.parametrize("kept", ["run/recipe.toml", "phantoms/mine.txt"])
+def test_demo_takes_away_nothing_but_what_a_demo_left(
+    kept: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / kept
+    mine.parent.mkdir(parents=True)
+    mine.write_text("keep")
+    (tmp_path / "thesis.pdf").touch()
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    (tmp_path / "thesis.pdf").unlink()
+    if kept.startswith("run"):
+        assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert main(["demo", "--out", str(tmp_path), "--data", str(mine.parent)]) == 2
+    assert "holds the data" in capsys.readouterr().err
+    assert mine.read_text() == "keep"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--resume", "a", "--folds-out", "b"], ["--resume", "a", "--control", "random-labels"]],
+)
+def test_what_is_done_instead_of_a_crossval_is_refused_beside_another(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["crossval", *words])
+    assert f"{words[2]}: not allowed with argument --resume" in capsys.readouterr().err
+
+
 def test_demo_goes_the_whole_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
