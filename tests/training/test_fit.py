@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tumorscope.classes import ANY_TUMOUR, CLASSES, TUMOUR_CLASSES
 from tumorscope.cli.main import main
 from tumorscope.datasets.catalogue import Skipped, Slice
-from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.inputs import Inputs, read_inputs
 from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition, partition
@@ -249,6 +249,20 @@ def test_what_was_begun_on_other_data_or_in_a_used_folder_is_refused(
         run("a")
     with pytest.raises(ModelError, match="no run folder"):
         run("nothing", resume=True)
+
+
+def test_a_folder_in_which_another_run_has_begun_meanwhile_is_left_alone(
+    run: Run, tmp_path: Path
+) -> None:
+    def read(*arguments: Any, **options: Any) -> Inputs:
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / "a" / "recipe.toml").write_text("another's")
+        return read_inputs(*arguments, **options)
+
+    with pytest.raises(ModelError, match="a: not empty"):
+        run("a", read=read)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["recipe.toml"]
+    assert (tmp_path / "a" / "recipe.toml").read_text() == "another's"
 
 
 def test_a_run_whose_folds_or_outlines_have_changed_is_refused(

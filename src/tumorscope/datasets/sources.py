@@ -222,8 +222,9 @@ def _read_healthy_volumes(
     root: Path, names: Sequence[str], source: DataSource, index: Path
 ) -> Catalogue:
     """Read whole heads of people whom the index in the folder above lists, by their subject."""
-    known = read_table(index, source.name or source.path.resolve().parent.name)
-    slices, skipped = _cut_volumes(known, root, names, f"{known.slices[0].source}/{root.name}")
+    named = source.name or source.path.resolve().parent.name
+    known = read_table(index, named)
+    slices, skipped = _cut_volumes(known, root, names, f"{named}/{root.name}")
     return replace(known, slices=slices, skipped=skipped)
 
 

@@ -21,7 +21,7 @@ from torch.distributed import DistError
 from tumorscope.classes import NO_TUMOUR
 from tumorscope.datasets.inputs import Inputs, read_inputs
 from tumorscope.datasets.splits import Partition
-from tumorscope.errors import DataError, DivergedError, ModelError, RecipeError
+from tumorscope.errors import DataError, DivergedError, RecipeError
 from tumorscope.networks.factory import build_network
 from tumorscope.networks.network import Network
 from tumorscope.progress import Progress, silent
@@ -281,10 +281,8 @@ def _check_schedule(recipe: Recipe) -> None:
 def _check_folder(run: RunFolder, origin: Origin, partition: Partition, *, resume: bool) -> None:
     if resume:
         run.check_data(origin.fingerprint, partition)
-    elif run.path.exists() and any(run.path.iterdir()):
-        raise ModelError(
-            f"{run.path}: not empty; go on with it by --resume, or name another folder"
-        )
+    else:
+        run.check_free()
 
 
 def _own(inputs: Inputs, partition: Partition) -> NDArray[np.bool_]:

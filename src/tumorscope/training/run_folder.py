@@ -220,6 +220,17 @@ class RunFolder:
         if not self.recipe_file.is_file() or not self.data_file.is_file():
             raise ModelError(f"{self.path}: no run folder (it has no recipe.toml and data.json)")
 
+    def check_free(self) -> None:
+        """Make sure that a run may begin here.
+
+        Raises:
+            ModelError: The folder holds something already.
+        """
+        if self.path.exists() and any(self.path.iterdir()):
+            raise ModelError(
+                f"{self.path}: not empty; go on with it by --resume, or name another folder"
+            )
+
     def check_data(self, fingerprint: str, partition: Partition) -> None:
         """Make sure that the run was started on the data that is at hand, split as it is now.
 
@@ -261,7 +272,11 @@ class RunFolder:
             recipe: How it is trained.
             partition: What is learned from, chosen by and tested on.
             origin: Where that comes from.
+
+        Raises:
+            ModelError: The folder holds something already.
         """
+        self.check_free()  # (Another run may have begun here while the pictures were read.)
         new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         try:
