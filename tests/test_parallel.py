@@ -56,5 +56,16 @@ def test_errors_come_out_and_threads_end() -> None:
     assert threading.active_count() == before
 
 
+def test_what_was_done_before_an_error_of_the_items_comes_first() -> None:
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise KeyError
+
+    results = work_ahead(lambda n: [n], items(), threads=3, ahead=8)
+    assert [next(results) for _ in range(5)] == list(range(5))
+    with pytest.raises(KeyError):
+        next(results)
+
+
 def test_there_is_a_core() -> None:
     assert usable_cores() >= 1

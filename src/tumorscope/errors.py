@@ -21,6 +21,10 @@ class ModelError(TumorscopeError):
     """A model file or a run folder cannot be used."""
 
 
+class DivergedError(ModelError):
+    """A training has ended in weights that are no numbers."""
+
+
 class MissingExtraError(TumorscopeError):
     """A command needs packages that a plain install leaves out."""
 

@@ -52,17 +52,22 @@ def work_ahead(
             many (a volume), fewer items are taken ahead.
 
     Yields:
-        The results of the first item, then those of the second, and so on.
+        The results of the first item, then those of the second, and so on. What the items or the
+        function raise comes where its results would have stood, behind all before.
     """
-    rest = iter(items)
+    rest, broken = iter(items), None
     waiting: deque[Future[list[R]]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         room = threads
         while True:
-            waiting.extend(
-                pool.submit(function, item) for item in islice(rest, max(0, room - len(waiting)))
-            )
+            try:
+                for item in islice(rest, max(0, room - len(waiting))):
+                    waiting.append(pool.submit(function, item))
+            except Exception as error:  # noqa: BLE001  (raised where its item would have stood)
+                rest, broken = iter(()), error
+            if not waiting and broken:
+                raise broken
             if not waiting:
                 return
             results = waiting.popleft().result()

@@ -111,6 +111,65 @@ def test_run_is_evaluated_again_and_summed_up(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_what_of_other_data_cannot_be_read_is_told_of_a_run_too(
+    trained: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clinic = tmp_path / "clinic"
+    shutil.copytree(phantoms, clinic)
+    facts = json.loads((trained / "data.json").read_text())
+    rows = csv.DictReader((clinic / "slices.csv").open())
+    broken = next(row["file"] for row in rows if int(row["fold"]) == facts["fold"])
+    (clinic / broken).write_text("no picture")
+    words = ["evaluate", str(trained), "--split", facts["split"], "--data", str(clinic)]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    assert f"left out: {broken}: " in capsys.readouterr().out
+    assert broken in (tmp_path / "a" / "report.html").read_text()
+
+
+def test_leaks_are_a_lower_bound_where_some_of_the_training_data_is_gone(
+    trained: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    run, clinic = tmp_path / "run", tmp_path / "clinic"
+    shutil.copytree(trained, run)
+    shutil.copytree(phantoms, clinic)
+    left = tmp_path / "left" / phantoms.name
+    shutil.copytree(phantoms, left)
+    facts = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps({**facts, "data": [str(left)]}))
+    learned = {
+        row["file"] for row in csv.DictReader((run / "slices.csv").open()) if row["part"] != "test"
+    }
+    header, *rows = (left / "slices.csv").read_text().splitlines()
+    kept = [row for row in rows if row.split(",")[0] in learned][:10]
+    (left / "slices.csv").write_text("\n".join([header, *kept]) + "\n")
+    words = ["evaluate", str(run), "--split", "external", "--data", str(clinic)]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    leaked = json.loads((tmp_path / "a" / "evaluation.json").read_text())["facts"][LEAKED]
+    assert leaked.startswith("at least 10: of ")
+    assert leaked.endswith(f"{len(learned)} slices that were learned from 10 are at hand")
+
+
+def test_a_run_on_a_part_of_a_published_set_is_evaluated_on_more_of_it(
+    real_data: Path, small: list[str], tmp_path: Path
+) -> None:
+    for folder, count in (("part", 4), ("more", 7)):
+        for part in ("Training", "Testing"):
+            for label in ("glioma", "meningioma", "notumor", "pituitary"):
+                place = tmp_path / folder / part / label
+                place.mkdir(parents=True)
+                for path in sorted((real_data / "kaggle" / part / label).iterdir())[:count]:
+                    shutil.copy(path, place)
+    run = tmp_path / "run"
+    split = ["--split", "kaggle-official"]
+    words = ["train", "--data", str(tmp_path / "part"), *split, *small, "--out", str(run)]
+    assert main([*words, "--set", "training.epochs=1", "--no-test"]) == 0
+    words = ["evaluate", str(run), "--data", str(tmp_path / "more"), *split]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    found = json.loads((tmp_path / "a" / "evaluation.json").read_text())
+    assert found["n"] == 28
+    assert isinstance(found["facts"][LEAKED], int)
+
+
 @pytest.mark.parametrize("command", ["evaluate run", "train", "tune"])
 def test_folds_are_counted_from_one(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -295,6 +354,48 @@ def test_bad_input_gives_one_line(
     assert error.count("\n") == 1
     assert said in error
     assert (full / "mine.txt").read_text() == "keep"
+
+
+def test_what_one_fold_cannot_read_is_in_the_pooled_report(
+    phantoms: Path, small: list[str], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantoms, data)
+    rows = csv.DictReader((data / "slices.csv").open())
+    broken = next(row["file"] for row in rows if row["fold"] == "1")
+    (data / broken).write_text("no picture")
+    words = ["crossval", "--data", str(data), "--split", "grouped-folds", *small]
+    assert main([*words, "--set", "training.epochs=1", "--out", str(tmp_path / "a")]) == 0
+    assert broken in (tmp_path / "a" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("kept", ["run/recipe.toml", "phantoms/mine.txt"])
+def test_demo_takes_away_nothing_but_what_a_demo_left(
+    kept: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / kept
+    mine.parent.mkdir(parents=True)
+    mine.write_text("keep")
+    (tmp_path / "thesis.pdf").touch()
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    (tmp_path / "thesis.pdf").unlink()
+    if kept.startswith("run"):
+        assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert main(["demo", "--out", str(tmp_path), "--data", str(mine.parent)]) == 2
+    assert "holds the data" in capsys.readouterr().err
+    assert mine.read_text() == "keep"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--resume", "a", "--folds-out", "b"], ["--resume", "a", "--control", "random-labels"]],
+)
+def test_what_is_done_instead_of_a_crossval_is_refused_beside_another(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["crossval", *words])
+    assert f"{words[2]}: not allowed with argument --resume" in capsys.readouterr().err
 
 
 def test_demo_goes_the_whole_way(

@@ -129,6 +129,17 @@ def test_strangers_are_told_apart(tmp_path: Path) -> None:
     assert steps == [(2, "checking")]
 
 
+def test_the_folder_that_one_stands_in_is_matched_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn(tmp_path / "Training" / "glioma" / "Tr-gl_0010.jpg")
+    drawn(tmp_path / "Testing" / "glioma" / "mine.jpg")
+    monkeypatch.chdir(tmp_path)
+    result = match(Path())
+    assert result.different == ("Training/glioma/Tr-gl_0010.jpg",)
+    assert result.unknown == ("Testing/glioma/mine.jpg",)
+
+
 def test_a_folder_without_the_splits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder with both"):
         match(tmp_path)

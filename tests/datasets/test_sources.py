@@ -335,6 +335,10 @@ def test_healthy_volumes_give_their_slices_at_every_level(tmp_path: Path, draw: 
     assert read_picture(axial[len(axial) // 2]).shape == (64, 60)
     assert [item.name for item in catalogue.skipped] == ["volumes/S2.nii.gz"]
     assert catalogue.fingerprint() == read_set(healthy).fingerprint()
+    (healthy / "a/1.png").unlink()  # (Of an index's pictures none need be there.)
+    alone = read_set(healthy / "volumes")
+    assert len(alone) == len(cut)
+    assert {item.source for item in alone.slices} == {"volunteers/volumes"}
 
 
 def test_an_index_that_names_classes_is_a_table_and_its_other_parts_are_kept_back(

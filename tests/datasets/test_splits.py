@@ -163,6 +163,17 @@ def test_added_sets_never_leak_into_the_test_part() -> None:
     assert any(item.source == "figshare" for item in learned)
 
 
+def test_every_slice_is_counted_once_where_doubted_ones_are_of_tested_patients() -> None:
+    own = patients(20, source="figshare", label="glioma")
+    own = [replace(item, fold=int(item.group[1:]) % 5 + 1) for item in own]
+    own = [replace(item, label=TUMOUR_CLASSES[n % 3]) for n, item in enumerate(own)]
+    added = [a_slice(900 + n, f"P{n}", label="glioma", source="kaggle") for n in range(20)]
+    doubted = [replace(item, name=f"d{item.name}", doubt="unlike the others") for item in added]
+    catalogue = Catalogue((*own, *added, *doubted))
+    parts = partition(catalogue, split="figshare-patient", fold=1)
+    assert (parts.left_out, parts.doubted, parts.unused) == (4, 20, 0)
+
+
 def test_everything_trains_and_nothing_tests() -> None:
     own = patients(40, source="kaggle")
     own[7] = replace(own[7], doubt="seen twice")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tumorscope.cli.main import main
 from tumorscope.datasets.sources import read_data
+from tumorscope.errors import ArgumentError
 from tumorscope.evaluation.controls import random_labels
 
 
@@ -47,6 +48,11 @@ def test_folds_by_group_show_chance_and_the_seed_repeats(phantoms: Path) -> None
     assert low < found.chance < high
     assert abs(found.accuracy - found.chance) < 0.08
     assert random_labels(catalogue, "grouped-folds", shuffles=300, seed=4) == found
+
+
+def test_a_seed_below_zero_is_refused(leaky: Path) -> None:
+    with pytest.raises(ArgumentError, match="seed is a whole number of 0 or more"):
+        random_labels(read_data([leaky]), "published-split", seed=-1)
 
 
 def test_the_command_trains_nothing(leaky: Path, capsys: pytest.CaptureFixture[str]) -> None:

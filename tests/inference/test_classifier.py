@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,23 @@ def test_order_is_kept_and_failures_stand_in_their_place(
             assert list(answer.probabilities.values()) == pytest.approx(
                 list(other.probabilities.values()), abs=1e-5
             )
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("count", [3, 40])
+def test_answers_before_an_error_of_the_inputs_are_given(
+    model: Path, threads: int, count: int
+) -> None:
+    def inputs() -> Iterator[NDArray[np.uint8]]:
+        for number in range(count):
+            yield phantom(number)
+        raise ConnectionError
+
+    answers = Classifier.load(model, threads=threads).stream(inputs())
+    given = []
+    with pytest.raises(ConnectionError):
+        given.extend(answers)
+    assert len(given) == count
 
 
 def test_fixed_batch_gives_the_same_answers(folder: Path, tmp_path: Path) -> None:

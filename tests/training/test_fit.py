@@ -21,11 +21,11 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tumorscope.classes import ANY_TUMOUR, CLASSES, TUMOUR_CLASSES
 from tumorscope.cli.main import main
 from tumorscope.datasets.catalogue import Skipped, Slice
-from tumorscope.datasets.inputs import read_inputs
+from tumorscope.datasets.inputs import Inputs, read_inputs
 from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition, partition
-from tumorscope.errors import DataError, ModelError, RecipeError
+from tumorscope.errors import DataError, DivergedError, ModelError, RecipeError
 from tumorscope.networks.factory import build_network
 from tumorscope.networks.litenet import LiteNet
 from tumorscope.networks.network_recipe import NetworkRecipe
@@ -249,6 +249,34 @@ def test_what_was_begun_on_other_data_or_in_a_used_folder_is_refused(
         run("a")
     with pytest.raises(ModelError, match="no run folder"):
         run("nothing", resume=True)
+
+
+def test_a_folder_in_which_another_run_has_begun_meanwhile_is_left_alone(
+    run: Run, tmp_path: Path
+) -> None:
+    def read(*arguments: Any, **options: Any) -> Inputs:
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / "a" / "recipe.toml").write_text("another's")
+        return read_inputs(*arguments, **options)
+
+    with pytest.raises(ModelError, match="a: not empty"):
+        run("a", read=read)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["recipe.toml"]
+    assert (tmp_path / "a" / "recipe.toml").read_text() == "another's"
+
+
+def test_a_run_whose_folds_or_outlines_have_changed_is_refused(
+    run: Run, parts: Partition, phantoms: Path
+) -> None:
+    fields = ("network.name=litenet", "network.size=small", "loss.outline=1", "training.epochs=1")
+    run("a", *fields)
+    other = partition(read_data([phantoms]), split="grouped-folds", fold=2)
+    with pytest.raises(ModelError, match="a: this run was started on other parts of the data"):
+        run("a", *fields, resume=True, of=other)
+    mirrored = tuple(replace(item, mirrored=True) for item in parts.train)
+    with pytest.raises(ModelError, match="a: this run was started with other outlines"):
+        run("a", *fields, resume=True, of=replace(parts, train=mirrored))
+    run("a", *fields, resume=True)
 
 
 def test_a_checkpoint_of_another_versions_network_is_refused_in_one_line(
@@ -481,6 +509,17 @@ def test_of_a_tumour_of_unknown_kind_only_that_is_learned(run: Run, parts: Parti
     trained = load_weights(done.weights_file)
     grey = read_inputs(unnamed, size=32).grey
     assert (trained.probabilities(grey)[:, 2] < 0.5).mean() > 0.8
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_a_training_that_has_diverged_says_so_and_leaves_no_weights(
+    run: Run, parts: Partition, tmp_path: Path, share: float
+) -> None:
+    fields = ("loss.l1=1e38", "optimizer.name=sgd", "training.epochs=1")
+    of = parts if share else replace(parts, validation=())
+    with pytest.raises(DivergedError, match=r"diverged.* lower optimizer.learning_rate"):
+        run("a", *fields, of=of)
+    assert not RunFolder(tmp_path / "a").weights_file.exists()
 
 
 def test_it_learns(run: Run) -> None:

@@ -304,10 +304,10 @@ def test_two_processes_share_a_study(
 
 
 class Ends(SearchCallbacks):
-    """Raises an error in the first trial, and notes how trials ended."""
+    """Raises an error in the first trial, if any, and notes how trials ended."""
 
-    def __init__(self, error: Exception) -> None:
-        self._error: Exception | None = error
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
         self.ended: list[tuple[int, str]] = []
 
     def epoch(self, _row: HistoryRow) -> None:
@@ -352,6 +352,31 @@ def test_a_recipe_that_the_machine_cannot_train_ends_the_search_in_one_line(
     assert row["state"] == "failed"
     assert "fp16" in row["reason"]
     assert not (folder / "best.toml").exists()
+
+
+def test_a_trial_that_diverges_ends_and_the_search_goes_on(
+    words: Callable[..., list[str]], phantoms: Path, tmp_path: Path
+) -> None:
+    catalogue = read_data([phantoms])
+    fields = ("loss.l1=1e38", "training.monitor=validation_accuracy", "optimizer.name=sgd")
+    outcome = tune(
+        partition(catalogue, split="grouped-folds", seed=0),
+        plan_of(words, tmp_path / "a", *fields, trials=2),
+        SearchFolder(tmp_path / "a"),
+        origin=Origin(sources=(DataSource(phantoms),), fingerprint=catalogue.fingerprint()),
+        hardware=Hardware(),
+        callbacks=(callbacks := Ends()),
+    )
+    assert callbacks.ended == [(0, "pruned"), (1, "pruned")]
+    assert outcome.recipe is None
+
+
+def test_a_search_without_a_validation_part_is_refused_and_leaves_nothing(
+    words: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tmp_path / "a", "--set", "training.validation_share=0")) == 2
+    assert "a search needs a validation part to score by" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_loss_that_is_no_number_ends_the_trial() -> None:

@@ -16,21 +16,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser, split=DEFAULT_SPLIT)
     add_recipe_arguments(parser)
     parser.add_argument("--out", type=Path, help="where it goes (default: runs/ and the time)")
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with one that stopped")
     add_tracker_arguments(parser)
-    parser.add_argument(
+    parser.add_argument("--json", metavar="FILE", help="write the pooled metrics; - for the screen")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--resume", type=Path, metavar="DIR", help="go on with one that stopped")
+    instead.add_argument(
         "--control",
         choices=("random-labels",),
-        metavar="random-labels",
-        help="train nothing, but measure what the split leaks",
+        metavar="KIND",
+        help="train nothing, but measure what the split leaks: random-labels",
     )
-    parser.add_argument(
+    instead.add_argument(
         "--folds-out",
         type=Path,
         metavar="DIR",
         help="train nothing, but write the folds for other tools",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the pooled metrics; - for the screen")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -104,10 +104,10 @@ def _plan(options: argparse.Namespace) -> _Plan:
 
 
 def _run_fold(run: RunFolder, catalogue: Catalogue, fold: int, plan: _Plan) -> None:
+    parts = make_partition(catalogue, plan.split, fold, plan.recipe)
     if run.recipe_file.is_file():
-        run.check_data(catalogue.fingerprint())
+        run.check_data(catalogue.fingerprint(), parts)
     if not run.evaluation_file.is_file():
-        parts = make_partition(catalogue, plan.split, fold, plan.recipe)
         if not run.weights_file.is_file():
             begun = plan.resume and run.recipe_file.is_file()
             train(

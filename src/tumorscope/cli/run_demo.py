@@ -37,6 +37,10 @@ from tumorscope.training.run_folder import RunFolder
 from tumorscope.training.trained_network import load_weights
 
 _PATIENTS, _SLICES = 64, 2
+_DRAWN, _AUDITED = "phantoms", "audit.html"
+_FILES = {_DRAWN, "faulty", _AUDITED, "run", "model.onnx", "model.torchscript", "overlay.png"}
+"""What a demo leaves; one of the first two comes first."""
+
 _SHOWN = 6
 _NEARLY_EQUAL = 1e-4
 
@@ -46,16 +50,19 @@ def run(options: argparse.Namespace) -> int:
     training.quiet_libraries()
     began, out = time.perf_counter(), console()
     folder: Path = options.out
-    _make_room(folder)
     if options.data:
         split, recipe = _split_for(options.data), load_recipe("quick")
         sources = audited = data_sources([options.data], split)
+        if any(item.path.resolve().is_relative_to(folder.resolve()) for item in sources):
+            raise DataError(f"{folder}: holds the data, and is made anew; name another with --out")
+        _make_room(folder)
     else:
-        _say_step(out, "1. Drawing phantoms", f": heads of {4 * _PATIENTS} patients, four classes")
         split, recipe = "grouped-folds", load_recipe("demo", [f"training.seed={options.seed}"])
-        sources = [DataSource(folder / "phantoms")]
+        _make_room(folder)
+        _say_step(out, "1. Drawing phantoms", f": heads of {4 * _PATIENTS} patients, four classes")
+        sources = [DataSource(folder / _DRAWN)]
         described = write_phantoms(
-            folder / "phantoms",
+            folder / _DRAWN,
             patients_per_class=_PATIENTS,
             slices_per_patient=_SLICES,
             seed=options.seed,
@@ -65,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         audited = [DataSource(folder / "faulty")]
     _say_step(out, "2. Auditing", ": copies, leaks, double labels, shortcuts")
     found = audit(audited, progress=progress)
-    write_text(folder / "audit.html", render_page(found))
+    write_text(folder / _AUDITED, render_page(found))
     if not options.data:
         out.print("In class folders of these slices such faults were planted. What is found:")
     rows = [(item.what, item.severity, f"{item.files:,}") for item in findings(found)]
@@ -84,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     _say_step(out, "5. Exporting", ": the network, ONNX and TorchScript must agree")
     model = _export(done, parts, folder, out)
     _say_step(out, "6. Classifying", ": a few test slices with the ONNX file, without torch")
-    pictures = [folder / "audit.html", *_classify(model, parts.test, folder, out)]
+    pictures = [folder / _AUDITED, *_classify(model, parts.test, folder, out)]
     out.print(f"\nDone in {time.perf_counter() - began:.0f} s.")
     show_evaluation(result, report)
     more = f"; then {' and '.join(map(str, pictures))}."
@@ -97,11 +104,12 @@ def _say_step(out: Console, name: str, what: str = "") -> None:
 
 
 def _make_room(folder: Path) -> None:
-    """Take away what an earlier demo left; refuse any other folder."""
-    if (folder / "run" / "recipe.toml").is_file() or (folder / "phantoms").is_dir():
-        shutil.rmtree(folder)
-    elif folder.exists() and any(folder.iterdir()):
+    """Take away what an earlier demo left; refuse a folder that holds anything else."""
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if found and (found - _FILES or not found & {_DRAWN, _AUDITED}):
         raise DataError(f"{folder}: not empty, and not from a demo; name another with --out")
+    if found:
+        shutil.rmtree(folder)
 
 
 def _split_for(data: Path) -> str:

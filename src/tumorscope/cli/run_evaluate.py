@@ -3,17 +3,23 @@
 import argparse
 import json
 import re
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tumorscope.cli.choices import named_sources
 from tumorscope.cli.show import progress, resume_command, show_evaluation, write_json
+from tumorscope.datasets.catalogue import Catalogue
+from tumorscope.datasets.locations import SETS
 from tumorscope.datasets.sources import join_sets, read_set
 from tumorscope.datasets.splits import PROTOCOLS, check_fold, partition, protocol_named
 from tumorscope.errors import DataError, MissingExtraError, ModelError
 from tumorscope.evaluation import EvaluationResult, evaluate
 from tumorscope.evaluation.predictor import test_name
+
+_OF_THE_RUN: Final = "/of the run"
+"""What stands behind the name of a set that a run learned from, beside another of that name."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -66,6 +72,35 @@ def _holds(folder: Path, evaluation: dict[str, Any]) -> bool:
     return bool(earlier == evaluation)
 
 
+def _only(joined: Catalogue, sets: Sequence[Catalogue]) -> Catalogue:
+    """Return what some of the joined data sets hold, and what of theirs was left out."""
+    given = [item for part in sets for item in part.slices]
+    names = {item.source for item in given}
+    kept = joined.where(lambda item: item.source in names)
+    # Comparing slices leaves those out that cannot be read.
+    lost = {item.name for item in given} - {item.name for item in kept.slices}
+    skipped = [item for part in sets for item in part.skipped]
+    skipped += [item for item in joined.skipped if item.name in lost]
+    return replace(
+        kept,
+        skipped=tuple(dict.fromkeys(skipped)),
+        ignored=tuple(item for part in sets for item in part.ignored),
+        notes=tuple(note for part in sets for note in part.notes),
+    )
+
+
+def _beside(part: Catalogue, names: Container[str]) -> Catalogue:
+    """Return a set that a run learned from; a published one may stand beside one of its name.
+
+    Both are parts of one set then, in which a name is one picture and a patient one person.
+    """
+    source = part.slices[0].source
+    if source not in SETS or source not in names:
+        return part
+    slices = tuple(replace(item, source=source + _OF_THE_RUN) for item in part.slices)
+    return replace(part, slices=slices)
+
+
 def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
     """Evaluate a run, and say where its report goes."""
     try:  # a run needs PyTorch, all else does not
@@ -92,15 +127,11 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
     # What the run was trained on stands beside it, so that near-duplicates of it are found.
     known = {str(source) for source in sources}
     joined = [item for item in learned_from if item.path.exists() and str(item) not in known]
-    sets = [read_set(source, progress=progress) for source in (*sources, *joined)]
-    catalogue = join_sets(sets, progress=progress)
-    asked = sets[: len(sources)]
-    names = {item.source for part in asked for item in part.slices}
-    named = replace(
-        catalogue.where(lambda item: item.source in names),
-        skipped=tuple(item for part in asked for item in part.skipped),
-        notes=tuple(note for part in asked for note in part.notes),
-    )
+    asked = [read_set(source, progress=progress) for source in sources]
+    names = {part.slices[0].source for part in asked}
+    own = [_beside(read_set(source, progress=progress), names) for source in joined]
+    catalogue = join_sets([*asked, *own], progress=progress)
+    named = _only(catalogue, asked)
     parts = partition(
         named,
         split=split,
@@ -108,10 +139,14 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[EvaluationResult, Path]:
         validation_share=recipe.training.validation_share,
         seed=recipe.training.seed,
     )
-    own = split == facts["split"] and parts.fold == facts["fold"] and not options.tta
-    own = own and named.fingerprint() == facts["fingerprint"]
+    same = split == facts["split"] and parts.fold == facts["fold"] and not options.tta
+    same = same and named.fingerprint() == facts["fingerprint"]
     name = f"{split}-{parts.fold}" if parts.fold else _folder_name(test_name(parts))
     name += "-tta" if options.tta else ""
-    found = evaluate_run(model, parts, named, known=catalogue, tta=options.tta, progress=progress)
-    place = model.path if own else _unused(model.path / "evaluations" / name, found)
+    slices = tuple(
+        replace(item, source=item.source.removesuffix(_OF_THE_RUN)) for item in catalogue.slices
+    )
+    at_hand = replace(catalogue, slices=slices)
+    found = evaluate_run(model, parts, named, known=at_hand, tta=options.tta, progress=progress)
+    place = model.path if same else _unused(model.path / "evaluations" / name, found)
     return found, options.out or place

@@ -96,7 +96,8 @@ def patient_space(source: str) -> str:
 
     Kaggle's patients are figshare's, and a folder in a set (`healthy_t1/volumes`) has the set's.
     """
-    return "figshare" if source == "kaggle" else source.partition("/")[0]
+    name = source.partition("/")[0]
+    return "figshare" if name == "kaggle" else name
 
 
 def _by_name(slices: Sequence[Slice]) -> list[int]:

@@ -19,7 +19,7 @@ from tumorscope.datasets.catalogue import Skipped
 from tumorscope.datasets.locations import SPLIT_FOLDERS, find_splits
 from tumorscope.errors import DataError
 from tumorscope.images import PICTURE_SUFFIXES, UnreadableImageError
-from tumorscope.images.listing import list_files
+from tumorscope.images.listing import list_files, names_inside
 from tumorscope.near_duplicates.perceptual_hash import TOLERANCE, distance, hash_file
 from tumorscope.parallel import map_ordered
 from tumorscope.progress import Progress, silent
@@ -158,13 +158,12 @@ def _hash_or_reason(path: Path) -> int | str:
 
 def _pictures(root: Path) -> list[str]:
     """Return the names of all pictures in the two split folders."""
-    start = len(str(root)) + 1
     return sorted(
-        path[start:]
+        f"{split.name}/{name}"
         for split in root.iterdir()
         if split.name.casefold() in SPLIT_FOLDERS
-        for path in list_files(split).files
-        if path.lower().endswith(PICTURE_SUFFIXES)
+        for name in names_inside(split, list_files(split).files)
+        if name.lower().endswith(PICTURE_SUFFIXES)
     )
 
 

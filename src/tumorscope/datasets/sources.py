@@ -5,7 +5,7 @@ folders with one folder a class (`class_folders.py`).
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from tumorscope.datasets.pictures import VOLUME_ENDINGS, cut_volume
 from tumorscope.datasets.tables import find_table, is_figshare_index, is_healthy_index, read_table
 from tumorscope.errors import DataError
 from tumorscope.images import PICTURE_SUFFIXES
-from tumorscope.images.listing import Ignored, list_files
+from tumorscope.images.listing import Ignored, list_files, names_inside
 from tumorscope.progress import Progress, silent
 
 _SARTAJ: Final = re.compile(r"(gg|m\d?|p|image|no\.?) ?\(?\d+\)?\.jpg")
@@ -104,7 +104,7 @@ def _read_file(source: DataSource) -> Catalogue:
 def _read_folder(source: DataSource, *, strict: bool, progress: Progress) -> Catalogue:
     root = source.path
     listing = list_files(root)
-    names = sorted(_relative(root, listing.files))
+    names = sorted(names_inside(root, listing.files))
     table = find_table(root)
     parent_index = root.resolve().parent / "index.csv"
     if table:
@@ -135,18 +135,11 @@ def _read_folder(source: DataSource, *, strict: bool, progress: Progress) -> Cat
         )
     ignored = [
         Ignored(name, item.kind)
-        for name, item in zip(
-            _relative(root, [item.path for item in listing.ignored]), listing.ignored, strict=True
-        )
+        for item in listing.ignored
+        for name in names_inside(root, [item.path])
         if not table or name != table.name
     ]
     return replace(catalogue, ignored=tuple(ignored))
-
-
-def _relative(root: Path, paths: Iterable[str]) -> list[str]:
-    """Return paths inside a folder, with `/`."""
-    start = len(str(root)) + 1 if str(root) != "." else 2
-    return [path[start:].replace("\\", "/") if len(path) >= start else "." for path in paths]
 
 
 def _with_rest(catalogue: Catalogue, root: Path, names: Sequence[str], table: str) -> Catalogue:
@@ -229,8 +222,9 @@ def _read_healthy_volumes(
     root: Path, names: Sequence[str], source: DataSource, index: Path
 ) -> Catalogue:
     """Read whole heads of people whom the index in the folder above lists, by their subject."""
-    known = read_table(index, source.name or source.path.resolve().parent.name)
-    slices, skipped = _cut_volumes(known, root, names, f"{known.slices[0].source}/{root.name}")
+    named = source.name or source.path.resolve().parent.name
+    known = read_table(index, named)
+    slices, skipped = _cut_volumes(known, root, names, f"{named}/{root.name}")
     return replace(known, slices=slices, skipped=skipped)
 
 

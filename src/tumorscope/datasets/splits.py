@@ -276,7 +276,7 @@ def partition(
     candidates = added if protocol.published_ids else [*others, *added]
     train += others if protocol.published_ids else []
     train += [item for item in candidates if item.group not in tested]
-    left_out = sum(item.group in tested for item in candidates)
+    left_out = sum(not item.doubt and item.group in tested for item in candidates)
     doubted = sum(bool(item.doubt) for item in {*own, *added} - set(test))
     train = [item for item in train if not item.doubt]
     trained = {item.group for item in train}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorscope import RESEARCH_USE_ONLY
+from tumorscope.arguments import check_count
 from tumorscope.datasets.catalogue import Catalogue, Slice
 from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.splits import folds_of, partition
@@ -89,8 +90,10 @@ def random_labels(
         progress: Shows how far the reading is.
 
     Raises:
+        ArgumentError: The seed is below 0.
         DataError: The protocol is unknown, does not fit the data, or has no test part.
     """
+    check_count("seed", seed, least=0)
     parts = [partition(catalogue, split=split, fold=fold) for fold in folds_of(catalogue, split)]
     used = sorted(
         {item for part in parts for item in (*part.train, *part.validation, *part.test)},

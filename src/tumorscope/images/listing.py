@@ -198,6 +198,17 @@ def walk_files(folder: "str | os.PathLike[str]") -> "Iterator[str | Ignored]":
         waiting += reversed(folders)
 
 
+def names_inside(folder: "str | os.PathLike[str]", paths: Iterable[str]) -> list[str]:
+    """Return the paths of files relative to the folder in which they were listed, with `/`.
+
+    Args:
+        folder: What `walk_files` was given.
+        paths: What it yielded; a folder that cannot be listed is `.` in itself.
+    """
+    start = len(os.path.join(folder, ""))  # noqa: PTH118  (`./` stays)
+    return [path[start:].replace("\\", "/") or "." for path in paths]
+
+
 def parts_of(names: Iterable[str]) -> dict[str, str]:
     """Return the files that hold the voxels of a header beside them, and that header.
 

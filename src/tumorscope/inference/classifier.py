@@ -540,15 +540,23 @@ class Classifier:
 def _grouped(
     ready: Iterable[Prepared | Failure], batch_size: int
 ) -> Iterator[list[Prepared | Failure]]:
-    """Put together what the network classifies at once; what it does not rides along."""
+    """Put together what the network classifies at once; what it does not rides along.
+
+    Before an error the last, smaller group comes.
+    """
     group: list[Prepared | Failure] = []
     to_classify = 0
-    for item in ready:
-        group.append(item)
-        to_classify += isinstance(item, Prepared) and item.grey is not None
-        if to_classify == batch_size or len(group) == 4 * batch_size:
+    try:
+        for item in ready:
+            group.append(item)
+            to_classify += isinstance(item, Prepared) and item.grey is not None
+            if to_classify == batch_size or len(group) == 4 * batch_size:
+                yield group
+                group, to_classify = [], 0
+    except Exception:
+        if group:
             yield group
-            group, to_classify = [], 0
+        raise
     if group:
         yield group
 

@@ -1,5 +1,6 @@
 """Trains a network by a recipe, and leaves the run in a folder."""
 
+import hashlib
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from torch.distributed import DistError
 from tumorscope.classes import NO_TUMOUR
 from tumorscope.datasets.inputs import Inputs, read_inputs
 from tumorscope.datasets.splits import Partition
-from tumorscope.errors import DataError, ModelError, RecipeError
+from tumorscope.errors import DataError, DivergedError, RecipeError
 from tumorscope.networks.factory import build_network
 from tumorscope.networks.network import Network
 from tumorscope.progress import Progress, silent
@@ -100,6 +101,7 @@ def fit(  # noqa: PLR0913  (what the commands' options say)
 
     Raises:
         DataError: No picture of the validation part, or of a class, can be read.
+        DivergedError: The weights that are to be kept are no numbers.
         ModelError: The folder holds another run, the run to resume is about other data or of
             another version's network, or MLflow cannot be told.
         RecipeError: The recipe does not fit the machine.
@@ -113,17 +115,21 @@ def fit(  # noqa: PLR0913  (what the commands' options say)
     kept_epochs = [best, last] if validates else [last]
     trainer = _trainer(recipe, folder, hardware, [history, *kept_epochs])
     if trainer.is_global_zero:  # the other processes start when the folder holds the run
-        _check_folder(run, origin, resume=resume)
+        _check_folder(run, origin, partition, resume=resume)
     keep_freed_memory()
     train, validation = _read_parts(partition, recipe, read, progress)
     module = _build(
         train, validation, partition, recipe, alone=hardware.devices * hardware.nodes == 1
     )
-    if trainer.is_global_zero and not resume:
+    outlines = "" if train.outlines is None else hashlib.sha256(train.outlines.data).hexdigest()
+    if trainer.is_global_zero and resume:
+        run.check_outlines(outlines)
+    elif trainer.is_global_zero:
+        skipped = (*origin.skipped, *train.skipped, *validation.skipped)
         run.begin(
             recipe,
             replace(partition, train=train.slices, validation=validation.slices),
-            replace(origin, skipped=(*origin.skipped, *train.skipped, *validation.skipped)),
+            replace(origin, outlines=outlines, skipped=skipped),
         )
     logger = _track(run, trainer, tracker, recipe, resume=resume)
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
@@ -133,6 +139,7 @@ def fit(  # noqa: PLR0913  (what the commands' options say)
         return None
     takes_last = recipe.training.keep == "last" or not validates
     _select(module, run.last_checkpoint if takes_last else best.best_model_path)
+    _check_weights(module.network)
     trained = _calibrated(module.network, train, validation, partition, recipe)
     save_weights(run.weights_file, trained)
     if logger:
@@ -226,6 +233,19 @@ def _select(module: Fitting, checkpoint: str | Path) -> None:
     renew_statistics(network.cpu(), images)
 
 
+def _check_weights(network: Network) -> None:
+    """Refuse weights that are no numbers: all answers would be none, either.
+
+    Raises:
+        DivergedError: Some are.
+    """
+    if not all(value.isfinite().all() for value in network.state_dict().values()):
+        raise DivergedError(
+            "the training has diverged: weights are not numbers (NaN or infinity); begin another "
+            "run with a lower optimizer.learning_rate"
+        )
+
+
 def _calibrated(
     network: Network, train: Inputs, validation: Inputs, partition: Partition, recipe: Recipe
 ) -> TrainedNetwork:
@@ -258,13 +278,11 @@ def _check_schedule(recipe: Recipe) -> None:
         )
 
 
-def _check_folder(run: RunFolder, origin: Origin, *, resume: bool) -> None:
+def _check_folder(run: RunFolder, origin: Origin, partition: Partition, *, resume: bool) -> None:
     if resume:
-        run.check_data(origin.fingerprint)
-    elif run.path.exists() and any(run.path.iterdir()):
-        raise ModelError(
-            f"{run.path}: not empty; go on with it by --resume, or name another folder"
-        )
+        run.check_data(origin.fingerprint, partition)
+    else:
+        run.check_free()
 
 
 def _own(inputs: Inputs, partition: Partition) -> NDArray[np.bool_]:

@@ -88,10 +88,17 @@ class RunPredictor:
     def leaked(self, partition: Partition, catalogue: Catalogue) -> Fact:
         """Return how many test slices are of a group that the run was trained on, or in words."""
         learned = self._run.learned()
-        groups = {item.group for item in catalogue.slices if (item.source, item.name) in learned}
-        if not groups:
+        found = [item for item in catalogue.slices if (item.source, item.name) in learned]
+        if not found:
             return "not known: the training data is not at hand"
-        return sum(item.group in groups for item in partition.test)
+        groups = {item.group for item in found}
+        count = sum(item.group in groups for item in partition.test)
+        if len(found) < len(learned):
+            return (
+                f"at least {count:,}: of {len(learned):,} slices that were learned from "
+                f"{len(found):,} are at hand"
+            )
+        return count
 
 
 def evaluate_run(
@@ -124,7 +131,8 @@ def evaluate_run(
         "environment": run.environment(),
     }
     data = run.data()
-    if (partition.protocol.name, partition.fold) == (data["split"], data["fold"]):
+    own = (partition.protocol.name, partition.fold, catalogue.fingerprint())
+    if own == (data["split"], data["fold"], data["fingerprint"]):
         background["skipped"] = _skipped(run)  # (files that training could not read, too)
     return evaluate_predictor(
         RunPredictor(run, tta=tta),
@@ -174,7 +182,8 @@ def evaluate_pooled(
         "protocol_text": protocol.explanation,
         "recipe_text": runs[0].recipe_file.read_text(encoding="utf-8"),
         "environment": runs[0].environment(),
-        "skipped": _skipped(runs[0]),
+        # (What a fold could not read to test, others could not read to learn from.)
+        "skipped": tuple(dict.fromkeys(item for run in runs for item in _skipped(run))),
     }
     return EvaluationResult(evaluation=evaluation, predictions=predictions, background=background)
 

@@ -46,6 +46,11 @@ class _Facts(BaseModel):
     test_slices_whose_group_was_learned: int
 
 
+_COLUMNS = ("file", "class", "source", "group", "twin_cluster", "part")
+"""Columns of `slices.csv`."""
+
+_Row = tuple[str, ...]
+
 _PACKAGES = ("torch", "lightning", "numpy", "pillow", "scikit-learn")
 
 
@@ -56,6 +61,7 @@ class Origin:
     Attributes:
         sources: The data sets.
         fingerprint: Of all their slices.
+        outlines: The fingerprint of the training part's outlines; empty where none are used.
         skipped: Files that were left out.
         ignored: Files of kinds that hold no slices.
         notes: How the sets were read.
@@ -63,6 +69,7 @@ class Origin:
 
     sources: tuple[DataSource, ...]
     fingerprint: str
+    outlines: str = ""
     skipped: tuple[Skipped, ...] = ()
     ignored: tuple[Ignored, ...] = ()
     notes: tuple[str, ...] = ()
@@ -188,10 +195,21 @@ class RunFolder:
 
     def part(self, name: str) -> set[tuple[str, str]]:
         """Return source and name of the slices of a part: `train`, `validation` or `test`."""
-        with self.slices_file.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return {
-                (row["source"], row["file"]) for row in csv.DictReader(file) if row["part"] == name
-            }
+        rows = self._noted_rows()
+        return {(source, file) for file, _, source, _, _, part in rows if part == name}
+
+    def _noted_rows(self) -> list[_Row]:
+        """Return the rows of `slices.csv`.
+
+        Raises:
+            ModelError: It cannot be read, or is damaged.
+        """
+        try:
+            text = self.slices_file.read_bytes().decode("utf-8", "surrogateescape")
+            rows = csv.DictReader(io.StringIO(text, newline=""))
+            return [tuple(row[name] for name in _COLUMNS) for row in rows]
+        except (OSError, KeyError, csv.Error) as error:
+            raise ModelError(f"{self.slices_file}: cannot be read ({error})") from None
 
     def check(self) -> None:
         """Make sure that this is a run folder.
@@ -202,17 +220,50 @@ class RunFolder:
         if not self.recipe_file.is_file() or not self.data_file.is_file():
             raise ModelError(f"{self.path}: no run folder (it has no recipe.toml and data.json)")
 
-    def check_data(self, fingerprint: str) -> None:
-        """Make sure that the run was started on the data that is at hand.
+    def check_free(self) -> None:
+        """Make sure that a run may begin here.
+
+        Raises:
+            ModelError: The folder holds something already.
+        """
+        if self.path.exists() and any(self.path.iterdir()):
+            raise ModelError(
+                f"{self.path}: not empty; go on with it by --resume, or name another folder"
+            )
+
+    def check_data(self, fingerprint: str, partition: Partition) -> None:
+        """Make sure that the run was started on the data that is at hand, split as it is now.
 
         Args:
             fingerprint: Of that data.
+            partition: Its parts; what could not be read when the run began may be in them.
 
         Raises:
             ModelError: It was not.
         """
         if self.data()["fingerprint"] != fingerprint:
             raise ModelError(f"{self.path}: this run was started on other data; it cannot go on")
+        noted = self._noted_rows()
+        known = set(noted)
+        if [row for row in _rows(_parts(partition)) if row in known] != noted:
+            raise ModelError(
+                f"{self.path}: this run was started on other parts of the data (folds, splits or "
+                "near-duplicates have changed); it cannot go on"
+            )
+
+    def check_outlines(self, fingerprint: str) -> None:
+        """Make sure that the run was started with the outlines that are at hand.
+
+        Args:
+            fingerprint: Of those of the training part.
+
+        Raises:
+            ModelError: It was not.
+        """
+        if self.data().get("outlines", fingerprint) != fingerprint:
+            raise ModelError(
+                f"{self.path}: this run was started with other outlines; it cannot go on"
+            )
 
     def begin(self, recipe: Recipe, partition: Partition, origin: Origin) -> None:
         """Write what there is to know before training, all of it or nothing.
@@ -221,7 +272,11 @@ class RunFolder:
             recipe: How it is trained.
             partition: What is learned from, chosen by and tested on.
             origin: Where that comes from.
+
+        Raises:
+            ModelError: The folder holds something already.
         """
+        self.check_free()  # (Another run may have begun here while the pictures were read.)
         new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -237,17 +292,14 @@ class RunFolder:
 
     def describe_data(self, partition: Partition, origin: Origin) -> None:
         """Write `data.json` and `slices.csv`."""
-        parts = {
-            "train": partition.train,
-            "validation": partition.validation,
-            "test": partition.test,
-        }
+        parts = _parts(partition)
         facts = {
             **noted(origin.sources),
             "split": partition.protocol.name,
             "fold": partition.fold,
             "classes": list(partition.classes),
             "fingerprint": origin.fingerprint,
+            "outlines": origin.outlines,
             "counts": {
                 name: count_classes(slices, partition.classes) for name, slices in parts.items()
             },
@@ -273,12 +325,8 @@ class RunFolder:
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("file", "class", "source", "group", "twin_cluster", "part"))
-        for name, slices in parts.items():
-            writer.writerows(
-                (item.name, item.label, item.source, item.group, item.cluster, name)
-                for item in slices
-            )
+        writer.writerow(_COLUMNS)
+        writer.writerows(_rows(parts))
         write_text(self.slices_file, text.getvalue())
 
     def describe_environment(self) -> None:
@@ -306,6 +354,22 @@ class RunFolder:
         if not isinstance(values, dict):
             raise ModelError(f"{path}: damaged, it is no JSON object")
         return values
+
+
+def _parts(partition: Partition) -> dict[str, Sequence[Slice]]:
+    return {
+        "train": partition.train,
+        "validation": partition.validation,
+        "test": partition.test,
+    }
+
+
+def _rows(parts: Mapping[str, Sequence[Slice]]) -> list[_Row]:
+    return [
+        (item.name, item.label, item.source, item.group, item.cluster, name)
+        for name, slices in parts.items()
+        for item in slices
+    ]
 
 
 def count_classes(slices: Sequence[Slice], classes: Sequence[str]) -> Mapping[str, int]:

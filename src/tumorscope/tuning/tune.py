@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tumorscope.datasets.inputs import read_inputs
 from tumorscope.datasets.splits import Partition
-from tumorscope.errors import ModelError, RecipeError
+from tumorscope.errors import DivergedError, ModelError, RecipeError
 from tumorscope.progress import Progress, silent
 from tumorscope.training.callbacks import Listener, SilentListener
 from tumorscope.training.fit import Hardware, fit
@@ -111,8 +111,12 @@ def tune(
     Raises:
         ModelError: The folder holds something else, another process searches in it, the storage
             cannot be used, or the study there is about something else.
-        RecipeError: A recipe that was drawn cannot be trained here.
+        RecipeError: There is no validation part, or a recipe that was drawn cannot be trained here.
     """
+    if not partition.validation:
+        raise RecipeError(
+            "a search needs a validation part to score by: --set training.validation_share=0.1"
+        )
     end = time.monotonic() + timeout
     callbacks = callbacks or SearchCallbacks()
     train = functools.partial(
@@ -258,6 +262,8 @@ def _try(
             tracked.end("KILLED")
     except (torch.OutOfMemoryError, MemoryError):
         _fail(study, trial, "out of memory")
+    except DivergedError:
+        _fail(study, trial, "diverged")
     except RecipeError as error:
         _fail(study, trial, str(error))
         raise
@@ -295,7 +301,7 @@ class _Reporter:
         """Pass it on, and stop where others were better or nothing can be learned any more."""
         self._callbacks.epoch(row)
         self.report([row])
-        if not math.isfinite(row[self.monitor]) or self._trial.should_prune():
+        if not math.isfinite(row["validation_loss"]) or self._trial.should_prune():
             raise optuna.TrialPruned
 
     def report(self, rows: Sequence[HistoryRow]) -> None:
