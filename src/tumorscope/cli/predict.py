@@ -303,8 +303,8 @@ def _write_table(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
             rows.append((answer.path, _UNREADABLE, "", answer.error))
         elif isinstance(answer, Prediction):
             rows.append((place_in_words(answer.path, answer.slice), *_words(answer)))
-            if answer.volume:
-                notes[answer.path] = answer.volume
+            if answer.volume or answer.note:
+                notes[answer.path] = answer.volume or answer.note
     _print_rows([("file", "answer", "", "verdict"), *rows])
     return _print_summary(notes, [row[1] for row in rows], classifier)
 
