@@ -52,9 +52,11 @@ def work_ahead(
             many (a volume), fewer items are taken ahead.
 
     Yields:
-        The results of the first item, then those of the second, and so on.
+        The results of the first item, then those of the second, and so on. An error of the items'
+        own comes out behind the results of those before it.
     """
-    rest = iter(items)
+    failure: list[Exception] = []
+    rest = _until_failure(items, failure)
     waiting: deque[Future[list[R]]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
@@ -63,6 +65,8 @@ def work_ahead(
             waiting.extend(
                 pool.submit(function, item) for item in islice(rest, max(0, room - len(waiting)))
             )
+            if not waiting and failure:
+                raise failure[0]
             if not waiting:
                 return
             results = waiting.popleft().result()
@@ -70,3 +74,11 @@ def work_ahead(
             yield from results
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _until_failure(items: Iterable[T], failure: list[Exception]) -> Iterator[T]:
+    """Yield items; keep the error that ends them."""
+    try:
+        yield from items
+    except Exception as error:  # noqa: BLE001  (raised again when its turn comes)
+        failure.append(error)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,7 @@ def test_pictures_in_memory_are_put_upright(classifier: Classifier, tmp_path: Pa
         ({"confident": math.nan}, "confident is a number between 0 and 1, not nan"),
         ({"threads": 0}, "threads is a whole number of 1 or more, not 0"),
         ({"threads": 1.5}, "threads is a whole number of 1 or more, not 1.5"),
+        ({"threads": 100_000}, "threads is at most 1,024, not 100000"),
         ({"providers": "cpu"}, r"providers is a list of names, as in \['cpu'\]"),
     ],
 )
@@ -262,6 +264,21 @@ def test_a_model_is_not_loaded_with_settings_that_mean_nothing(
     with pytest.raises(ArgumentError, match=message):
         Classifier.load(model, **given)
     assert Classifier.load(model, confident=1, threads=1).confident == (1,) * len(CLASSES)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("count", [5, 40, 90])
+def test_what_was_given_before_an_error_of_the_caller_is_answered(
+    model: Path, count: int, threads: int
+) -> None:
+    def camera() -> Iterator[NDArray[np.uint8]]:
+        yield from [phantom(0)] * count
+        raise ConnectionError("the camera is gone")
+
+    answers: list[Prediction | Failure] = []
+    with pytest.raises(ConnectionError, match="the camera is gone"):
+        answers.extend(Classifier.load(model, threads=threads).stream(camera()))
+    assert [answer.path for answer in answers] == [f"array {number}" for number in range(count)]
 
 
 def test_a_batch_holds_a_slice_or_more(classifier: Classifier) -> None:
