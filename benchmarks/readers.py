@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 
 from record import write_record
-from tumorscope.images import slices
+from tumorscope.images import reading
 from tumorscope.images.dicom import is_dicom
 from tumorscope.images.opening import open_slices, quieten_libraries
 from tumorscope.images.reading import FileInMemory, UnreadableImageError
@@ -42,7 +42,7 @@ def main() -> None:
     """Compare all files, write the record."""
     quieten_libraries()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # noqa: FBT003  (its own interface)
-    slices.MINIMUM_SIDE = 1
+    reading.MINIMUM_SIDE = 1
     counts: dict[str, Counter[str]] = {name: Counter() for name in DECODERS}
     reasons: dict[str, dict[str, str]] = {}
     fingerprint = hashlib.sha256()

@@ -262,6 +262,7 @@ def test_three_zooms(scans: Path, model: str, capsys: pytest.CaptureFixture[str]
         (["--min-confidence", "nan"], "--min-confidence: 'nan' is not a number between 0 and 1"),
         (["--min-confidence", "x"], "--min-confidence: 'x' is not a number between 0 and 1"),
         (["--threads", "two"], "--threads: 'two' is not a whole number of 1 or more"),
+        (["--threads", "100000"], "--threads: 100000 are too many: at most 1,024"),
         (["--batch", "0"], "--batch: '0' is not a whole number of 1 or more"),
         (["--json", "--csv"], "not allowed with"),
     ],

@@ -232,6 +232,13 @@ def test_a_model_file_is_packed_too(
     (out / "mine").mkdir()
     assert main(words) == 2
     assert "holds 'mine', too: name another folder" in capsys.readouterr().err
+    (out / "mine").rmdir()
+    second = next(out.rglob("model.onnx")).parents[1] / "2" / "model.onnx"
+    second.parent.mkdir()
+    second.touch()
+    assert main(words) == 2
+    assert f"holds '{second.parent.relative_to(out)}', too" in capsys.readouterr().err
+    assert second.exists()
     assert [path.name for path in out.parent.iterdir()] == [name]
 
 

@@ -24,13 +24,21 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_files import dicom, lossless_jpeg, picture, write_dicom, write_encapsulated
+from dicom_files import (
+    dicom,
+    lossless_jpeg,
+    picture,
+    write_dicom,
+    write_encapsulated,
+    write_enhanced,
+)
 from tumorscope.images import UnreadableImageError
 from tumorscope.images.lossless_jpeg import LosslessJpegError, decode_lossless_jpeg
 from tumorscope.images.opening import open_slices
 from tumorscope.images.slices import SliceChoice, SliceImage
 from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.series.finding import find_files
+from tumorscope.series.grouping import group_series
 
 GREY = draw_phantom("glioma", plane="axial", patient_seed=3, slice_number=2, size=96).image
 DEEP = (GREY.astype(np.uint16) << 4) + np.arange(96, dtype=np.uint16) % 16
@@ -510,3 +518,40 @@ def test_what_a_decoder_finds_wrong_is_said(tmp_path: Path) -> None:
     )
     with pytest.raises(UnreadableImageError, match="predictor 6, only the first is known"):
         list(open_slices(path))
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_values_that_begin_at_the_highest_bit_are_whole(tmp_path: Path, kind: type) -> None:
+    values = (DEEP.astype(kind) - 2048 * (kind is np.int16)).astype(kind)
+    old = write_dicom(tmp_path / "a.dcm", values << 4, BitsStored=12, HighBit=15)
+    usual = write_dicom(tmp_path / "b.dcm", values, BitsStored=12, HighBit=11)
+    assert np.array_equal(grey(old), grey(usual))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.parametrize("said", [8, 7, 1, None])
+def test_frames_that_a_file_does_not_count_are_told(tmp_path: Path, said: int | None) -> None:
+    path = write_dicom(tmp_path / "a.dcm", np.stack([DEEP] * 8), NumberOfFrames=said)
+    images = list(open_slices(path))
+    count = said or 1
+    assert len(images) == count
+    expected = f"it holds pixels of 8 frames, says {count}: the others are left out" * (count < 8)
+    assert {image.note for image in images} == {expected}
+    assert all(expected in image.volume for image in images if len(images) > 1)
+
+
+def test_one_place_for_all_frames_is_that_of_none(tmp_path: Path) -> None:
+    place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    path = write_dicom(tmp_path / "a.dcm", np.stack([DEEP] * 3), PixelSpacing=[1, 1], **place)
+    assert [image.affine for image in open_slices(path)] == [None] * 3
+
+
+def test_enhanced_files_of_one_frame_each_stand_where_their_frame_does(tmp_path: Path) -> None:
+    headers = []
+    for number in range(6):
+        fact = {"position": 5 * (number % 3), "time": 1 + number // 3}
+        path = write_enhanced(tmp_path / f"{number}.dcm", [GREY + np.uint8(number)], [fact])
+        headers.append(read(path).header)
+    (series,) = group_series(headers)
+    assert [stack.slices for stack in series.stacks] == [(0, 1, 2), (3, 4, 5)]
+    assert headers[4].position == (0, 0, 5)

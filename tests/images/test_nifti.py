@@ -298,3 +298,12 @@ def test_a_wrong_checksum_is_damage(tmp_path: Path, volumes: int) -> None:
     (tmp_path / "damaged.nii.gz").write_bytes(content)
     with pytest.raises(UnreadableImageError, match=r"damaged NIfTI file \(CRC check failed"):
         read(tmp_path / "damaged.nii.gz")
+
+
+def test_few_sagittal_slices_of_several_volumes_are_no_channels(tmp_path: Path) -> None:
+    echoes = np.stack([head()[8:32]] * 3, axis=-1).astype(np.int16)
+    path = tmp_path / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(echoes, np.diag([5, 1, 1, 1])), path)
+    images = read(path, numbers="all")
+    assert len(images) == 24
+    assert "sagittal slices, the first of 3 volumes" in images[0].volume

@@ -66,6 +66,15 @@ def test_pages_are_slices(tmp_path: Path) -> None:
     assert all(np.array_equal(image.grey, page) for image, page in zip(images, pages, strict=True))
 
 
+def test_a_small_page_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    page = Image.fromarray(GREY)
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page.resize((20, 20)), page])
+    first, small, last = open_slices(tmp_path / "a.tif")
+    assert (first.unsupported, last.unsupported) == ("", "")
+    assert small.unsupported == "20x20 pixels are too few (at least 32 a side)"
+    assert [image.number for image in (first, small, last)] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [

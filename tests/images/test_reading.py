@@ -239,22 +239,35 @@ def test_a_file_of_several_pages_is_no_single_slice(tmp_path: Path, form: str) -
     assert [int(page.mean().round(-1)) for page in read_pages(path)] == [50, 120, 200]
 
 
-def _deep_tiff(channels: NDArray[np.uint16], order: str) -> bytes:
-    """An uncompressed TIFF file of 16 bits and 3 or 4 channels."""
+def _deep_tiff(
+    channels: NDArray[Any],
+    order: str = "<",
+    *,
+    extra: int = 2,
+    photometric: int = 2,
+    compression: int = 1,
+    planar: int = 1,
+) -> bytes:
+    """A TIFF file of 16 or 32 bits, one strip."""
     height, width, count = channels.shape
+    values = channels.astype(channels.dtype.newbyteorder(order)).tobytes()
+    values = zlib.compress(values) if compression == 8 else values
+    bits, sample_format = 8 * channels.itemsize, 3 if channels.dtype.kind == "f" else 1
     tags = [
-        (256, 4, 1, width), (257, 4, 1, height), (258, 3, count, 200), (259, 3, 1, 1),
-        (262, 3, 1, 2), (273, 4, 1, 256), (277, 3, 1, count), (278, 4, 1, height),
-        (279, 4, 1, channels.nbytes),
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, count, bits if count == 1 else 200),
+        (259, 3, 1, compression), (262, 3, 1, photometric), (273, 4, 1, 256), (277, 3, 1, count),
+        (278, 4, 1, height), (279, 4, 1, len(values)), (284, 3, 1, planar),
     ]  # fmt: skip
     if count == 4:
-        tags.append((338, 3, 1, 2))
+        tags.append((338, 3, 1, extra))
+    if count == 1:
+        tags.append((339, 3, 1, sample_format))
     content = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(tags))
     for tag, kind, number, value in tags:
         form = "HHIHxx" if kind == 3 and number == 1 else "HHII"
         content += struct.pack(f"{order}{form}", tag, kind, number, value)
-    content = content.ljust(200, b"\0") + struct.pack(f"{order}{count}H", *[16] * count)
-    return content.ljust(256, b"\0") + channels.astype(f"{order}u2").tobytes()
+    content = content.ljust(200, b"\0") + struct.pack(f"{order}{count}H", *[bits] * count)
+    return content.ljust(256, b"\0") + values
 
 
 @pytest.mark.parametrize(
@@ -274,6 +287,62 @@ def test_twelve_bits_in_sixteen_of_several_channels(tmp_path: Path, form: str, c
     assert np.abs(grey - values * (255 / 4095)).max() <= 0.51
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
     assert "damaged" in _refusal(tmp_path / "cut.png")
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("count", "extra"), [(3, 0), (4, 0), (4, 1), (4, 2)])
+def test_twelve_bits_in_sixteen_however_a_tiff_file_holds_them(
+    tmp_path: Path, compression: int, order: str, count: int, extra: int
+) -> None:
+    values = np.linspace(0, 4095, 40 * 50).reshape(40, 50).astype(np.uint16)
+    channels = np.stack([values] * 3 + [np.full_like(values, 65535)] * (count - 3), axis=-1)
+    content = _deep_tiff(channels, order, extra=extra, compression=compression)
+    (tmp_path / "a.tif").write_bytes(content)
+    assert np.abs(read_slice(tmp_path / "a.tif") - values * (255 / 4095)).max() <= 0.51
+
+
+def test_deep_colours_that_were_multiplied_by_their_alpha_are_shown_on_black(
+    tmp_path: Path,
+) -> None:
+    values = np.linspace(0, 2000, 40 * 50).reshape(40, 50, 1).astype(np.uint16)
+    channels = np.concatenate([values] * 3 + [np.full_like(values, 32768)], axis=-1)
+    (tmp_path / "a.tif").write_bytes(_deep_tiff(channels, extra=1))
+    grey = read_slice(tmp_path / "a.tif")
+    assert np.abs(grey - values[..., 0] * (255 / 2000)).max() <= 0.51
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_deep_grey_in_which_0_is_white_is_not_read_as_a_negative(
+    tmp_path: Path, photometric: int, kind: type, compression: int
+) -> None:
+    values = np.linspace(0, 4095, 40 * 50).reshape(40, 50, 1).astype(kind)
+    content = _deep_tiff(values, photometric=photometric, compression=compression)
+    (tmp_path / "a.tif").write_bytes(content)
+    expected = values[..., 0] * (255 / 4095)
+    expected = expected if photometric else 255 - expected
+    assert np.abs(read_slice(tmp_path / "a.tif") - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+def test_deep_colours_in_planes_are_refused(tmp_path: Path, compression: int) -> None:
+    channels = np.zeros((40, 50, 3), np.uint16)
+    (tmp_path / "a.tif").write_bytes(_deep_tiff(channels, planar=2, compression=compression))
+    assert "planes, which are not read: save it" in _refusal(tmp_path / "a.tif")
+    grey = np.linspace(0, 255, 40 * 50).reshape(40, 50, 1).astype(np.uint16)
+    (tmp_path / "b.tif").write_bytes(_deep_tiff(grey, planar=2, photometric=1, compression=8))
+    assert np.abs(read_slice(tmp_path / "b.tif") - grey[..., 0].astype(int)).max() == 0
+
+
+def test_all_pages_together_are_counted_before_they_fill_the_memory(tmp_path: Path) -> None:
+    small, large = Image.new("1", (32, 32)), Image.new("1", (7000, 7000))
+    path = tmp_path / "a.tif"
+    small.save(path, save_all=True, append_images=[large] * 5, compression="group4")
+    with pytest.raises(UnreadableImageError, match=r"a\.tif: 6 pages, too large together, refused"):
+        for _ in read_pages(path):
+            pass
 
 
 def test_deep_colours_become_luminance_and_transparent_ones_black(tmp_path: Path) -> None:

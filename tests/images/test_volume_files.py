@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -248,3 +249,26 @@ def test_a_small_file_cannot_ask_for_much() -> None:
                 slices(FileInMemory(name, content))
         else:
             assert all(image.unsupported for image in slices(FileInMemory(name, content)))
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
+def test_voxels_written_out_take_memory_for_those_that_are_wanted_only(
+    tmp_path: Path, name: str
+) -> None:
+    if name == "a.nrrd":
+        header = (
+            b"NRRD0004\ntype: short\ndimension: 3\nsizes: 64 60 4\nencoding: ascii\n"
+            b"space: left-posterior-superior\nspace origin: (-30,-25,-7)\n"
+            b"space directions: (1,-0.1,0) (-0.1,1,0) (0,0,4)\n\n"
+        )
+    else:
+        header = meta().partition(b"LOCAL\n")[0] + b"LOCAL\n"
+        header = header.replace(b"BinaryData = True", b"BinaryData = False")
+    numbers = " ".join(map(str, VOLUME.ravel(order="F").tolist())).encode()
+    content = FileInMemory(name, header + numbers + b" 123" * 10_000_000)
+    tracemalloc.start()
+    found = slices(content)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * len(content.content)
+    assert_same(found, expected(tmp_path))

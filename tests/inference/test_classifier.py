@@ -271,6 +271,7 @@ def test_pictures_in_memory_are_put_upright(classifier: Classifier, tmp_path: Pa
         ({"confident": math.nan}, "confident is a number between 0 and 1, not nan"),
         ({"threads": 0}, "threads is a whole number of 1 or more, not 0"),
         ({"threads": 1.5}, "threads is a whole number of 1 or more, not 1.5"),
+        ({"threads": 100_000}, "threads is at most 1,024, not 100000"),
         ({"providers": "cpu"}, r"providers is a list of names, as in \['cpu'\]"),
     ],
 )

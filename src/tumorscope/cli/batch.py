@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
-from tumorscope.cli.numbers import count, number_from_zero, share
+from tumorscope.cli.numbers import count, number_from_zero, share, threads
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ray", metavar="ADDRESS", help="join this Ray cluster (or: auto)")
     parser.add_argument("--workers", type=count, metavar="N", help="default: one a core")
     parser.add_argument(
-        "--threads", type=count, default=1, metavar="N", help="cores a worker (default: 1)"
+        "--threads", type=threads, default=1, metavar="N", help="cores a worker (default: 1)"
     )
     parser.add_argument(
         "--gpus-per-worker", type=float, default=0.0, metavar="N", help="may be a part of one"

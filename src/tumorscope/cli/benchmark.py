@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
-from tumorscope.cli.numbers import count
+from tumorscope.cli.numbers import count, threads
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="onnx (on the processor), onnx-PROVIDER (as onnx-cuda), openvino, or all that are "
         "installed here (default: all)",
     )
-    parser.add_argument("--threads", type=count, metavar="N", help="default: one a core")
+    parser.add_argument("--threads", type=threads, metavar="N", help="default: one a core")
     parser.add_argument(
         "--images",
         type=Path,

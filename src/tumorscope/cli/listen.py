@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tumorscope.cli.addresses import is_loopback, read_token
 from tumorscope.cli.main import DISCLAIMER
+from tumorscope.cli.numbers import threads
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", metavar="M", help="an .onnx file, or a bundled model's name")
     parser.add_argument("--provider", metavar="NAME", help="cpu, cuda, tensorrt, openvino, ...")
-    parser.add_argument("--threads", type=int, metavar="N", help="default: one a core")
+    parser.add_argument("--threads", type=threads, metavar="N", help="default: one a core")
 
 
 def run(options: argparse.Namespace) -> int:

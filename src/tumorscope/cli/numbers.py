@@ -2,10 +2,20 @@
 
 import argparse
 
+from tumorscope.arguments import MOST_THREADS
+
 
 def count(text: str) -> int:
     """Return a whole number of 1 or more."""
     return _whole(text, least=1)
+
+
+def threads(text: str) -> int:
+    """Return a number of threads."""
+    value = count(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{value} are too many: at most {MOST_THREADS:,}")
+    return value
 
 
 def number_from_zero(text: str) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
-from tumorscope.cli.numbers import count, number_from_zero, share
+from tumorscope.cli.numbers import count, number_from_zero, share, threads
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which volume of files or series that hold several, from 0",
     )
     parser.add_argument("--provider", metavar="NAME", help="cpu, cuda, tensorrt, openvino, ...")
-    parser.add_argument("--threads", type=count, metavar="N", help="default: one a core")
+    parser.add_argument("--threads", type=threads, metavar="N", help="default: one a core")
     parser.add_argument(
         "--batch",
         type=count,
@@ -303,8 +303,8 @@ def _write_table(answers: "Iterable[Answer]", classifier: "Classifier") -> int:
             rows.append((answer.path, _UNREADABLE, "", answer.error))
         elif isinstance(answer, Prediction):
             rows.append((place_in_words(answer.path, answer.slice), *_words(answer)))
-            if answer.volume:
-                notes[answer.path] = answer.volume
+            if answer.volume or answer.note:
+                notes[answer.path] = answer.volume or answer.note
     _print_rows([("file", "answer", "", "verdict"), *rows])
     return _print_summary(notes, [row[1] for row in rows], classifier)
 

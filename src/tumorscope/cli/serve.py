@@ -15,7 +15,7 @@ import uvicorn
 
 from tumorscope.cli.addresses import is_loopback, read_token
 from tumorscope.cli.main import DISCLAIMER
-from tumorscope.cli.numbers import count
+from tumorscope.cli.numbers import count, threads
 from tumorscope.errors import DataError
 from tumorscope.images.opening import quieten_libraries
 from tumorscope.inference import DEFAULT_MODEL, Classifier
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"requests must bear this token (default: ${_TOKEN}, else none)",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="default: one a core")
+    parser.add_argument("--threads", type=threads, metavar="N", help="default: one a core")
     parser.add_argument(
         "--allowed-host",
         action="append",

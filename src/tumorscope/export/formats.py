@@ -301,11 +301,17 @@ def put(made: Path, target: Path, folder: Path) -> None:
     if target.is_dir():
         if not made.is_dir():
             raise ModelError(f"{target}: is a folder, and a file is written: name another")
-        others = {item.name for item in target.iterdir()} - {item.name for item in made.iterdir()}
+        others = _inside(target) - _inside(made)
         if others:
             raise ModelError(f"{target}: holds '{min(others)}', too: name another folder")
         target.rename(folder / "old")
     made.replace(target)
+
+
+def _inside(folder: Path) -> set[str]:
+    """Return what a folder holds, but for what Python compiles there."""
+    found = (path.relative_to(folder) for path in folder.rglob("*"))
+    return {path.as_posix() for path in found if "__pycache__" not in path.parts}
 
 
 def _write_onnx(order: Order, path: Path) -> None:

@@ -169,7 +169,8 @@ def read_dicom(path: File, choice: SliceChoice) -> Iterator[SliceImage]:
         if count == 1:
             grey, reason, place = _frame(dataset, name, 0)
             header = replace(header, digest=digest_of(grey))
-            yield SliceImage(name, None, grey, reason, header=header, affine=place)
+            note = _uncounted(dataset, count)
+            yield SliceImage(name, None, grey, reason, note=note, header=header, affine=place)
         else:
             headers = [
                 read_header(dataset, name, upload=upload_of(path), frame=number)
@@ -303,6 +304,10 @@ def _fill_in(dataset: "FileDataset", name: str) -> None:
         if dataset.get(keyword) in (None, ""):
             setattr(dataset, keyword, value)
     syntax = dataset.file_meta.TransferSyntaxUID
+    # (Old files begin a value at its highest bit; then the bits below are part of it, and small.)
+    top = int(dataset.get("HighBit") or 0) + 1
+    if dataset.BitsStored < top <= dataset.BitsAllocated and not syntax.is_encapsulated:
+        dataset.BitsStored = top
     bits, samples = dataset.BitsStored, dataset.SamplesPerPixel
     if syntax.is_encapsulated and not can_decode(syntax, bits=bits, samples=samples):
         raise UnreadableImageError(
@@ -324,14 +329,28 @@ def _frames(
         shares[numbers] = head_shares(np.stack(seen), 0)
     if choice.numbers is None:
         numbers = choose(name, count, choice, shares)
+    note = _uncounted(dataset, count)
     volume = f"{count} frames of {dataset.Columns} x {dataset.Rows} pixels"
     for other, times in Counter(filter(None, others)).items():
         volume += f", {times} of them {other}"
+    volume += f", {note}" if note else ""
     for number in numbers:
         grey, reason, place = frames[number]
         reason = reason or why_headless(shares[number])
         header = replace(headers[number], digest=digest_of(grey))
-        yield SliceImage(name, number, grey, reason, volume=volume, header=header, affine=place)
+        yield SliceImage(name, number, grey, reason, volume, note, header, place)
+
+
+def _uncounted(dataset: "FileDataset", count: int) -> str:
+    """Say how many frames stand behind those that a file says it holds."""
+    from pydicom.pixels.utils import get_expected_length  # noqa: PLC0415
+
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return ""
+    held = len(dataset.get("PixelData") or b"") * count // get_expected_length(dataset)
+    return f"it holds pixels of {held} frames, says {count}: the others are left out" * (
+        held > count
+    )
 
 
 def _other_components(dataset: "FileDataset", count: int) -> list[str]:

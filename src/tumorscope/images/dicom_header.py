@@ -78,10 +78,11 @@ def read_header(
 
 def _items(dataset: "Dataset", frame: int | None) -> Iterator["Dataset"]:
     """Yield where a frame's elements stand, its own first, those of the whole file last."""
-    if frame is not None:
-        per_frame = (_value(dataset, "PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+    per_frame = _value(dataset, "PerFrameFunctionalGroupsSequence") or []
+    if frame is not None or len(per_frame) == 1:
+        number = frame or 0
         shared = (_value(dataset, "SharedFunctionalGroupsSequence") or [])[:1]
-        for group in (*per_frame, *shared):
+        for group in (*per_frame[number : number + 1], *shared):
             for keyword in _FUNCTIONAL_GROUPS:
                 for item in _value(group, keyword) or ():
                     yield item

@@ -55,11 +55,12 @@ def frame_elements(dataset: Dataset, number: int) -> Dataset:
     frames = dataset.get("PerFrameFunctionalGroupsSequence") or ()
     groups = [*(dataset.get("SharedFunctionalGroupsSequence") or ())[:1]]
     groups += frames[number : number + 1]
-    if not groups:
+    single = int(dataset.get("NumberOfFrames") or 1) == 1
+    if single and not groups:
         return dataset
     elements = Dataset()
     elements.update({tag: item for tag, item in dataset.items() if tag not in _LARGE})
-    if frames and "ImagePositionPatient" in elements:
+    if not single and "ImagePositionPatient" in elements:
         del elements.ImagePositionPatient  # (One place for all frames is that of none.)
     for group in groups:
         for keyword in _FUNCTIONAL_GROUPS:

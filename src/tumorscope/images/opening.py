@@ -22,6 +22,7 @@ from tumorscope.images.reading import (
     read_pages,
     starts_like_picture,
     upload_of,
+    why_too_small,
 )
 from tumorscope.images.slice_header import SliceHeader, digest_of
 from tumorscope.images.slices import File, SliceChoice, SliceImage
@@ -129,7 +130,9 @@ def _read_pictures(path: File) -> Iterator[SliceImage]:
     for number, grey in enumerate(pages):
         shown = number if len(pages) > 1 else None
         header = SliceHeader(file=name, upload=upload_of(path), frame=shown, digest=digest_of(grey))
-        yield SliceImage(name, shown, grey, unsupported=why_unsuitable(grey), header=header)
+        # (Such a page is most often a thumbnail of another.)
+        reason = why_too_small(grey.shape[1], grey.shape[0]) or why_unsuitable(grey)
+        yield SliceImage(name, shown, grey, unsupported=reason, header=header)
 
 
 def _why_no_files(folder: str) -> str:

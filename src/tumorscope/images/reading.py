@@ -6,6 +6,8 @@ JetPack 4.6 for the Jetson Nano has).
 
 import io
 import os
+import re
+import sys
 from typing import TYPE_CHECKING, Iterator, NamedTuple, Tuple, Union
 
 import numpy as np
@@ -55,13 +57,16 @@ _Tile = getattr(ImageFile, "_Tile", lambda *tile: tile)
 
 _DEEP_GREY_ALPHA = "LA;16B"
 
-_LOW_BYTES = {
-    "RGB;16B": "RGB;16L",
-    "RGBA;16B": "RGBA;16L",
-    "RGB;16L": "RGB;16B",
-    "RGBA;16L": "RGBA;16B",
-}
-"""How Pillow unpacks 16-bit colours, and what takes the lower byte of the same pixels."""
+_DEEP_COLOURS = re.compile("(RGB[AaX]?;16)([LBN])$")
+"""How Pillow unpacks 16-bit colours, and in which order of bytes."""
+
+_NATIVE = "L" if sys.byteorder == "little" else "B"
+_OTHER_ORDER = {"L": "B", "B": "L"}
+
+_BITS, _PHOTOMETRIC, _PLANAR = 258, 262, 284
+"""TIFF's tags: bits of a value, whether 0 is white, whether each colour stands by itself."""
+
+_IN_PLANES = "16-bit colours in planes, which are not read: save it with a pixel's colours together"
 
 _ORIENTATION = 0x0112
 """The EXIF tag that says how a picture is turned."""
@@ -149,7 +154,7 @@ def read_slice(path: "Union[str, os.PathLike[str], FileInMemory]") -> "NDArray[n
 def read_pages(
     path: "Union[str, os.PathLike[str], FileInMemory]", most: "Union[int, None]" = None
 ) -> "Iterator[NDArray[np.uint8]]":
-    """Read the pages of a picture file as grey slices, as `read_slice` does.
+    """Read the pages of a picture file as grey slices, as `read_slice` does, small ones too.
 
     Args:
         path: The file, on a disk or in memory.
@@ -167,10 +172,13 @@ def read_pages(
             _check_size(picture.size, name)
             count = getattr(picture, "n_frames", 1) if picture.format in _PAGED_FORMATS else 1
             _check_pages(count, most, picture.size, name)
+            pixels = 0
             for number in range(count):
                 if count > 1:
                     picture.seek(number)
                     _check_size(picture.size, name)
+                pixels += picture.size[0] * picture.size[1]
+                _check_together(pixels, count, name)
                 yield _to_grey(picture, path, number)
     except UnreadableImageError:
         raise
@@ -195,14 +203,16 @@ def _open(path: "Union[str, os.PathLike[str], FileInMemory]") -> Image.Image:
     return picture
 
 
+def why_too_small(width: int, height: int) -> str:
+    """Return why a picture holds too little to classify; empty where it does not."""
+    if min(width, height) >= MINIMUM_SIDE:
+        return ""
+    return f"{width}x{height} pixels are too few (at least {MINIMUM_SIDE} a side)"
+
+
 def _check_size(size: "tuple[int, int]", name: str) -> None:
-    width, height = size
-    if width * height > MAXIMUM_PIXELS:
+    if size[0] * size[1] > MAXIMUM_PIXELS:
         raise UnreadableImageError(_too_large(name))
-    if min(width, height) < MINIMUM_SIDE:
-        raise UnreadableImageError(
-            f"{name}: {width}x{height} pixels are too few (at least {MINIMUM_SIDE} a side)"
-        )
 
 
 def _check_pages(count: int, most: "Union[int, None]", size: "tuple[int, int]", name: str) -> None:
@@ -210,6 +220,14 @@ def _check_pages(count: int, most: "Union[int, None]", size: "tuple[int, int]", 
         raise UnreadableImageError(f"{name}: {count} pages in one file: split it")
     if count * size[0] * size[1] > MAXIMUM_PAGES_PIXELS:
         raise UnreadableImageError(f"{name}: {count} pages of {size[0]}x{size[1]} pixels, refused")
+    few = why_too_small(*size) if count == 1 else ""
+    if few:
+        raise UnreadableImageError(f"{name}: {few}")
+
+
+def _check_together(pixels: int, count: int, name: str) -> None:
+    if pixels > MAXIMUM_PAGES_PIXELS:
+        raise UnreadableImageError(f"{name}: {count} pages, too large together, refused")
 
 
 def _too_large(name: str) -> str:
@@ -231,14 +249,19 @@ def _to_grey(
     picture: Image.Image, path: "Union[str, os.PathLike[str], FileInMemory]", page: int
 ) -> "NDArray[np.uint8]":
     raw = _raw_mode(picture)
+    tags = getattr(picture, "tag_v2", {})
+    if tags.get(_PLANAR) == 2 and len(picture.getbands()) > 1 and max(tags.get(_BITS, (1,))) > 8:
+        raise UnreadableImageError(f"{name_of(path)}: {_IN_PLANES}")
     picture.load()
-    if raw in _LOW_BYTES or raw == _DEEP_GREY_ALPHA:
+    if raw == _DEEP_GREY_ALPHA or _DEEP_COLOURS.match(raw):
         deep = Image.fromarray(_deep_grey(path, page, raw))
         deep.info = picture.info
         return _scale_by_range(np.asarray(_upright(deep)))
     upright = _upright(picture)
     if upright.mode.startswith(("I", "F")):
-        return _scale_by_range(np.asarray(upright, dtype=np.float32))
+        values = np.asarray(upright, dtype=np.float32)
+        # (Of deep grey, Pillow leaves it to others that 0 is white.)
+        return _scale_by_range(-values if tags.get(_PHOTOMETRIC) == 0 else values)
     if upright.mode in ("P", "PA", "LA", "RGBA") or "transparency" in upright.info:
         coloured = upright.convert("RGBA")
         black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
@@ -269,9 +292,11 @@ def _deep_grey(
         bytes_ = _unpacked(path, page, "RGBA", mode="RGBA")
         values, alpha = bytes_[..., 0] * 256 + bytes_[..., 1], bytes_[..., 2] * 256 + bytes_[..., 3]
         return np.asarray(values * (alpha / 65535.0), dtype=np.float32)
-    channels = _unpacked(path, page, raw) * 256 + _unpacked(path, page, _LOW_BYTES[raw])
+    kind, order = raw[:-1].replace("a", "A"), raw[-1].replace("N", _NATIVE)
+    channels = 256 * _unpacked(path, page, kind + order)
+    channels += _unpacked(path, page, kind + _OTHER_ORDER[order])
     grey = channels[..., :3] @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    if channels.shape[-1] == 4:
+    if raw.startswith("RGBA"):  # (Of RGBa, the colours are multiplied already.)
         grey = grey * (channels[..., 3] / 65535.0)
     return np.asarray(grey, dtype=np.float32)
 

@@ -12,9 +12,9 @@ from PIL import Image
 from tumorscope.errors import DataError
 from tumorscope.images.reading import (
     MAXIMUM_PIXELS,
-    MINIMUM_SIDE,
     FileInMemory,
     UnreadableImageError,
+    why_too_small,
 )
 from tumorscope.images.slice_header import SliceHeader
 
@@ -139,10 +139,8 @@ def check_size(path: str, height: int, width: int) -> None:
     Raises:
         UnreadableImageError: The size is not accepted.
     """
-    if min(height, width) < MINIMUM_SIDE:
-        raise UnreadableImageError(
-            f"{path}: {width}x{height} pixels are too few (at least {MINIMUM_SIDE} a side)"
-        )
+    if few := why_too_small(width, height):
+        raise UnreadableImageError(f"{path}: {few}")
     if height * width > MAXIMUM_PIXELS:
         raise UnreadableImageError(
             f"{path}: more than {MAXIMUM_PIXELS // 1_000_000} million pixels a slice, refused"

@@ -77,6 +77,9 @@ _META_START: Final = re.compile(rb"\s*(Comment|ObjectType|ObjectSubType|NDims)\s
 _MOST_PACKED: Final = 1_000_000_000
 """Bytes that are read of a file of voxels, at the most."""
 
+_LONGEST_NUMBER: Final = 32
+"""Characters of a number that is written out, with what stands behind it."""
+
 _LONGEST_HEADER: Final = 65_536
 """Bytes of a text header, at the most."""
 
@@ -201,8 +204,7 @@ def _read_nrrd(file: BinaryIO, path: File) -> Any:
     count = math.prod(shape) * dtype.itemsize
     skip = int(header.get("byte skip") or 0)
     if encoding in ("ascii", "text", "txt"):
-        words = content.split()[: math.prod(shape)]
-        values = np.array([float(word) for word in words]).astype(dtype)
+        values = _written_out(content, math.prod(shape)).astype(dtype)
     elif encoding in ("raw", "gzip", "gz", "bzip2", "bz2"):
         if encoding != "raw":
             content = _unpacked(content, max(0, skip) + count)
@@ -260,13 +262,15 @@ def _read_meta(file: BinaryIO, path: File) -> Any:
     content = _voxels_behind(file, path, None if place.upper() == "LOCAL" else place)
     count = math.prod(shape) * dtype.itemsize
     skip = int(fields.get("headersize") or 0)
-    if _true(fields, "compresseddata"):
-        content = _unpacked(content, count)
-    elif not _true(fields, "binarydata", default="true"):
-        content = np.array(content.split(), dtype=np.float64).astype(dtype).tobytes()
+    if not _true(fields, "compresseddata") and not _true(fields, "binarydata", default="true"):
+        values = _written_out(content, math.prod(shape)).astype(dtype)
     else:
-        content = content[-count:] if skip == -1 else content[skip:]
-    values = _shaped(np.frombuffer(content[:count], dtype), shape, name)
+        if _true(fields, "compresseddata"):
+            content = _unpacked(content, count)
+        else:
+            content = content[-count:] if skip == -1 else content[skip:]
+        values = np.frombuffer(content[:count], dtype)
+    values = _shaped(values, shape, name)
     directions = _numbers(fields, ("transformmatrix", "rotation", "orientation"))
     origin = _numbers(fields, ("offset", "position", "origin"))
     lengths = _numbers(fields, ("elementspacing", "elementsize"))
@@ -364,6 +368,11 @@ def _unpacked(content: bytes, count: int) -> bytes:
     if content[:3] == b"BZh":
         return bz2.BZ2Decompressor().decompress(content, count)
     return zlib.decompressobj(47).decompress(content, count)
+
+
+def _written_out(content: bytes, count: int) -> NDArray[np.float64]:
+    """Return so many numbers that stand as text, or fewer where there are no more."""
+    return np.fromstring(content[: _LONGEST_NUMBER * count], np.float64, sep=" ")[:count]
 
 
 def _shaped(values: NDArray[Any], shape: list[int], name: str) -> NDArray[Any]:

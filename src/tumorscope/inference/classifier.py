@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tumorscope.arguments import check_count, check_share
+from tumorscope.arguments import check_count, check_share, check_threads
 from tumorscope.errors import ArgumentError
 from tumorscope.images.opening import header_of_unreadable, open_slices
 from tumorscope.images.preparation import prepare
@@ -118,7 +118,7 @@ class Classifier:
             tta: Whether to classify each slice at three zooms.
 
         Raises:
-            ArgumentError: `threads` is no whole number of 1 or more, `confident` none between 0
+            ArgumentError: `threads` is no whole number from 1 to 1,024, `confident` none between 0
                 and 1, or `providers` no list.
             ModelError: The model or the provider cannot be used.
 
@@ -128,8 +128,7 @@ class Classifier:
             >>> model.facts.classes
             ('glioma', 'meningioma', 'notumor', 'pituitary')
         """
-        if threads is not None:
-            check_count("threads", threads)
+        check_threads(threads)
         if confident is not None:
             check_share("confident", confident)
         if isinstance(providers, str):

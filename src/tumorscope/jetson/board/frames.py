@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image
 
 from tumorscope.images.reading import (
-    MINIMUM_SIDE,
     PICTURE_SUFFIXES,
     UnreadableImageError,
     read_slice,
+    why_too_small,
 )
 from tumorscope.jetson.board.folder import BoardError
 
@@ -109,8 +109,8 @@ def _frame(path: str, number: int, frame: "NDArray[Any]") -> Slice:
         what = f"{frame.dtype} of shape {list(frame.shape)}"
         return Slice(path, number, None, f"a frame of {what}: grey or BGR of 8 bits is read")
     height, width = frame.shape[:2]
-    if min(height, width) < MINIMUM_SIDE:
-        few = f"{width}x{height} pixels are too few (at least {MINIMUM_SIDE} a side)"
+    few = why_too_small(width, height)
+    if few:
         return Slice(path, number, None, few)
     if frame.ndim == 3:
         colours = Image.fromarray(np.ascontiguousarray(frame[:, :, ::-1]))
