@@ -44,6 +44,7 @@ from tumorscope.pacs.answering import Answering, Delivery
 from tumorscope.pacs.listener_metrics import ListenerMetrics
 from tumorscope.pacs.sending import Peer, SendError, send
 from tumorscope.pacs.spool import Spool
+from tumorscope.pacs.stow import DicomWebServer
 
 
 @pytest.fixture(scope="module")
@@ -294,6 +295,33 @@ def test_a_folder_that_cannot_be_written_is_tried_again(
     worker.stop()
     spool.close()
     assert len(written(tmp_path / "out")) == 2
+
+
+def test_a_receiver_that_is_away_keeps_nothing_from_the_others(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    images = series(tmp_path / "in")
+    spool, port = Spool(tmp_path / "spool"), free_port()
+    for path in (tmp_path / "in").iterdir():
+        spool.keep(path.read_bytes(), series="s", instance=path.name)
+    taking = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+    if not Path(taking).exists():
+        pytest.skip("Orthanc's DICOMweb is not installed (Debian: orthanc-dicomweb)")
+    with orthanc(tmp_path, Plugins=[taking], DicomServerEnabled=False) as web:
+        delivery = Delivery(
+            peer=Peer("PACS", "127.0.0.1", port),
+            web=DicomWebServer(url=f"http://127.0.0.1:{web}/dicom-web"),
+        )
+        worker = Answering(spool, classifier, delivery, ListenerMetrics(), quiet=0.0, pause=0.0)
+        worker.answer_quiet()
+        (study,) = json.loads(ask(web, "/studies?expand"))
+        assert study["MainDicomTags"]["StudyInstanceUID"] == images[0].StudyInstanceUID
+        assert len(spool.jobs()) == 1  # (The peer has nothing yet.)
+    with archive(port) as (_, got):  # (The web server is away now: it has its own already.)
+        worker.answer_quiet()
+    assert len(got) == 2
+    assert spool.jobs() == []
+    spool.close()
 
 
 def test_a_spool_takes_up_what_was_left_half_done(tmp_path: Path) -> None:
