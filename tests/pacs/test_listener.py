@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ from dicom_network import (
     wait_for,
     written,
 )
-from processes import free_port
+from processes import COMMAND, free_port
 from small_model import write_model
 from tumorscope.cli.main import main
 from tumorscope.errors import DataError, MissingExtraError
@@ -43,6 +44,7 @@ from tumorscope.pacs.answering import Answering, Delivery
 from tumorscope.pacs.listener_metrics import ListenerMetrics
 from tumorscope.pacs.sending import Peer, SendError, send
 from tumorscope.pacs.spool import Spool
+from tumorscope.pacs.stow import DicomWebServer
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +297,33 @@ def test_a_folder_that_cannot_be_written_is_tried_again(
     assert len(written(tmp_path / "out")) == 2
 
 
+def test_a_receiver_that_is_away_keeps_nothing_from_the_others(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    images = series(tmp_path / "in")
+    spool, port = Spool(tmp_path / "spool"), free_port()
+    for path in (tmp_path / "in").iterdir():
+        spool.keep(path.read_bytes(), series="s", instance=path.name)
+    taking = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+    if not Path(taking).exists():
+        pytest.skip("Orthanc's DICOMweb is not installed (Debian: orthanc-dicomweb)")
+    with orthanc(tmp_path, Plugins=[taking], DicomServerEnabled=False) as web:
+        delivery = Delivery(
+            peer=Peer("PACS", "127.0.0.1", port),
+            web=DicomWebServer(url=f"http://127.0.0.1:{web}/dicom-web"),
+        )
+        worker = Answering(spool, classifier, delivery, ListenerMetrics(), quiet=0.0, pause=0.0)
+        worker.answer_quiet()
+        (study,) = json.loads(ask(web, "/studies?expand"))
+        assert study["MainDicomTags"]["StudyInstanceUID"] == images[0].StudyInstanceUID
+        assert len(spool.jobs()) == 1  # (The peer has nothing yet.)
+    with archive(port) as (_, got):  # (The web server is away now: it has its own already.)
+        worker.answer_quiet()
+    assert len(got) == 2
+    assert spool.jobs() == []
+    spool.close()
+
+
 def test_a_spool_takes_up_what_was_left_half_done(tmp_path: Path) -> None:
     folder = tmp_path / "spool"
     spool = Spool(folder)
@@ -362,6 +391,8 @@ def test_peers_that_refuse_are_told_apart(tmp_path: Path) -> None:
         (["--out", "o", "--metrics-port", "70000"], "no port"),
         (["--out", "o", "--tls-cert", "c.pem"], "belong together"),
         (["--out", "o", "--tls-send"], "needs both"),
+        (["--out", "o", "--tls-ca", "ca.pem"], "--tls-ca goes with"),
+        (["--out", "o", "--token-file", "t"], "--token-file is for STOW-RS"),
         (["--out", "o", "--commit-to", "SCANNER"], "no receiver"),
         (["--stow-to", "pacs.example"], "no DICOMweb server"),
         (["--send-to", "host:104"], "no receiver"),
@@ -375,8 +406,24 @@ def test_arguments_that_make_no_sense(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--port", "--stow-port", "--metrics-port"])
+def test_a_port_that_is_taken_ends_the_command(tmp_path: Path, model: Path, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = str(taken.getsockname()[1])
+        words = [*COMMAND, "listen", "--out", str(tmp_path), "--spool", str(tmp_path / "spool")]
+        ports = [*(["--port", "0"] if option != "--port" else []), option, number]
+        command = [*words, "--model", str(model), *ports]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"port {number} (Address already in use): choose another {option}" in done.stderr
+
+
 def test_an_open_port_is_warned_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["listen", "--out", str(tmp_path), "--model", str(tmp_path / "none.onnx")]
+    assert main([*words, "--host", "0.0.0.0"]) == 2
+    assert "--allow" in capsys.readouterr().err
+    # An authority vouches for callers by TLS only, which needs a certificate of one's own.
+    words += ["--stow-to", "http://pacs.example", "--tls-ca", "ca.pem"]
     assert main([*words, "--host", "0.0.0.0"]) == 2
     assert "--allow" in capsys.readouterr().err
     for safe in (["--host", "localhost"], ["--host", "0.0.0.0", "--allow", "A"]):

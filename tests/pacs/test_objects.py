@@ -229,6 +229,19 @@ def test_names_keep_their_letters(
     assert not [item for item in recwarn if name[:5] in str(item.message)]
 
 
+@pytest.mark.parametrize("characters", [None, ["", "ISO 2022 IR 87"]])
+def test_models_keep_their_letters(tmp_path: Path, characters: list[str] | None) -> None:
+    """Whatever letters the images' own character set has."""
+    classes = ("größer", "kleiner", "pituitary", "other")
+    path = write_model(tmp_path / "m.onnx", sharpness=60.0, classes=classes, name="modèle")
+    name = "Yamada^Tarou=山田^太郎" if characters else "Yamada^Tarou"
+    more = {"SpecificCharacterSet": characters} if characters else {}
+    write_series(tmp_path / "in", count=1, **more, PatientName=name)
+    for made in objects(tmp_path / "in", tmp_path / "out", Classifier.load(path, threads=1)):
+        assert made is not None
+        assert (made.PatientName, made.ManufacturerModelName) == (name, "modèle")
+
+
 def test_the_same_images_give_the_same_objects(tmp_path: Path, classifier: Classifier) -> None:
     write_series(tmp_path / "in")
     uids = [

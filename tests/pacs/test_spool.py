@@ -16,6 +16,7 @@ from tumorscope.inference import Classifier
 from tumorscope.pacs.answering import Answering, Delivery
 from tumorscope.pacs.listener_metrics import ListenerMetrics
 from tumorscope.pacs.objects import write_objects
+from tumorscope.pacs.series_gaps import missing_images
 from tumorscope.pacs.spool import Spool
 
 HOURS = 7200.0
@@ -243,3 +244,26 @@ def test_predict_says_of_a_part_what_the_listener_says(
     assert refused == []
     assert report.CompletionFlag == "PARTIAL"
     assert report.CompletionFlagDescription == "instance number 2 is missing"
+
+
+def test_one_sender_that_ends_well_does_not_speak_for_another(tmp_path: Path) -> None:
+    """Archives send a series over several associations at once."""
+    spool = Spool(tmp_path / "spool")
+    for sender in (1, 2):
+        spool.keep(b"x", series="s", instance=str(sender), sender=sender)
+    spool.end(2, ["s"], well=True)
+    spool.end(1, ["s"], well=False)
+    spool.take_quiet(0.0, HOURS)
+    assert spool.jobs() == []
+    spool.keep(b"x", series="s", instance="1", sender=3)
+    spool.end(3, ["s"], well=True)
+    spool.take_quiet(0.0, HOURS)
+    assert [job.incomplete for job in spool.jobs()] == [""]
+    spool.close()
+
+
+def test_a_damaged_number_of_frames_holds_nobody_up(tmp_path: Path) -> None:
+    image = series(tmp_path / "in")[0]
+    image.NumberOfFrames = 2_000_000_000
+    image.save_as(tmp_path / "odd.dcm")
+    assert missing_images([tmp_path / "odd.dcm"]) == ""

@@ -1,7 +1,11 @@
 """Answers go to a real archive by STOW-RS, and refusals are told."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from pydicom import dcmread
@@ -66,3 +70,62 @@ def test_servers_that_do_not_take_objects_are_told_apart(tmp_path: Path) -> None
         pytest.raises(SendError, match=r"refuses the objects \(HTTP 404\)"),
     ):
         stow(paths, DicomWebServer(url=f"http://127.0.0.1:{web}/nothing-here"))
+
+
+@contextmanager
+def answering(status: int, kind: str, body: bytes) -> Iterator[str]:
+    """A web server that gives one answer to everything; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+REFUSED = b'{"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}}'
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "words"),
+    [
+        (202, "application/dicom+json; charset=utf-8", REFUSED, r"reason 0110"),
+        (
+            200,
+            "text/html; charset=utf-8",
+            b"<html>log in",
+            "no DICOMweb server: it sends text/html",
+        ),
+        (200, "application/dicom+xml", b"<cut", "cannot be read"),
+        (200, "application/json", b"[]", "cannot be read"),
+    ],
+)
+def test_no_answer_but_a_good_one_is_taken_for_success(
+    tmp_path: Path, status: int, kind: str, body: bytes, words: str
+) -> None:
+    """What is delivered is removed from the spool in a day."""
+    paths = write_series(tmp_path / "in", count=1)
+    with answering(status, kind, body) as url, pytest.raises(SendError, match=words):
+        stow(paths, DicomWebServer(url=url))
+    with answering(200, "", b"") as url:
+        stow(paths, DicomWebServer(url=url))
+
+
+def test_an_authority_that_is_none_is_told_at_once(tmp_path: Path) -> None:
+    for content in (None, "no PEM"):
+        if content:
+            (tmp_path / "ca.pem").write_text(content)
+        server = DicomWebServer(url="https://pacs.example", authority=tmp_path / "ca.pem")
+        with pytest.raises(DataError, match=r"ca\.pem: no certificates"):
+            server.check()

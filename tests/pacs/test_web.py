@@ -70,6 +70,29 @@ def test_a_series_comes_whole_and_is_kept_byte_for_byte(
     assert pixels == {image.SOPInstanceUID: image.PixelData for image in images}
 
 
+def test_bodies_in_chunks_are_taken(tmp_path: Path, server: WebServer) -> None:
+    """So dicomweb-client sends what is larger than a megabyte, and Orthanc all."""
+    images = series(tmp_path / "in", size=800)
+    result = client(server).store_instances(datasets=images)
+    assert len(result.ReferencedSOPSequence) == len(images) == 4
+    url, whole = f"http://127.0.0.1:{server.port}/studies", form(b"nothing")
+    pieces = [whole["content"][:50], whole["content"][50:]]
+    whole["headers"]["Authorization"] = "bearer a secret"  # (The scheme's case is free.)
+    assert httpx.post(url, headers=whole["headers"], content=iter(pieces)).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"-1\r\nx", 400), (b"2\r\nxyz\r\n", 400), (b"fffffffff\r\n", 413)]
+)
+def test_damaged_and_endless_chunks_are_refused(
+    server: WebServer, body: bytes, status: int
+) -> None:
+    lines = ["POST /studies HTTP/1.1", *(f"{k}: {v}" for k, v in form()["headers"].items())]
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sender:
+        sender.sendall("\r\n".join([*lines, "Transfer-Encoding: chunked", "", ""]).encode() + body)
+        assert f" {status} ".encode() in sender.recv(100)
+
+
 def test_what_is_not_kept_has_its_reason(tmp_path: Path, server: WebServer) -> None:
     (good,) = write_series(tmp_path / "in", count=1)
     ct = write_dicom(
@@ -118,6 +141,8 @@ def test_metrics_and_health(
     assert 'tumorscope_spool_series{state="arriving"} 1.0' in text
     assert "Mustermann" not in text
     assert httpx.get(f"{base}/healthz").text == "ok"
+    head = httpx.head(f"{base}/healthz")
+    assert (head.status_code, head.headers["Content-Length"], head.text) == (200, "2", "")
     monkeypatch.setattr(spool, "_folder", tmp_path / "gone")
     sick = httpx.get(f"{base}/healthz")
     assert (sick.status_code, "No such file" in sick.text) == (503, True)

@@ -606,6 +606,10 @@ def test_token_file_and_addresses_that_do_not_work_are_told_in_a_line(
     words = ["serve", "--model", str(model)]
     assert main([*words, "--token-file", str(empty)]) == 2
     assert "an empty token lets anyone in" in capsys.readouterr().err
+    for content in ("schlüssel".encode(), b"\xff\xfe\x00"):  # (No header's, and no text.)
+        empty.write_bytes(content)
+        assert main([*words, "--token-file", str(empty)]) == 2
+        assert "a token is of ASCII" in capsys.readouterr().err
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main([*words, "--port", str(taken.getsockname()[1])]) == 2
     assert "in use" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """What commands that listen on the network share: tokens in files, and who reaches an address."""
 
 import ipaddress
+import re
 from pathlib import Path
 
 from tumorscope.errors import DataError
@@ -10,11 +11,28 @@ def read_token(file: Path) -> str:
     """Return the token in a file.
 
     Raises:
-        DataError: The file is empty.
+        DataError: There is none.
     """
-    token = file.read_text(encoding="utf-8").strip()
+    return checked_token(file.read_text(encoding="utf-8-sig", errors="replace"), str(file))
+
+
+def checked_token(text: str, where: str) -> str:
+    """Return a token without the spaces round it.
+
+    Args:
+        text: Holds the token.
+        where: Where it stands.
+
+    Raises:
+        DataError: There is none, or one that no header of a request can bear.
+    """
+    token = text.strip()
     if not token:
-        raise DataError(f"{file}: an empty token lets anyone in: write a long random one")
+        raise DataError(f"{where}: an empty token lets anyone in: write a long random one")
+    if not re.fullmatch(r"[ -~]+", token):
+        raise DataError(
+            f"{where}: a token is of ASCII letters, digits and signs: write a long random one"
+        )
     return token
 
 

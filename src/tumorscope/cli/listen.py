@@ -1,11 +1,13 @@
 """`tumorscope listen`: receives MR images over the network and answers with DICOM objects."""
 
 import argparse
+import contextlib
 import logging
 import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -150,32 +152,53 @@ def run(options: argparse.Namespace) -> int:
         pseudonyms=Pseudonyms(spool.key()) if options.deidentify else None,
     )
     context = tls.for_listening() if tls else None
-    port = listener.start(options.host, options.port, tls=context)
+    # (Threads begin when all ports are open: one that waits would keep a failed start from ending.)
+    servers = {}
+    for option, tls_context in (("--stow-port", context), ("--metrics-port", None)):
+        asked = getattr(options, option[2:].replace("-", "_"))
+        if asked is not None:
+            with _told_where(options.host, asked, option):
+                servers[option] = WebServer((options.host, asked), tls=tls_context)
+    with _told_where(options.host, options.port, "--port"):
+        port = listener.start(options.host, options.port, tls=context)
     answering.start()
     log.info("%s listens at %s:%d with %s", options.aet, options.host, port, classifier.facts.title)
-    servers = []
-    if options.stow_port is not None:
-        servers.append(WebServer((options.host, options.stow_port), tls=context))
-        servers[-1].offer_storage(intake, token)
-        log.info("STOW-RS at port %d, /studies", servers[-1].port)
-    if options.metrics_port is not None:
-        servers.append(WebServer((options.host, options.metrics_port)))
-        servers[-1].offer_metrics(
+    if web := servers.get("--stow-port"):
+        web.offer_storage(intake, token)
+        log.info("STOW-RS at port %d, /studies", web.port)
+    if web := servers.get("--metrics-port"):
+        web.offer_metrics(
             lambda: metrics.text(spool.waiting()),
             lambda: spool.problem() if answering.is_alive() else "nothing is answered any more",
         )
-        log.info("metrics and health at port %d", servers[-1].port)
-    for server in servers:
+        log.info("metrics and health at port %d", web.port)
+    for server in servers.values():
         server.start()
     log.info(DISCLAIMER)
     stop.wait()
     log.info("stopping; what is not answered yet waits in the spool")
-    for server in servers:
+    for server in servers.values():
         server.stop()
     listener.stop()
     answering.stop()
     spool.close()
     return 0
+
+
+@contextlib.contextmanager
+def _told_where(host: str, port: int, option: str) -> Iterator[None]:
+    """Say of a port that cannot be opened which one it is.
+
+    Raises:
+        DataError: It cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot listen at {host}, port {port} ({error.strerror or error}): "
+            f"choose another {option} or --host"
+        ) from None
 
 
 def _delivery(options: argparse.Namespace, tls: "TlsFiles | None", token: str | None) -> "Delivery":
@@ -214,6 +237,10 @@ def _tls(options: argparse.Namespace) -> "TlsFiles | None":
         return TlsFiles(certificate=given[0], key=given[1], authority=options.tls_ca)
     if any(given) or options.tls_send:
         raise DataError("--tls-cert and --tls-key belong together, and --tls-send needs both")
+    if options.tls_ca and not options.stow_to:
+        raise DataError(
+            "--tls-ca goes with --tls-cert and --tls-key, or with --stow-to: give these"
+        )
     return None
 
 
@@ -229,6 +256,8 @@ def _check(options: argparse.Namespace) -> None:
         raise DataError(
             "the answers go nowhere: give --out DIR, --send-to AE@HOST:PORT, --stow-to URL, or some"
         )
+    if options.token_file and options.stow_port is None and not options.stow_to:
+        raise DataError("--token-file is for STOW-RS: give --stow-port or --stow-to, too")
     for title in (options.aet, *options.allow):
         if not is_title(title):
             raise DataError(f"'{title}' is no AE title: 1 to 16 letters, digits and signs")
@@ -238,8 +267,9 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("quiet", "patience", "keep"):
         if not getattr(options, name) >= 0:
             raise DataError(f"--{name} is a number, 0 or more")
-    open_dicom = not options.allow and not options.tls_ca
-    open_web = options.stow_port is not None and not options.token_file and not options.tls_ca
+    known_only = options.tls_cert and options.tls_ca  # (By their certificates.)
+    open_dicom = not options.allow and not known_only
+    open_web = options.stow_port is not None and not options.token_file and not known_only
     if not is_loopback(options.host) and (open_dicom or open_web):
         advice = ["name the senders with --allow"] if open_dicom else []
         advice += ["set a token (--token-file)"] if open_web else []

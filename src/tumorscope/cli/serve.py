@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from tumorscope.cli.addresses import is_loopback, read_token
+from tumorscope.cli.addresses import checked_token, is_loopback, read_token
 from tumorscope.cli.main import DISCLAIMER
 from tumorscope.cli.numbers import count, threads
 from tumorscope.errors import DataError
@@ -81,8 +81,7 @@ def run(options: argparse.Namespace) -> int:
     quieten_libraries()
     _start_log()
     classifiers = _classifiers(options.model or [DEFAULT_MODEL], options.threads)
-    file = options.token_file
-    token = read_token(file) if file else os.environ.get(_TOKEN) or None
+    token = _token(options.token_file)
     local = is_loopback(options.host)
     body = options.max_body * MEGABYTE
     limits = Limits(
@@ -128,6 +127,14 @@ def run(options: argparse.Namespace) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
     return 0
+
+
+def _token(file: Path | None) -> str | None:
+    """Return the token in a file, else that of the environment, else None."""
+    if file:
+        return read_token(file)
+    given = os.environ.get(_TOKEN)
+    return checked_token(given, f"${_TOKEN}") if given else None
 
 
 def _tls(certificate: Path | None, key: Path | None) -> dict[str, Any]:

@@ -5,8 +5,8 @@ import shutil
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -52,32 +52,65 @@ class Delivery:
     tls: ssl.SSLContext | None = None
     web: DicomWebServer | None = None
 
-    def deliver(self, answers: Path) -> None:
+    def deliver(self, answers: Path, done: set[str]) -> None:
         """Deliver all objects in a folder, whose files are named after what they are.
 
+        One receiver that fails keeps nothing from the others.
+
+        Args:
+            answers: The folder.
+            done: Who has them already; those who take them now are added.
+
         Raises:
-            OSError: A file could not be written.
-            SendError: The peer or the server did not take all of them.
+            SendError: Not all have taken all of them.
         """
         paths = sorted(answers.glob("*.dcm"))
-        if self.folder:
-            for path in paths:
-                header = dcmread(path, stop_before_pixels=True)
-                place = self.folder / name_in_study(header, path.stem)
-                with whole_file(place, durable=True) as temporary:
-                    shutil.copyfile(path, temporary)
-        if self.peer:
-            send(paths, self.peer, title=self.title, tls=self.tls)
-        if self.web:
-            store(paths, self.web)
+        receivers: dict[str, Callable[[], None]] = {}
+        if folder := self.folder:
+            receivers["folder"] = lambda: _copy(paths, folder)
+        if peer := self.peer:
+            receivers["peer"] = lambda: send(paths, peer, title=self.title, tls=self.tls)
+        if web := self.web:
+            receivers["web"] = lambda: store(paths, web)
+        failed = []
+        for name, deliver in receivers.items():
+            if name in done:
+                continue
+            try:
+                deliver()
+            except (OSError, SendError) as error:
+                failed.append(_in_words(error))
+            else:
+                done.add(name)
+        if failed:
+            raise SendError("; ".join(failed))
+
+
+def _copy(paths: Sequence[Path], folder: Path) -> None:
+    for path in paths:
+        header = dcmread(path, stop_before_pixels=True)
+        with whole_file(folder / name_in_study(header, path.stem), durable=True) as temporary:
+            shutil.copyfile(path, temporary)
+
+
+def _in_words(error: OSError | SendError) -> str:
+    """Return what went wrong, without the names of files."""
+    return str(error) if isinstance(error, SendError) else error.strerror or type(error).__name__
 
 
 @dataclass
-class _Pause:
-    """When a job is tried again."""
+class _Attempts:
+    """How the delivery of a job stands.
 
-    seconds: float
+    Attributes:
+        pause: Seconds until it is tried again.
+        until: When that is.
+        done: Who has the objects.
+    """
+
+    pause: float
     until: float = 0.0
+    done: set[str] = field(default_factory=set)
 
 
 class Answering(threading.Thread):
@@ -114,7 +147,7 @@ class Answering(threading.Thread):
         self._quiet, self._patience, self._keep = quiet, max(quiet, patience), keep
         self._pseudonyms, self._first_pause = pseudonyms, pause
         self._stop_asked = threading.Event()
-        self._pauses: dict[str, _Pause] = {}
+        self._attempts: dict[str, _Attempts] = {}
 
     def stop(self) -> None:
         """Stop at the next slice and wait for it; what is left waits in the spool."""
@@ -138,24 +171,23 @@ class Answering(threading.Thread):
         self._spool.take_quiet(self._quiet, self._patience)
         self._spool.forget(self._keep)
         for job in self._spool.jobs():
-            pause = self._pauses.get(job.name)
-            if pause is None or pause.until <= time.monotonic():
-                self._work(job)
+            attempts = self._attempts.setdefault(job.name, _Attempts(self._first_pause))
+            if attempts.until <= time.monotonic():
+                self._work(job, attempts)
 
-    def _work(self, job: Job) -> None:
+    def _work(self, job: Job, attempts: _Attempts) -> None:
         try:
             if not job.answers.is_dir():
                 self._answer(job)
-            self._delivery.deliver(job.answers)
+            self._delivery.deliver(job.answers, attempts.done)
         except _StoppedError:
             return
         except (OSError, SendError) as error:
-            words = error.strerror if isinstance(error, OSError) else str(error)
-            pause = self._pauses.setdefault(job.name, _Pause(self._first_pause))
-            pause.until = time.monotonic() + pause.seconds
-            _LOG.warning("%s: not delivered (%s); again in %.0f s", job.name, words, pause.seconds)
+            words, pause = _in_words(error), attempts.pause
+            attempts.until = time.monotonic() + pause
+            attempts.pause = min(2 * pause, _LONGEST_PAUSE)
+            _LOG.warning("%s: not delivered (%s); again in %.0f s", job.name, words, pause)
             self._metrics.not_delivered()
-            pause.seconds = min(2 * pause.seconds, _LONGEST_PAUSE)
             return
         except Exception as error:  # noqa: BLE001  (one odd series must not stop the others)
             place = self._spool.set_aside(job, f"{type(error).__name__}: {error}")
@@ -166,7 +198,7 @@ class Answering(threading.Thread):
             self._metrics.series("whole" if report.CompletionFlag == "COMPLETE" else "incomplete")
             self._spool.finish(job)
             _LOG.info("%s: answered and delivered", job.name)
-        self._pauses.pop(job.name, None)
+        del self._attempts[job.name]
 
     def _answer(self, job: Job) -> None:
         """Classify a series and write the objects about it, all or none.
@@ -177,18 +209,29 @@ class Answering(threading.Thread):
         start = time.monotonic()
         partial = job.folder / "answers.partial"
         shutil.rmtree(partial, ignore_errors=True)
+        unreadable: dict[str, str] = {}
         if job.is_known:  # (The same images once more.)
             shutil.copytree(job.before / "answers", partial)
         else:
-            self._classify(job, partial)
+            unreadable = self._classify(job, partial)
         for path in partial.glob("*.dcm"):
             sync(path)
         partial.rename(job.answers)
         sync(job.folder)
+        if (
+            unreadable
+        ):  # (Now: after a crash before this the answer is made, and tells of them, anew.)
+            place = self._spool.set_aside_files(job, unreadable)
+            _LOG.warning("%s: %d unreadable; see %s", job.name, len(unreadable), place)
         state = f" (incomplete: {job.incomplete})" if job.incomplete else ""
         _LOG.info("%s%s: classified in %.1f s", job.name, state, time.monotonic() - start)
 
-    def _classify(self, job: Job, folder: Path) -> None:
+    def _classify(self, job: Job, folder: Path) -> dict[str, str]:
+        """Write the objects about a series; return why files of it cannot be read, by path.
+
+        Raises:
+            DataError: There is nothing to be said about it.
+        """
         found = self._classifier.join_series(self._answers(job))
         unreadable = {item.path: item.error for item in found if isinstance(item, Failure)}
         whole = [item for item in found if isinstance(item, SeriesPrediction)]
@@ -206,9 +249,7 @@ class Answering(threading.Thread):
             raise DataError(f"no image that could be classified. {reasons}")
         for kind, dataset in objects.by_kind.items():
             save_object(dataset, folder / f"{kind}.dcm")
-        if unreadable:
-            place = self._spool.set_aside_files(job, unreadable)
-            _LOG.warning("%s: %d unreadable; see %s", job.name, len(unreadable), place)
+        return unreadable
 
     def _answers(self, job: Job) -> Iterator[Prediction | Failure]:
         for answer in self._classifier.stream(job.images):

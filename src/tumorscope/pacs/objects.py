@@ -115,6 +115,8 @@ def build_objects(
     objects = SeriesObjects(report, segmentation, overlay)
     for dataset in objects.by_kind.values():
         dataset.update(source.identity)
+        if not all(name.isascii() for name in (facts.title, *facts.classes)):
+            dataset.SpecificCharacterSet = "ISO_IR 192"  # (The images' own may lack these letters.)
         dataset.InstanceNumber = report.InstanceNumber
         if pseudonyms:
             mark_deidentified(dataset)

@@ -22,7 +22,9 @@ def missing_images(paths: Sequence[Path]) -> str:
 def _headers(path: Path) -> Iterator[SliceHeader]:
     try:
         dataset = dcmread(path, stop_before_pixels=True, force=True)
-        frames = int(dataset.get("NumberOfFrames") or 1)
+        # (A damaged NumberOfFrames may be of any size; frames that are not described tell nothing.)
+        described = len(dataset.get("PerFrameFunctionalGroupsSequence") or ())
+        frames = min(int(dataset.get("NumberOfFrames") or 1), described)
     except Exception:  # noqa: BLE001  (pydicom raises nearly anything on damage)
         return
     for frame in range(frames) if frames > 1 else [None]:

@@ -165,13 +165,17 @@ class Spool:
         Args:
             sender: Who.
             series: What names the series that it sent.
-            well: Whether it ended in order; else they are unfinished until a sender of them does.
+            well: Whether it ended in order; else they are unfinished until a later one does.
         """
         with self._lock:
             for name in map(_name, series):
-                self._senders.get(name, set()).discard(sender)
-                if well and not self._refused.get(name):
-                    (self._unfinished / name).unlink(missing_ok=True)
+                senders = self._senders.get(name, set())
+                sent, unfinished = sender in senders, self._unfinished / name
+                senders.discard(sender)
+                if not well and sent:
+                    unfinished.touch()  # (Another sender may have ended in order meanwhile.)
+                elif well and not self._refused.get(name):
+                    unfinished.unlink(missing_ok=True)
 
     def take_quiet(self, seconds: float, patience: float = 0.0) -> None:
         """Make a job of every series to which nothing has come for so long.

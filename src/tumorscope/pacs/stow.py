@@ -1,10 +1,10 @@
 """Sends DICOM files to a DICOMweb server (STOW-RS)."""
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
@@ -16,6 +16,14 @@ from tumorscope.pacs.sending import SendError
 
 _TIMEOUT: Final = 30
 """Seconds to wait for the server."""
+
+_KINDS: Final = (
+    "application/dicom+json",
+    "application/json",
+    "application/dicom+xml",
+    "application/xml",
+)
+"""Kinds of answers that say what became of the objects."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +44,7 @@ class DicomWebServer:
         """Return the server.
 
         Raises:
-            DataError: The address is none.
+            DataError: The address is none, or there are no certificates.
         """
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -44,6 +52,12 @@ class DicomWebServer:
                 f"'{self.url}' is no DICOMweb server: write its address, as in "
                 "https://pacs.example/dicom-web"
             )
+        if self.authority:
+            try:
+                ssl.create_default_context(cafile=self.authority)
+            except (OSError, ssl.SSLError) as error:
+                reason = error.strerror or error
+                raise DataError(f"{self.authority}: no certificates ({reason})") from None
         return self
 
 
@@ -57,20 +71,37 @@ def store(paths: Sequence[Path], server: DicomWebServer) -> None:
     Raises:
         SendError: The server cannot be reached, or refuses one.
     """
+    datasets = [dcmread(path) for path in paths]
     with requests.Session() as session:
         session.verify = str(server.authority) if server.authority else True
-        session.request = partial(session.request, timeout=_TIMEOUT)  # type: ignore[method-assign]
+        session.hooks["response"].append(_check_kind)
         headers = {"Authorization": f"Bearer {server.token}"} if server.token else None
-        client = DICOMwebClient(url=server.url, session=session, headers=headers)
+        client = DICOMwebClient(url=server.url, session=session, headers=headers, timeout=_TIMEOUT)
         client.set_http_retry_params(retry=False)  # (The spool tries again, ever less often.)
         try:
-            result = client.store_instances(datasets=[dcmread(path) for path in paths])
+            result = client.store_instances(datasets=datasets)
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else "no status"
             raise SendError(f"the DICOMweb server refuses the objects (HTTP {status})") from None
         except requests.RequestException as error:
             kind = type(error).__name__
             raise SendError(f"the DICOMweb server cannot be reached ({kind})") from None
+        except SendError:
+            raise
+        except Exception:  # noqa: BLE001  (dicomweb-client raises nearly anything on odd answers)
+            raise SendError("the answer of the DICOMweb server cannot be read") from None
     if failed := result.get("FailedSOPSequence"):
         reason = int(failed[0].get("FailureReason") or 0)
         raise SendError(f"the DICOMweb server refuses an object (reason {reason:04X})")
+
+
+def _check_kind(response: requests.Response, **_: Any) -> None:
+    """Let dicomweb-client know the kind of an answer: of others it would take nothing for good.
+
+    Raises:
+        SendError: It is none that says what became of the objects, as a page to log in at.
+    """
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    response.headers["Content-Type"] = kind
+    if response.ok and response.content and kind not in _KINDS:
+        raise SendError(f"what answers is no DICOMweb server: it sends {kind or 'no known kind'}")

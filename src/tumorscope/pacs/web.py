@@ -21,12 +21,35 @@ _TIMEOUT: Final = 30
 _LARGEST: Final = 512_000_000
 """Bytes of one request."""
 
+_LONGEST_LINE: Final = 1024
+"""Bytes of a line between chunks."""
+
+_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,16}")
+"""The size of a chunk."""
+
+_TOO_LARGE: Final = f"more than {_LARGEST // 1_000_000} MB in one request"
+
+_DAMAGED: Final = "the chunks of the body are damaged"
+
 _BODIES: Final = threading.BoundedSemaphore(4)
 """No more requests are in memory at a time; others wait."""
 
 _STORE: Final = re.compile(r"/studies(?:/[0-9.]{1,64})?/?")
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _RefusedError(Exception):
+    """A body is not taken.
+
+    Args:
+        status: The HTTP status.
+        reason: Why.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class WebServer:
@@ -113,6 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep the objects of a STOW-RS request."""
         server = self.server
         length = self.headers.get("Content-Length", "")
+        in_chunks = self.headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
         boundary = _boundary(self.headers.get("Content-Type", ""))
         if not server.intake or not _STORE.fullmatch(self.path):
             self._refuse(404, "nothing is stored here: POST to /studies")
@@ -120,27 +144,82 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(401, "this service wants a bearer token")
         elif not boundary:
             self._refuse(415, 'send multipart/related; type="application/dicom"')
-        elif not length.isdecimal():
-            self._refuse(411, "say how long the request is (Content-Length)")
-        elif int(length) > _LARGEST:
-            self._refuse(413, f"more than {_LARGEST // 1_000_000} MB in one request")
+        elif not (in_chunks or length.isdecimal()):
+            self._refuse(411, "say how long the request is (Content-Length), or send it in chunks")
+        elif not in_chunks and int(length) > _LARGEST:
+            self._refuse(413, _TOO_LARGE)
         else:
             with _BODIES:
-                body = self.rfile.read(int(length))
-                parts = _parts(body, boundary.encode())
-                if len(body) < int(length):
-                    return  # (The client has left.)
-                if parts is None:
-                    self._refuse(400, "the multipart body has no end: part of it is missing")
-                else:
-                    self._keep(server.intake, parts)
+                self._store(server.intake, boundary, None if in_chunks else int(length))
+
+    def do_HEAD(self) -> None:
+        """Answer as GET does, without the body."""
+        self.do_GET()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Log nothing: requests name studies."""
 
     def _bears(self, token: str) -> bool:
-        given = self.headers.get("Authorization", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+        scheme, _, given = self.headers.get("Authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode())
+
+    def _store(self, intake: Intake, boundary: str, length: int | None) -> None:
+        """Keep the objects of a body of this length; None where it comes in chunks."""
+        try:
+            body = self._chunks() if length is None else self._read(length)
+        except EOFError:  # (The client has left.)
+            return
+        except _RefusedError as error:
+            self._refuse(error.status, str(error))
+            return
+        parts = _parts(body, boundary.encode())
+        if parts is None:
+            self._refuse(400, "the multipart body has no end: part of it is missing")
+        else:
+            self._keep(intake, parts)
+
+    def _read(self, length: int) -> bytes:
+        """Read so many bytes of the body.
+
+        Raises:
+            EOFError: It ends before.
+        """
+        content = self.rfile.read(length)
+        if len(content) < length:
+            raise EOFError
+        return content
+
+    def _chunks(self) -> bytes:
+        """Read a body in chunks (RFC 9112, 7.1).
+
+        Raises:
+            EOFError: It has no end.
+            _RefusedError: It is damaged, or too large.
+        """
+        chunks: list[bytes] = []
+        left = _LARGEST
+        while size := self._size():
+            left -= size
+            if left < 0:
+                raise _RefusedError(413, _TOO_LARGE)
+            chunks.append(self._read(size))
+            if self._line():
+                raise _RefusedError(400, _DAMAGED)
+        while self._line():  # (Trailers)
+            pass
+        return b"".join(chunks)
+
+    def _size(self) -> int:
+        text = self._line().partition(b";")[0].strip()
+        if not _SIZE.fullmatch(text):
+            raise _RefusedError(400, _DAMAGED)
+        return int(text, 16)
+
+    def _line(self) -> bytes:
+        line = self.rfile.readline(_LONGEST_LINE)
+        if not line:
+            raise EOFError
+        return line.strip()
 
     def _keep(self, intake: Intake, parts: list[bytes]) -> None:
         sender = id(self)
@@ -164,7 +243,8 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 401:
             self.send_header("WWW-Authenticate", "Bearer")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
 
 def _boundary(content_type: str) -> str:
