@@ -289,6 +289,21 @@ def test_two_models_are_compared(browser: Any, scans: Path, tmp_path: Path) -> N
         expect(page.locator(".now .answer")).to_have_count(2)
 
 
+def test_the_description_of_the_api_is_shown_and_can_be_tried(
+    browser: Any, service: Service, scans: Path
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{service.address}/docs")
+    page.locator(".opblock-post").first.get_by_text("/v1/classify").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name=re.compile("Add .*item")).click()
+    page.locator("input[type=file]").set_input_files(scans / "scan1.png")
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table")).to_contain_text('"path": "scan1.png"')
+    context.close()
+
+
 def test_token_is_asked_for(browser: Any, scans: Path, tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.onnx", sharpness=1)
     with running(tmp_path, "--model", str(model), token="let me in") as service:
