@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     add_data_arguments(parser, split=DEFAULT_SPLIT)
     add_recipe_arguments(parser)
-    parser.add_argument("--out", type=Path, help="where it goes (default: runs/ and the time)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where it goes (default: runs/ and the time)"
+    )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with one that stopped")
     add_tracker_arguments(parser)
     parser.add_argument(
