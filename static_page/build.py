@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -111,7 +112,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Build the static page.")
     parser.add_argument("--out", type=Path, default=BUILD / "static-page")
     out = parser.parse_args().out
-    build(out, fetch_packages(BUILD / "npm"))
+    try:
+        modules = fetch_packages(BUILD / "npm")
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(
+            f"nothing was built: npm does not give its packages; is there a network? ({error})"
+        )
+    build(out, modules)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"{out}: {size / 1e6:.1f} MB")
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from small_model import write_model
 from tumorscope.cli.main import main
 from tumorscope.evaluation.predictor import LEAKED
+from tumorscope.evaluation.wording import percent, percent_interval
 from tumorscope.inference import Classifier
 from tumorscope.inference.model_file import DEFAULT_MODEL
 from tumorscope.phantoms.drawing import draw_phantom
@@ -100,7 +102,12 @@ def test_run_is_evaluated_again_and_summed_up(
     external = json.loads((run / "evaluations/external-clinic/evaluation.json").read_text())
     assert (external["n"], external["facts"][LEAKED]) == (40, known)
     assert main(["info", str(run)]) == 0
-    assert "trained and evaluated" in capsys.readouterr().out
+    title, *rows = capsys.readouterr().out.splitlines()
+    assert title.strip() == str(run)
+    facts = dict(re.split(r" +│ ", row.strip(), maxsplit=1) for row in rows[:-1])
+    assert facts["state"] == "trained and evaluated"
+    assert facts["test accuracy"] == percent(before["accuracy"])
+    assert facts["95 % interval"] == f"{percent_interval(before['interval']['accuracy'])} %"
     assert main(["info", str(run), "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["test accuracy"] == before["accuracy"]
     # Of 40 phantom patients a tenth validates.

@@ -289,6 +289,51 @@ def test_two_models_are_compared(browser: Any, scans: Path, tmp_path: Path) -> N
         expect(page.locator(".now .answer")).to_have_count(2)
 
 
+def test_files_that_come_before_the_models_are_loaded_wait_for_them(
+    browser: Any, service: Service, scans: Path
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    held: list[Any] = []
+
+    def hold(request: Any) -> None:
+        held.append(request)
+
+    page.route("**/v1/model", hold)
+    page.goto(service.address)
+    expect(page.locator("#privacy")).not_to_be_empty()
+    give(page, scans / "scan1.png", wait=False)
+    expect(page.get_by_role("status")).to_have_text("0 of 1 files answered")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#detail")).to_contain_text("Stopped before it was answered")
+    page.get_by_role("button", name="Retry").click()
+    held[0].continue_()
+    expect(page.locator(".answer .label")).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text("1 file answered")
+    held.clear()
+    page.goto(service.address)
+    expect(page.locator("#privacy")).not_to_be_empty()
+    give(page, scans / "scan1.png", wait=False)
+    held[0].abort()
+    expect(page.locator("#detail")).to_contain_text("The service does not answer")
+    context.close()
+
+
+def test_the_description_of_the_api_is_shown_and_can_be_tried(
+    browser: Any, service: Service, scans: Path
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{service.address}/docs")
+    page.locator(".opblock-post").first.get_by_text("/v1/classify").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name=re.compile("Add .*item")).click()
+    page.locator("input[type=file]").set_input_files(scans / "scan1.png")
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table")).to_contain_text('"path": "scan1.png"')
+    context.close()
+
+
 def test_token_is_asked_for(browser: Any, scans: Path, tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.onnx", sharpness=1)
     with running(tmp_path, "--model", str(model), token="let me in") as service:

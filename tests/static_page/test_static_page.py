@@ -4,6 +4,10 @@ import csv
 import importlib.util
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -314,3 +318,13 @@ def test_bits_above_the_value_and_padding_without_its_sign_are_read_as_predict_r
         assert not isinstance(expected, Failure)
         assert_same(saved(page)[-1], expected)
         page.click("#clear")
+
+
+def test_without_npm_a_line_says_what_is_missing(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "static_page", tmp_path / "static_page")
+    command = [sys.executable, str(tmp_path / "static_page" / "build.py")]
+    without = {**os.environ, "PATH": str(tmp_path)}
+    done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("nothing was built: npm does not give its packages")
+    assert done.stderr.count("\n") == 1

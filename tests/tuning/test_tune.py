@@ -170,6 +170,7 @@ def test_a_person_sees_the_best_side_by_side(
     for name in best["parameters"]:
         assert name in said
     assert f"tumorscope crossval --recipe {again / 'best.toml'}" in said
+    assert f"tumorscope train --recipe {again / 'best.toml'}" in said
     assert "Research use only" in said
     assert len(table(again)) == 5
 

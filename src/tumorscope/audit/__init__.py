@@ -38,7 +38,7 @@ class _CallablePackage(ModuleType):
             DataError: A place is missing, there is no picture that can be read, or the predictions
                 are none for these pictures.
 
-        Example:
+        Examples:
             >>> import tempfile, tumorscope
             >>> from pathlib import Path
             >>> from tumorscope.phantoms.drawing import write_phantoms

@@ -56,7 +56,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None) ->
         "--split",
         metavar="NAME",
         choices=sorted(names),
-        help=f"how it is split: {', '.join(names)}" + (f" (default: {split})" if split else ""),
+        help=f"how it is split: {', '.join(names)} (default: {split or 'that of the run'})",
     )
 
 
@@ -64,6 +64,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, several_devices: bo
     """Add `--recipe`, `--set`, `--seed` and what the machine may use."""
     parser.add_argument(
         "--recipe",
+        metavar="NAME",
         help="quick, standard, edge, edge-open, student or a .toml file (default: quick)",
     )
     parser.add_argument(
@@ -73,12 +74,18 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, several_devices: bo
         metavar="FIELD=VALUE",
         help="override a field, as training.epochs=30; repeatable",
     )
-    parser.add_argument("--seed", type=int, help="short for --set training.seed=N")
-    parser.add_argument("--accelerator", choices=("auto", "cpu", "gpu"), default="auto")
+    parser.add_argument("--seed", type=int, metavar="N", help="short for --set training.seed=N")
+    parser.add_argument(
+        "--accelerator",
+        choices=("auto", "cpu", "gpu"),
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu or gpu (default: auto)",
+    )
     if not several_devices:
         return
-    parser.add_argument("--devices", type=int, default=1, help="devices a machine (default: 1)")
-    parser.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
+    for name, words in (("--devices", "devices a machine"), ("--nodes", "machines")):
+        parser.add_argument(name, type=int, default=1, metavar="N", help=f"{words} (default: 1)")
 
 
 def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     add_data_arguments(parser, split=DEFAULT_SPLIT)
     add_recipe_arguments(parser)
-    parser.add_argument("--out", type=Path, help="where it goes (default: runs/ and the time)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where it goes (default: runs/ and the time)"
+    )
     add_tracker_arguments(parser)
     parser.add_argument("--json", metavar="FILE", help="write the pooled metrics; - for the screen")
     instead = parser.add_mutually_exclusive_group()

@@ -13,7 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="other phantoms, another training"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("demo"), help="where it all goes (default: demo)"
+        "--out",
+        type=Path,
+        default=Path("demo"),
+        metavar="DIR",
+        help="where it all goes (default: demo)",
     )
 
 

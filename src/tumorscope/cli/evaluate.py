@@ -19,12 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fold",
         type=count,
+        metavar="N",
         help="the fold that tests (default: a run's own, all of a CSV, else 1)",
     )
     parser.add_argument("--tta", action="store_true", help="the mean over three zooms")
     parser.add_argument("--json", metavar="FILE", help="write the metrics, too; - for the screen")
     parser.add_argument(
-        "--out", type=Path, help="where the report goes (default: in the run, or evaluations/)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where the report goes (default: in the run, or evaluations/)",
     )
 
 

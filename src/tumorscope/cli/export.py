@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUMMARIES: Final = {
     "onnx": "one file for predict, ONNX Runtime and TensorRT",
     "onnx-fp16": "half the size, 16-bit floating point",
-    "onnx-int8": "a quarter of the size, 8 bits, for processors",
+    "onnx-int8": "a quarter to a third of the size, 8 bits, for processors",
     "onnx-int8-signed": "the same for TensorRT: signed and symmetric",
     "torchscript": "for libtorch and C++",
     "openvino": "a folder for OpenVINO (needs openvino)",

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         write_json(options.json, facts)
         return 0
     out = console()
-    rows = [(name, _words(value)) for name, value in facts.items() if value is not None]
+    rows = [(name, _words(name, value)) for name, value in facts.items() if value is not None]
     out.print(table(options.what, ("", ""), rows))
     out.print(DISCLAIMER)
     return 0
@@ -112,11 +112,19 @@ def _state(folder: "RunFolder") -> str:
     return f"stopped; go on with: {resume_command('train', folder.path)}"
 
 
-def _words(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, int):
-        return f"{value:,}"
+def _words(name: str, value: object) -> str:
+    if isinstance(value, float | list):  # of a run
+        return _metric_words(name, value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _metric_words(name: str, value: float | list[float]) -> str:
+    from tumorscope.evaluation.wording import (  # noqa: PLC0415  (a plain install has none)
+        decimal,
+        percent,
+        percent_interval,
+    )
+
     if isinstance(value, list):
-        return " to ".join(f"{end:.4f}" for end in value)
-    return str(value)
+        return f"{percent_interval((value[0], value[1]))} %"
+    return decimal(value) if name == "calibration error" else percent(value)

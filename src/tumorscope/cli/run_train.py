@@ -21,6 +21,7 @@ from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition, partition
 from tumorscope.errors import ModelError
+from tumorscope.evaluation.wording import counted
 from tumorscope.images.listing import summarise
 from tumorscope.training.fit import Hardware, fit, is_first_process
 from tumorscope.training.recipe import Recipe, load_recipe
@@ -144,7 +145,7 @@ def train(
     if catalogue.ignored:
         out.print(summarise(catalogue.ignored))
     if catalogue.skipped:
-        out.print(f"{len(catalogue.skipped):,} files skipped (listed in data.json)")
+        out.print(f"{counted(len(catalogue.skipped), 'file')} skipped (listed in data.json)")
         for line in left_out(catalogue.skipped, "in data.json"):
             out.print(line)
     for reason, count in _left_out(parts).items():

@@ -151,9 +151,11 @@ def _say(outcome: Outcome, recipe: Recipe, folder: SearchFolder) -> None:
             row.append(f"{shares.get(row[0], 0.0):.0%}")
     out.print(table("The best trials", columns, rows))
     out.print(f"trials: {folder.table_file}, {folder.picture_file}")
+    best_file = shlex.quote(str(folder.best_file))
     out.print(
-        f"evaluate the best: tumorscope crossval --recipe {shlex.quote(str(folder.best_file))} "
-        "with this search's --data and --split"
+        f"evaluate the best: tumorscope train --recipe {best_file} with this search's --data, "
+        f"--split and --fold, whose test part no trial has seen; tumorscope crossval --recipe "
+        f"{best_file} for all folds, a little flattered"
     )
     out.print(DISCLAIMER)
 

@@ -81,10 +81,16 @@ def progress(items: Iterable[T], *, total: int, label: str) -> Iterator[T]:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Return a table: the first column is text, the others are numbers on the right."""
-    result = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    """Return a table: the first column is text, the others are numbers on the right.
+
+    Columns without names hold facts: all of it is text, and no header stands above it.
+    """
+    named = any(columns)
+    result = Table(
+        title=title, title_justify="left", title_style="bold", show_edge=False, show_header=named
+    )
     for number, column in enumerate(columns):
-        result.add_column(column, justify="left" if number == 0 else "right")
+        result.add_column(column, justify="right" if named and number else "left")
     for row in rows:
         result.add_row(*row)
     return result

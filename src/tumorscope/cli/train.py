@@ -15,9 +15,11 @@ from tumorscope.cli.numbers import count
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     add_data_arguments(parser, split=DEFAULT_SPLIT)
-    parser.add_argument("--fold", type=count, help="the fold that tests (default: 1)")
+    parser.add_argument("--fold", type=count, metavar="N", help="the fold that tests (default: 1)")
     add_recipe_arguments(parser)
-    parser.add_argument("--out", type=Path, help="run folder (default: runs/ and the time)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where it goes (default: runs/ and the time)"
+    )
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that stopped")
     add_tracker_arguments(parser)
     parser.add_argument("--no-test", action="store_true", help="leave the test part alone")

@@ -17,7 +17,9 @@ DEFAULT_TRIALS = 50
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     add_data_arguments(parser, split=DEFAULT_SPLIT)
-    parser.add_argument("--fold", type=count, help="its training part is searched (default: 1)")
+    parser.add_argument(
+        "--fold", type=count, metavar="N", help="its training part is searched (default: 1)"
+    )
     add_recipe_arguments(parser, several_devices=False)
     parser.add_argument(
         "--search", metavar="FILE", help="which fields vary (default: by optimizer)"
@@ -28,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="no new trial after this")
     parser.add_argument("--storage", metavar="URL", help="a database that several machines share")
     parser.add_argument("--study", metavar="NAME", help="its name in there")
-    parser.add_argument("--out", type=Path, help="where it goes (default: runs/ and the time)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where it goes (default: runs/ and the time)"
+    )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with one that stopped")
     add_tracker_arguments(parser)
     parser.add_argument("--json", metavar="FILE", help="write all trials; - for the screen")

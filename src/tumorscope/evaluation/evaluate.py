@@ -107,7 +107,7 @@ def evaluate(
         DataError: The data, or the CSV file, cannot be used, or the protocol has no folds.
         ModelError: The model cannot be used.
 
-    Example:
+    Examples:
         >>> import tempfile, tumorscope
         >>> from tumorscope.phantoms.drawing import write_phantoms
         >>> with tempfile.TemporaryDirectory() as folder:

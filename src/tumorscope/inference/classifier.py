@@ -122,7 +122,7 @@ class Classifier:
                 and 1, or `providers` no list.
             ModelError: The model or the provider cannot be used.
 
-        Example:
+        Examples:
             >>> import tumorscope
             >>> model = tumorscope.load()
             >>> model.facts.classes
@@ -180,7 +180,7 @@ class Classifier:
             ArgumentError: `batch_size` is no whole number of 1 or more.
             InputError: An array is not a grey slice, or something else is no input.
 
-        Example:
+        Examples:
             >>> import tumorscope
             >>> from tumorscope.phantoms.drawing import draw_phantom
             >>> model = tumorscope.load()
@@ -229,7 +229,7 @@ class Classifier:
             ArgumentError: `batch_size` or `volume` is no whole number, or too small.
             InputError: There are slices of several series, or none that can be read.
 
-        Example:
+        Examples:
             >>> import tumorscope
             >>> from tumorscope.phantoms.drawing import draw_phantom
             >>> slices = [
@@ -280,7 +280,7 @@ class Classifier:
         Raises:
             ArgumentError: `volume` is no whole number of 0 or more.
 
-        Example:
+        Examples:
             >>> import tumorscope
             >>> from tumorscope.phantoms.drawing import draw_phantom
             >>> model = tumorscope.load()

@@ -25,21 +25,21 @@ class SeriesPrediction:
     Attributes:
         path: The file, or the folder in which all files of the series lie.
         series: What names the DICOM series: its UID, else its number; else empty.
-        label: The most probable class; None when no slice could be judged.
-        probability: Its probability; None when no slice could be judged.
-        probabilities: The probability of each class; empty when no slice could be judged.
+        label: The most probable class; None when no slice could be classified.
+        probability: Its probability; None when no slice could be classified.
+        probabilities: The probability of each class; empty when no slice could be classified.
         verdict: `confident`, `uncertain` or `unsupported`.
         reason: Why the verdict is not `confident`; else empty.
         model: Name and version of the model.
         milliseconds: What the network took for all slices.
-        slices: How many slices were judged.
+        slices: How many slices were classified.
         decided_by: Path and number of the slices that decided.
         note: What a reader must know of the series: several volumes or planes, copies and objects
             without an image left out.
         answers: The answers to all slices, volume by volume along the body, those that were not
-            judged among them; copies are left out.
+            classified among them; copies are left out.
         volume: Those of them that are of the volume that decided; none when no slice could be
-            judged.
+            classified.
         missing: What the series seems to lack, in words; then the answer is never confident.
     """
 

@@ -21,7 +21,11 @@ _PAGE: Final = """<!doctype html>
 </html>
 """
 
-_START: Final = 'SwaggerUIBundle({ url: "openapi.json", dom_id: "#swagger-ui" });\n'
+_START: Final = """\
+fetch("openapi.json").then((answer) => answer.json()).then((spec) =>
+  SwaggerUIBundle({ spec: { ...spec, openapi: "3.0.3" }, dom_id: "#swagger-ui" }));
+"""
+"""Swagger UI 4 refuses the version 3.1, but shows all that this description takes from it."""
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "

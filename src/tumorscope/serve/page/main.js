@@ -28,10 +28,7 @@ let drawing = false;
 
 const list = makeList($("list"), (scan) => showDetail($("detail"), scan, models));
 const filters = makeFilters($("filters"), () => list.arrange(filters.apply(scans)));
-const queue = makeQueue(
-  (job, signal) => Promise.all(models.map((model) => ask(job, model, signal))),
-  refreshAll,
-);
+const queue = makeQueue(askAll, refreshAll);
 
 async function start() {
   $("privacy").textContent = backEnd.privacy();
@@ -75,6 +72,18 @@ async function take(found) {
   list.arrange(filters.apply(scans));
   queue.add(jobs);
   if (!list.current) list.choose(scans[0]);
+}
+
+/** Asks all models, as soon as they are there: files may come while the page still loads them. */
+async function askAll(job, signal) {
+  try {
+    await started;
+  } catch (error) {
+    if (signal.aborted) return;
+    giveUp(job.scans, error.message);
+    job.scans.forEach(refresh);
+  }
+  await Promise.all(models.map((model) => ask(job, model, signal)));
 }
 
 async function ask(job, model, signal) {
@@ -134,7 +143,7 @@ function report() {
 
 function stop() {
   queue.stop();
-  const open = scans.filter(({ error, answers }) => !error && answers.size < models.length);
+  const open = scans.filter(({ error, answers }) => !error && answers.size < Math.max(models.length, 1));
   giveUp(open, STOPPED);
   open.forEach(refresh);
   refreshAll();
@@ -212,4 +221,5 @@ $("save-csv").addEventListener("click", () => {
 });
 $("save-report").addEventListener("click", () => makeReport().catch(complain));
 
-start().catch(complain);
+const started = start();
+started.catch(complain);
