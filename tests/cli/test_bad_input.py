@@ -136,6 +136,31 @@ def test_a_published_split_that_shares_patients_is_named_for_what_it_is(
     assert json.loads((run / "data.json").read_text())["test_slices_whose_group_was_learned"] == 4
 
 
+def test_a_class_that_nothing_validates_is_named(
+    pictures: Path, tmp_path: Path, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        f"{label}/{number}.jpg,{label},{part}"
+        for label in CLASSES
+        for number, part in enumerate(("train", "train", "train", "test", "test", "validation"))
+        if part != "validation" or label == "notumor"
+    ]
+    path = table(pictures / "mine.csv", "file,class,split", *lines)
+    words = ["train", "--data", str(path), "--split", "published-split", *small, "--no-test"]
+    assert main([*words, "--set", "training.epochs=1", "--out", str(tmp_path / "run")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "not among the validation slices: glioma, meningioma, pituitary; " in said
+
+
+def test_own_data_is_told_which_splits_it_has(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--data", str(pictures)]) == 2
+    assert "data of your own has --split grouped-folds or published-split" in (
+        capsys.readouterr().err
+    )
+
+
 def test_broken_pictures_are_left_out_and_listed_and_the_others_used(
     pictures: Path, tmp_path: Path, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,6 +106,15 @@ def test_each_class_that_is_there_has_its_colour_in_the_roc_curves() -> None:
     assert near(two, NO_TUMOUR) == near(two, PITUITARY) == 0
 
 
+def test_the_enlarged_corner_hides_no_roc_curve() -> None:
+    draw = np.random.default_rng(0).integers(0, 2, (2, 300))
+    picture = decode(roc_plot(table(*draw.tolist())))
+    right, above_the_legend = picture.shape[1] // 2, 7 * picture.shape[0] // 10
+    part = picture[:above_the_legend, right : right + 300]
+    shown = [(np.abs(part - curve).max(axis=2) < 60).any(axis=0) for curve in (GLIOMA, MENINGIOMA)]
+    assert np.logical_or(*shown).all()
+
+
 def test_a_miss_rate_is_framed_in_red() -> None:
     assert near(decode(mistakes_plot(table([0, 1], [2, 1]))), ALARM) > 200
     assert near(decode(mistakes_plot(table([2, 1], [0, 1]))), ALARM) == 0

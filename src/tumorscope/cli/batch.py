@@ -180,7 +180,7 @@ def _begun(folder: "Location", model: bytes, options: argparse.Namespace) -> "Ba
     )
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in ignored.most_common())
     _say(
-        f"{run_.files:,} files in {len(run_.sizes):,} blocks"
+        f"{run_.files:,} files in {len(run_.sizes):,} block{'s' * (len(run_.sizes) != 1)}"
         + (f"; ignored: {kinds}" * bool(kinds))
     )
     return run_

@@ -124,7 +124,7 @@ def _show(result: "Benchmark") -> None:
     out = console()
     title = (
         f"{result.model}, {result.size_bytes / 1e6:.1f} MB, {result.input_size} pixels, "
-        f"{result.threads} threads on {result.processor}"
+        f"{result.threads} thread{'s' * (result.threads != 1)} on {result.processor}"
     )
     columns = ("runtime", "p50 ms", "p95 ms", "p99 ms", "slices/s", "start s", "files/s", "MiB")
     rows = [

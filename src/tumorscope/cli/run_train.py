@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from tumorscope.classes import NO_TUMOUR
+from tumorscope.classes import ANY_TUMOUR, NO_TUMOUR
 from tumorscope.cli.choices import named_sources, overrides, settle
 from tumorscope.cli.show import console, left_out, progress, resume_command, show_evaluation
 from tumorscope.datasets.catalogue import Catalogue
@@ -23,6 +23,7 @@ from tumorscope.datasets.splits import Partition, partition
 from tumorscope.errors import ModelError
 from tumorscope.evaluation.wording import counted
 from tumorscope.images.listing import summarise
+from tumorscope.inference.decision import plain_name
 from tumorscope.training.fit import Hardware, fit, is_first_process
 from tumorscope.training.recipe import Recipe, load_recipe
 from tumorscope.training.run_evaluation import evaluate_run
@@ -150,6 +151,11 @@ def train(
             out.print(line)
     for reason, count in _left_out(parts).items():
         out.print(f"{count:,} {reason}")
+    if missing := _not_validated(parts):
+        out.print(
+            f"not among the validation slices: {', '.join(missing)}; validation accuracy says "
+            "nothing about that: give more patients, or raise training.validation_share"
+        )
     for line in idle_fields(recipe, parts):
         out.print(line)
     origin = origin_of(catalogue, sources)
@@ -191,6 +197,13 @@ def idle_fields(recipe: Recipe, parts: Partition) -> list[str]:
     if recipe.augmentation.paint and NO_TUMOUR not in {item.label for item in parts.train}:
         lines.append("augmentation.paint changes nothing: every training slice has a tumour")
     return lines
+
+
+def _not_validated(parts: Partition) -> list[str]:
+    """Return the classes that are learned but that no validation slice is of."""
+    validated = {item.label for item in parts.validation}
+    learned = {item.label for item in parts.train} - {ANY_TUMOUR}  # (of added sets, no class)
+    return [plain_name(name) for name in sorted(learned - validated) if validated]
 
 
 def _left_out(parts: Partition) -> dict[str, int]:

@@ -140,7 +140,8 @@ def find_set(root: Path, name: str) -> Path:
         count = "no" if not found else "more than one"
         raise DataError(
             f"{root}: {count} {name} set there (a folder with '{sign}'); name its folder, "
-            f"or fetch it with 'tumorscope download {name}'"
+            f"or fetch it with 'tumorscope download {name}'; data of your own has "
+            "--split grouped-folds or published-split"
         )
     return found[0]
 

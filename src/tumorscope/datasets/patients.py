@@ -111,7 +111,7 @@ def find_patients(
         if without and in_names:
             notes[0] += f"; {len(without):,} slices are called otherwise"
         elif without:
-            notes[0] += f"; {len(without):,} slices stand in none"
+            notes[0] += f"; {len(without):,} slice{'s' * (len(without) != 1)} in none"
     if unclear:
         notes.append(
             f"folders below the classes ({some(unclear)}) are not taken for patients: name "

@@ -59,6 +59,10 @@ _DOTS_PER_INCH: Final = 144
 _ABOVE: Final = 1.0
 """Where titles stand; said, for otherwise each tick is measured to find out."""
 
+_CORNER_LEFT: Final = 0.33
+_CORNER_TOP: Final = 0.92
+"""What the enlarged corner covers of the ROC curves' field: right of the one, below the other."""
+
 _MISTAKES_ACROSS: Final = 6
 _MISTAKES_SHOWN: Final = 24
 
@@ -110,7 +114,9 @@ def confusion_plot(predictions: Predictions) -> bytes:
 
 
 def roc_plot(predictions: Predictions) -> bytes:
-    """Draw each class's ROC curve, one against the rest, with the upper left corner enlarged.
+    """Draw each class's ROC curve, one against the rest.
+
+    The upper left corner is enlarged, unless that would hide a curve.
 
     Args:
         predictions: N images; a class that is missing, or alone, has no curve.
@@ -120,8 +126,8 @@ def roc_plot(predictions: Predictions) -> bytes:
     """
     figure = _figure(6.4, 5.4, left=0.85, bottom=0.65, right=0.35)
     axes = figure.add_subplot()
-    corner = axes.inset_axes((0.42, 0.33, 0.55, 0.52))
     areas = roc_auc(predictions)[0]
+    curves: list[tuple[Any, Any, dict[str, Any]]] = []
     for column, name in enumerate(predictions.classes):
         if np.isnan(areas[column]):
             axes.plot([], [], color=_GRID, label=f"{plain_name(name)}: no curve")
@@ -140,23 +146,33 @@ def roc_plot(predictions: Predictions) -> bytes:
             label=f"{plain_name(name)}, AUC {decimal(areas[column])}",
             **style,
         )
-        corner.plot(false_rate, true_rate, **style)
+        curves.append((false_rate, true_rate, style))
     axes.plot([0, 0.2], [0, 0.2], color=_QUIET, linewidth=0.8, linestyle=":")
     axes.text(0.21, 0.21, "chance", size=8.5, color=_QUIET, va="center")
     _style(axes)
-    _style(corner)
     axes.set(xlim=(-0.01, 1), ylim=(0, 1.01))
     axes.set_xlabel("called this class though it is another (1 - specificity)")
     axes.set_ylabel("found (sensitivity)")
+    _in_percent(axes.xaxis)
+    _in_percent(axes.yaxis)
+    if all(np.interp(_CORNER_LEFT, x, y) > _CORNER_TOP for x, y, _ in curves):
+        _enlarge_corner(axes, curves)
+    axes.legend(loc="lower right", frameon=False, fontsize=9.5, labelcolor=_INK, handlelength=3)
+    return _png(figure)
+
+
+def _enlarge_corner(axes: Axes, curves: list[tuple[Any, Any, dict[str, Any]]]) -> None:
+    """Draw the upper left corner of the ROC curves five times as large, in their empty part."""
+    corner = axes.inset_axes((0.42, 0.33, 0.55, 0.52))
+    for false_rate, true_rate, style in curves:
+        corner.plot(false_rate, true_rate, **style)
+    _style(corner)
     corner.set(xlim=(-0.002, 0.2), ylim=(0.8, 1.002))
     corner.yaxis.set_major_locator(MultipleLocator(0.05))
     corner.tick_params(labelsize=8)
     corner.set_title("upper left corner, 5x", y=_ABOVE, size=8.5, color=_QUIET)
-    for each in (axes, corner):
-        _in_percent(each.xaxis)
-        _in_percent(each.yaxis)
-    axes.legend(loc="lower right", frameon=False, fontsize=9.5, labelcolor=_INK, handlelength=3)
-    return _png(figure)
+    _in_percent(corner.xaxis)
+    _in_percent(corner.yaxis)
 
 
 def reliability_plot(predictions: Predictions, bins: int = BINS) -> bytes:
