@@ -16,6 +16,7 @@ from rich.text import Text
 from tumorscope.classes import NO_TUMOUR
 from tumorscope.cli.choices import named_sources, overrides, settle
 from tumorscope.cli.show import console, left_out, progress, resume_command, show_evaluation
+from tumorscope.counting import counted
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
@@ -144,7 +145,7 @@ def train(
     if catalogue.ignored:
         out.print(summarise(catalogue.ignored))
     if catalogue.skipped:
-        out.print(f"{len(catalogue.skipped):,} files skipped (listed in data.json)")
+        out.print(f"{counted(len(catalogue.skipped), 'file')} skipped (listed in data.json)")
         for line in left_out(catalogue.skipped, "in data.json"):
             out.print(line)
     for reason, count in _left_out(parts).items():
