@@ -121,6 +121,8 @@ def write_evaluation(
         evaluation.localisation.save(folder / "localisation.csv")
     else:  # (One that stands there is of an earlier evaluation.)
         (folder / "localisation.csv").unlink(missing_ok=True)
+    for name in {"roc", "reliability"} - drawn.keys():  # (Neither are those of one.)
+        (folder / f"{name}.png").unlink(missing_ok=True)
     for name, plot in drawn.items():
         write_bytes(folder / f"{name}.png", plot)
     report = folder / "report.html"
