@@ -65,6 +65,15 @@ def test_audit_finds_leaks_conflicts_and_broken_files(
     assert "Research use only" in text
 
 
+def test_one_picture_is_told_in_the_singular(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "glioma").mkdir()
+    shutil.copy(tree / "Training" / "glioma" / "0.png", tmp_path / "glioma")
+    assert main(["audit", str(tmp_path)]) == 0
+    assert f"{tmp_path}: 1 picture of 1 different slice\n" in capsys.readouterr().out
+
+
 def test_audit_as_json_prints_nothing_else(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["audit", str(tree), "--json", "-"])
     assert json.loads(capsys.readouterr().out)["verdict"]

@@ -551,6 +551,9 @@ def test_a_torch_module_is_evaluated_as_it_would_predict(phantoms: Path) -> None
     second = evaluate(module, data=phantoms, split=SPLIT, spec=spec)
     assert first.to_json() == second.to_json()  # no dropout
     assert module.training
+    module[2].eval()  # (As somebody does who freezes a layer.)
+    evaluate(module, data=phantoms, split=SPLIT, spec=spec)
+    assert [part.training for part in module] == [True, True, False, True]
     assert first.evaluation.images.n == 8
 
 

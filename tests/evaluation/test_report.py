@@ -249,6 +249,13 @@ def test_a_folder_holds_everything_and_all_of_it_agrees(tmp_path: Path) -> None:
     assert scored(again).to_json() == evaluation.to_json()
 
 
+def test_plots_of_an_earlier_evaluation_do_not_stay(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, scored(MIXED), MIXED)
+    labels = replace(MIXED, probabilities=np.eye(4)[MIXED.predicted], labels_only=True)
+    write_evaluation(tmp_path, scored(labels), labels)
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"confusion", "mistakes"}
+
+
 def test_a_file_that_cannot_be_written_leaves_nothing_half_done(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
     with pytest.raises(OSError, match=r"report\.html"):

@@ -56,6 +56,13 @@ def test_every_recipe_and_every_field_stands_in_the_pages() -> None:
         assert set(fields) <= set(re.findall(r"`(\w+)`", told[section])), section
 
 
+def test_a_recipe_as_windows_writes_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b'\xef\xbb\xbfname = "mine"\r\n[training]\r\nepochs = 3\r\n')
+    recipe = load_recipe(path)
+    assert (recipe.name, recipe.training.epochs) == ("mine", 3)
+
+
 def test_a_recipe_may_leave_out_everything(tmp_path: Path) -> None:
     assert load_recipe(write(tmp_path, "")) == Recipe()
 

@@ -578,3 +578,19 @@ def test_with_ten_whole_trials_it_is_told_what_the_score_depends_on(
     write_outcome(folder, outcome)
     assert outcome.recipe == load_recipe(folder.best_file)
     assert len(table(folder.path)) == 20
+
+
+def test_where_all_trials_score_alike_no_field_is_said_to_matter(
+    words: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    plan = plan_of(words, tmp_path)
+    study = optuna.create_study()
+    for number in range(12):
+        values = {
+            "optimizer.learning_rate": 1e-4 * 1.5**number,
+            "augmentation.rotation": 5.0,
+            "training.batch_size": 4,
+        }
+        distributions = plan.space.distributions(plan.recipe)
+        study.add_trial(optuna.create_trial(params=values, distributions=distributions, value=0.5))
+    assert outcome_of(study, plan).importances == {}

@@ -436,6 +436,7 @@ def _notes(files: Sequence[AuditedFile], ignored: Sequence[Ignored]) -> Iterator
         )
     without = len(files) - len(labelled)
     if without:
-        yield f"{without} files stand in no class folder: left out where classes are compared"
+        stand = "1 file stands" if without == 1 else f"{without:,} files stand"
+        yield f"{stand} in no class folder: left out where classes are compared"
     if len({item.split for item in files if item.split}) < 2:
         yield "no split (folders such as Training and Testing on top): nothing to compare across"

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from tumorscope.audit.audit import Audit
 from tumorscope.audit.label_errors import LabelErrors
+from tumorscope.counting import counted
 from tumorscope.near_duplicates.detection import KINDS, Kind
 
 Severity = Literal["severe", "look", "note"]
@@ -137,7 +138,7 @@ def _shared_patients(audit: Audit) -> Iterator[Finding]:
             "look",
             "one slice of two patients",
             len(files),
-            f"The data set gives one slice to two patients: {_count(len(pairs), 'pair')}.",
+            f"The data set gives one slice to two patients: {counted(len(pairs), 'pair')}.",
             "take the united groups (--groups)",
         )
 
@@ -157,7 +158,7 @@ def _conflicts(audit: Audit) -> Iterator[Finding]:
         "one slice under two labels",
         len(files),
         f"Pictures of one slice are called {', or '.join(combinations)}: "
-        f"{_count(len(audit.label_conflicts), 'pair')}.",
+        f"{counted(len(audit.label_conflicts), 'pair')}.",
         "let somebody settle the double labels",
     )
 
@@ -197,7 +198,7 @@ def _too_good(found: LabelErrors) -> bool:
 
 
 def _not_predicted(count: int) -> str:
-    return f" {_count(count, 'file')} without one: not ranked." if count else ""
+    return f" {counted(count, 'file')} without one: not ranked." if count else ""
 
 
 def _off_topic(audit: Audit) -> Iterator[Finding]:
@@ -262,7 +263,7 @@ def _near_duplicates(audit: Audit) -> Iterator[Finding]:
                 "look",
                 name,
                 len(files),
-                f"{meaning}: {_count(len(pairs), 'pair')}.",
+                f"{meaning}: {counted(len(pairs), 'pair')}.",
                 advice,
             )
 
@@ -303,7 +304,3 @@ def _odd(audit: Audit) -> Iterator[Finding]:
             len(audit.odd),
             f"They look unlike the rest; the first is {audit.files[place].name}: {reason}.",
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
 from tumorscope.cli.numbers import count, number_from_zero, share, threads
+from tumorscope.counting import counted
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _begun(folder: "Location", model: bytes, options: argparse.Namespace) -> "Ba
         files += more
         if time.monotonic() - told > _EVERY:
             told = time.monotonic()
-            _say(f"{files:,} files listed, {files / (told - began):,.0f}/s")
+            _say(f"{counted(files, 'file')} listed, {files / (told - began):,.0f}/s")
 
     blocks = list_blocks(
         options.sources,
@@ -180,7 +181,7 @@ def _begun(folder: "Location", model: bytes, options: argparse.Namespace) -> "Ba
     )
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in ignored.most_common())
     _say(
-        f"{run_.files:,} files in {len(run_.sizes):,} block{'s' * (len(run_.sizes) != 1)}"
+        f"{counted(run_.files, 'file')} in {counted(len(run_.sizes), 'block')}"
         + (f"; ignored: {kinds}" * bool(kinds))
     )
     return run_
@@ -216,14 +217,14 @@ def _follow(blocks: "Iterable[Done]", files: int) -> None:
                 told, rate = now, done / (now - began)
                 left = (files - done) / rate / 60
                 _say(
-                    f"{done:,} of {files:,} files, {rate:,.1f}/s, {left:,.0f} min left"
-                    f", {errors:,} errors"
+                    f"{done:,} of {counted(files, 'file')}, {rate:,.1f}/s, {left:,.0f} min left"
+                    f", {counted(errors, 'error')}"
                 )
 
     for _ in progress(each_file(), total=files, label="classifying"):
         pass
     seconds = time.monotonic() - began
-    _say(f"{done:,} files in {seconds:,.0f} s: {done / seconds:,.1f}/s")
+    _say(f"{counted(done, 'file')} in {seconds:,.0f} s: {done / seconds:,.1f}/s")
 
 
 def _summed_up(run_: "BatchRun") -> int:
@@ -231,17 +232,14 @@ def _summed_up(run_: "BatchRun") -> int:
     counts = run_.count()
     answers = counts["error"].pop(None, 0)
     errors = counts["error"].total()
-    what = "series" if run_.options.series else "slices"
+    found_in = f"{answers:,} series" if run_.options.series else counted(answers, "slice")
     found = [
         f"{number:,} {name}"
         for kind in ("label", "verdict")
         for name, number in counts[kind].most_common()
         if name is not None
     ]
-    print(
-        f"{run_.folder}: {run_.files:,} files, {answers:,} {what}, "
-        f"{errors:,} error{'' if errors == 1 else 's'}"
-    )
+    print(f"{run_.folder}: {counted(run_.files, 'file')}, {found_in}, {counted(errors, 'error')}")
     print(f"{run_.model}: {', '.join(found) or 'no answer'}")
     print(DISCLAIMER)
     return STATUS_FAILED if errors else 0

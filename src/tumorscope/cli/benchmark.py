@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
 from tumorscope.cli.numbers import count, threads
+from tumorscope.counting import counted
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _show(result: "Benchmark") -> None:
     out = console()
     title = (
         f"{result.model}, {result.size_bytes / 1e6:.1f} MB, {result.input_size} pixels, "
-        f"{result.threads} thread{'s' * (result.threads != 1)} on {result.processor}"
+        f"{counted(result.threads, 'thread')} on {result.processor}"
     )
     columns = ("runtime", "p50 ms", "p95 ms", "p99 ms", "slices/s", "start s", "files/s", "MiB")
     rows = [

@@ -16,6 +16,7 @@ from tumorscope.audit.audit_report import render_page
 from tumorscope.audit.findings import findings, percent, verdict
 from tumorscope.cli import show
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
+from tumorscope.counting import counted
 from tumorscope.errors import DataError
 from tumorscope.files import write_text
 
@@ -79,7 +80,8 @@ def _print(result: Audit, console: Console) -> None:
     where = ", ".join(map(str, result.folders))
     console.print(
         Text(
-            f"{where}: {len(result.files):,} pictures of {result.unique_slices:,} different slices"
+            f"{where}: {counted(len(result.files), 'picture')} of "
+            f"{counted(result.unique_slices, 'different slice')}"
         )
     )
     for note in result.notes:

@@ -16,12 +16,12 @@ from rich.text import Text
 from tumorscope.classes import ANY_TUMOUR, NO_TUMOUR
 from tumorscope.cli.choices import named_sources, overrides, settle
 from tumorscope.cli.show import console, left_out, progress, resume_command, show_evaluation
+from tumorscope.counting import counted
 from tumorscope.datasets.catalogue import Catalogue
 from tumorscope.datasets.locations import DataSource
 from tumorscope.datasets.sources import read_data
 from tumorscope.datasets.splits import Partition, partition
 from tumorscope.errors import ModelError
-from tumorscope.evaluation.wording import counted
 from tumorscope.images.listing import summarise
 from tumorscope.inference.decision import plain_name
 from tumorscope.training.fit import Hardware, fit, is_first_process

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tumorscope import RESEARCH_USE_ONLY
+from tumorscope.counting import counted
 
 if TYPE_CHECKING:
     from tumorscope.datasets.catalogue import Skipped
@@ -116,8 +117,7 @@ def show_evaluation(result: "EvaluationResult", report: Path) -> None:
     for sentence in result.summary:
         out.print(sentence)
     if skipped := result.background.get("skipped"):
-        files = "1 file" if len(skipped) == 1 else f"{len(skipped):,} files"
-        out.print(f"{files} left out, listed in the report")
+        out.print(f"{counted(len(skipped), 'file')} left out, listed in the report")
         for line in left_out(skipped, "in the report"):
             out.print(line)
     out.print(f"report: {report}")

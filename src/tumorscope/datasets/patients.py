@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tumorscope.counting import counted
+
 SAFE_FOLDERS: Final = frozenset(
     (
         *("train", "training", "val", "valid", "validation", "test", "testing", "image", "images"),
@@ -111,7 +113,7 @@ def find_patients(
         if without and in_names:
             notes[0] += f"; {len(without):,} slices are called otherwise"
         elif without:
-            notes[0] += f"; {len(without):,} slice{'s' * (len(without) != 1)} in none"
+            notes[0] += f"; {counted(len(without), 'slice')} in none"
     if unclear:
         notes.append(
             f"folders below the classes ({some(unclear)}) are not taken for patients: name "

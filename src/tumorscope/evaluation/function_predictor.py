@@ -140,14 +140,16 @@ def callable_function(model: Callable[..., Any]) -> Function:
     module: Any = model
 
     def ask(inputs: NDArray[np.float32]) -> NDArray[np.floating]:
-        was_training = module.training
+        # (Some may have been set to evaluation by themselves, as frozen batch norms are.)
+        trained = [part for part in module.modules() if part.training]
         weight = next(module.parameters(), torch.empty(0))
         module.eval()
         try:
             with torch.inference_mode():
                 outputs = module(torch.from_numpy(inputs).to(weight.device))
         finally:
-            module.train(was_training)
+            for part in trained:
+                part.training = True
         return np.asarray(outputs.float().cpu().numpy())
 
     return ask

@@ -106,7 +106,7 @@ def read_spec(path: Path) -> InputSpec:
         ModelError: The file cannot be read, or a field or a value is unknown.
     """
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelError(f"{path}: not a TOML file that can be read ({error})") from None
     known = [field.name for field in fields(InputSpec)]

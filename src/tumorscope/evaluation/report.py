@@ -11,6 +11,7 @@ import jinja2
 
 from tumorscope import RESEARCH_USE_ONLY
 from tumorscope.classes import NO_TUMOUR, PRESENCE
+from tumorscope.counting import counted
 from tumorscope.datasets.catalogue import Skipped
 from tumorscope.evaluation import plots
 from tumorscope.evaluation.intervals import Interval
@@ -19,7 +20,7 @@ from tumorscope.evaluation.plots import HistoryRow
 from tumorscope.evaluation.predictions import Predictions
 from tumorscope.evaluation.predictor import LEAKED
 from tumorscope.evaluation.scoring import Evaluation, Fact, Level
-from tumorscope.evaluation.wording import counted, decimal, percent, percent_interval
+from tumorscope.evaluation.wording import decimal, percent, percent_interval
 from tumorscope.files import write_bytes, write_text
 from tumorscope.inference.decision import plain_name
 
@@ -120,6 +121,8 @@ def write_evaluation(
         evaluation.localisation.save(folder / "localisation.csv")
     else:  # (One that stands there is of an earlier evaluation.)
         (folder / "localisation.csv").unlink(missing_ok=True)
+    for name in {"roc", "reliability"} - drawn.keys():  # (Neither are those of one.)
+        (folder / f"{name}.png").unlink(missing_ok=True)
     for name, plot in drawn.items():
         write_bytes(folder / f"{name}.png", plot)
     report = folder / "report.html"

@@ -1,4 +1,4 @@
-"""Writes counts, shares and intervals for people."""
+"""Writes shares and intervals for people."""
 
 from tumorscope.evaluation.intervals import Interval
 
@@ -28,15 +28,6 @@ def decimal(value: float) -> str:
     ('0.9877', '> 0.9999', '1.0000')
     """
     return "> 0.9999" if 0.99995 <= value < 1 else f"{value:.4f}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, which takes an s where there are several.
-
-    >>> counted(1, "image"), counted(1200, "image")
-    ('1 image', '1,200 images')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _points(share: float) -> str:

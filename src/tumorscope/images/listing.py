@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from natsort import natsort_keygen, ns
 
+from tumorscope.counting import counted
+
 _DOCUMENT: Final = "text or document"
 
 _MACOS: Final = "metadata of macOS"
@@ -232,7 +234,7 @@ def summarise(ignored: Iterable[Ignored]) -> str:
     """Return one line about files that were ignored: how many of which kind."""
     counts = Counter(item.kind for item in ignored)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
-    return f"ignored {counts.total():,} file{'' if counts.total() == 1 else 's'} ({kinds})"
+    return f"ignored {counted(counts.total(), 'file')} ({kinds})"
 
 
 def why_folder_ignored(name: str) -> str:

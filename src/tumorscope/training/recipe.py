@@ -309,7 +309,7 @@ def read_toml(name: str | Path, kind: Literal["recipes", "searches"]) -> dict[st
         what = {"recipes": "recipe", "searches": "search"}[kind]
         raise RecipeError(f"no {what} '{name}': give a .toml file or one of {', '.join(known)}")
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{name}: not TOML ({error})") from None
 

@@ -63,7 +63,7 @@ class Outcome:
         trials: All of them, in order.
         ranked: Those trained to their end, the best first.
         importances: How much of the score's differences each field explains, adding up to 1;
-            empty while there are too few trials to say.
+            empty while there are too few trials to say, or all have one score.
         recipe: The best; None while no trial came to its end.
     """
 
@@ -104,7 +104,7 @@ def outcome_of(study: optuna.Study, plan: Plan) -> Outcome:
         key=lambda trial: -sign * (trial.score or 0.0),
     )
     importances = {}
-    if len(ranked) >= _ENOUGH:
+    if len(ranked) >= _ENOUGH and ranked[0].score != ranked[-1].score:
         importances = optuna.importance.get_param_importances(study)
     best = None
     if ranked:
