@@ -239,6 +239,9 @@ def test_a_model_file_is_packed_too(
     assert main(words) == 2
     assert f"holds '{second.parent.relative_to(out)}', too" in capsys.readouterr().err
     assert second.exists()
+    (tmp_path / "file").touch()
+    assert main([*words[:-1], str(tmp_path / "file")]) == 2
+    assert "file: is a file, and a folder is written" in capsys.readouterr().err
     assert [path.name for path in out.parent.iterdir()] == [name]
 
 

@@ -63,6 +63,15 @@ def test_paths_that_are_no_model(tmp_path: Path) -> None:
         ({"thresholds": {"confident": [0.9, 2, 0.9, 0.9]}}, "lack a threshold for each class"),
         ({"thresholds": {"confident": [0.9, float("nan"), 1, 1]}}, "lack a threshold for each"),
         ({"thresholds": {"confident": [0.9] * 4, "series": 7}}, "metadata are damaged"),
+        *(
+            ({"thresholds": {"confident": [0.9] * 4, **more}}, "a threshold that is none")
+            for more in (
+                {"ood_threshold": float("nan")},
+                {"series": {"confident": -1}},
+                {"series": {"confident": float("nan")}},
+                {"series": {"offset": float("inf")}},
+            )
+        ),
         ({"classes": "abcd"}, "no list of classes"),
         ({"classes": ["glioma", "glioma", "notumor", "pituitary"]}, "no two different classes"),
     ],

@@ -296,8 +296,11 @@ def put(made: Path, target: Path, folder: Path) -> None:
         folder: Takes up the earlier one, and is deleted by the caller.
 
     Raises:
-        ModelError: A folder stands there where a file goes, or one that holds other things, too.
+        ModelError: A folder stands there where a file goes or the other way round, or a folder that
+            holds other things, too.
     """
+    if target.is_file() and made.is_dir():
+        raise ModelError(f"{target}: is a file, and a folder is written: name another")
     if target.is_dir():
         if not made.is_dir():
             raise ModelError(f"{target}: is a folder, and a file is written: name another")

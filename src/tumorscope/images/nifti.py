@@ -176,7 +176,8 @@ def _read(
     turn = nibabel.io_orientation(image.affine)  # type: ignore[no-untyped-call]
     if np.isnan(turn).any():
         raise UnreadableImageError(f"{name}: damaged NIfTI file (its orientation is degenerate)")
-    if len(shape) == 4 and shape[0] < MINIMUM_SIDE <= min(shape[1:]):
+    channels_first = len(shape) == 4 and shape[0] < MINIMUM_SIDE <= min(shape[1:3])
+    if channels_first and shape[0] <= shape[3]:  # (Fewer volumes than slices are echoes.)
         raise UnreadableImageError(
             f"{name}: its channels stand first ({' x '.join(map(str, shape))}): put them last"
         )

@@ -1,6 +1,7 @@
 """Finds model files, opens them and checks what they say about themselves."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -188,6 +189,12 @@ def read_facts(text: str, path: Path) -> ModelFacts:
     sensible = all(0 <= threshold <= 1 for threshold in result.confident)  # (NaN is not.)
     if len(result.confident) != len(result.classes) or not sensible:
         raise ModelError(f"{path}: its metadata lack a threshold for each class: export it again")
+    series, limit = result.series, result.ood_threshold
+    numbers = (result.temperature, series.slope, series.offset, 0.0 if limit is None else limit)
+    if not (all(map(math.isfinite, numbers)) and 0 <= (series.confident or 0.0) <= 1):
+        raise ModelError(
+            f"{path}: its metadata are damaged (a threshold that is none): export it again"
+        )
     return result
 
 
