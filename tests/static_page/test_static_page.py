@@ -266,6 +266,14 @@ def test_nothing_is_sent_and_no_network_is_needed_afterwards(browser: Any, site:
         assert all(url.startswith(site) for _, url in sent)
 
 
+def test_a_model_that_cannot_be_loaded_is_told(browser: Any, site: str) -> None:
+    page = browser.new_context().new_page()
+    page.route("**/ort.wasm.min.mjs", lambda route: route.abort())
+    page.goto(site)
+    expect(page.get_by_role("alert")).to_have_text("The model cannot be loaded in this browser.")
+    page.context.close()
+
+
 def test_a_new_version_takes_the_place_of_the_old_one_as_a_whole(
     browser: Any, built: Path, tmp_path: Path
 ) -> None:
