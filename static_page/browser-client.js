@@ -23,6 +23,11 @@ worker.onmessage = ({ data: { number, ...answer } }) => {
   else good(answer);
 };
 
+worker.onerror = () => {
+  for (const { bad } of asked.values()) bad(new Error("the model cannot be loaded in this browser"));
+  asked.clear();
+};
+
 /** Returns the outputs of the network for a slice; without one, resolves once the model is ready. */
 function outputsOf(picture) {
   return new Promise((good, bad) => {

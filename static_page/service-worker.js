@@ -4,7 +4,9 @@ const NAME = "tumorscope-VERSION";
 const FILES = ["FILES"]; // (`build.py` writes version and files.)
 
 addEventListener("install", (event) => {
-  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(FILES)).then(() => skipWaiting()));
+  // (The browser's own cache may still hold files of the version before.)
+  const files = FILES.map((file) => new Request(file, { cache: "no-cache" }));
+  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(files)).then(() => skipWaiting()));
 });
 addEventListener("activate", (event) => {
   const old = (names) => names.filter((name) => name.startsWith("tumorscope-") && name !== NAME);

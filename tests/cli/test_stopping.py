@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import PATIENCE, free_port, log, start, start_held
+from processes import COMMAND, PATIENCE, free_port, log, start, start_held
 from small_model import write_model
 from tumorscope.cli.main import main
 
@@ -128,6 +129,17 @@ def test_an_audit_that_was_stopped_leaves_nothing(phantoms: Path, tmp_path: Path
     assert lines[-1] == b"tumorscope: stopped; finished files are whole, nothing else was left"
     assert b"Traceback" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_a_command_whose_output_is_closed_does_its_work(tmp_path: Path, closed: str) -> None:
+    """As jobs of some schedulers are started."""
+    model, file = write_model(tmp_path / "m.onnx"), tmp_path / "no such.png"
+    words = [*COMMAND, "predict", "--model", str(model), "--csv", str(file)]
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.join(words)} {closed}"], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
 
 
 def test_predicting_that_was_stopped_leaves_whole_overlays(phantoms: Path, tmp_path: Path) -> None:

@@ -63,6 +63,22 @@ def test_patterns_mean_what_they_mean_in_a_shell(tree: Path, pattern: str, found
     assert sorted(block) == sorted(str(tree / name) for name in found)
 
 
+def test_a_source_without_files_is_not_passed_over(tree: Path) -> None:
+    """A pattern with a slip in it would cost a part of the archive unsaid."""
+    pattern, empty = tree / "*.jpg", tree.parent / "empty"
+    empty.mkdir()
+    (found,) = listed(tree / "a", pattern, empty)
+    assert found[3:] == [str(pattern), str(empty)]
+    assert listed(pattern) == []
+
+
+def test_a_pattern_that_is_none_or_lies_in_a_given_folder_is_refused(tree: Path) -> None:
+    with pytest.raises(DataError, match="no pattern of names"):
+        listed(tree / "[z-a].png")
+    with pytest.raises(DataError, match=r"\*\.dcm: lies in .*, which is given, too"):
+        listed(tree, tree / "a" / "*.dcm")
+
+
 def test_lists_name_files_beside_them_and_elsewhere(tree: Path) -> None:
     (tree / "list.txt").write_text("2.png\r\n\n/elsewhere/a.png\ns3://bucket/b.png")
     expected = [str(tree / "2.png"), "/elsewhere/a.png", "s3://bucket/b.png"]

@@ -328,6 +328,16 @@ def test_what_cannot_be_begun_is_refused_in_one_line(
         assert said in complaint
 
 
+@pytest.mark.parametrize("number", ["-1", "nan", "inf", "one"])
+def test_what_is_no_number_of_cards_is_refused_before_a_run_is_begun(
+    links: Path, tmp_path: Path, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["batch", str(links), "--out", str(tmp_path / "out"), "--gpus-per-worker", number])
+    assert f"'{number}' is not a number of 0 or more" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_columns_are_typed(batch: Batch, links: Path, tmp_path: Path) -> None:
     assert batch(links, "--out", tmp_path / "out")[0] == 0
     schema = pq.read_table(tmp_path / "out").schema

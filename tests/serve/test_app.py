@@ -312,6 +312,11 @@ PART = b'--mark\r\nContent-Disposition: form-data; name="files"; filename="a"\r\
         (form(b"--mark--\r\n"), 422, "no files"),
         (form(PART.replace(b'"files"', b'"file"') + b"x\r\n--mark--\r\n"), 422, "no files"),
         (form(PART.replace(b'; filename="a"', b"") + b"x\r\n--mark--\r\n"), 422, "no files"),
+        (
+            form(PART + b"x\r\n" + PART.replace(b'"files"', b'"file"') + b"x\r\n--mark--\r\n"),
+            422,
+            "not so: 'file'",
+        ),
         (form(PART + b"x\r\n" + PART), 400, "it ends too early"),
         (form(b"no form at all"), 400, "a damaged form"),
         (form(PART.replace(b' name="files"', b"") + b"x\r\n--mark--\r\n"), 400, "a damaged form"),

@@ -72,6 +72,27 @@ def test_scans_are_counted_filtered_sorted_and_searched(full: Any) -> None:
     full.get_by_label("Sort by").select_option("name")
 
 
+def test_what_is_no_class_has_no_class_colour_and_names_show_their_end(
+    page: Any, tmp_path: Path
+) -> None:
+    long = "a-name-that-is-longer-than-the-list-is-wide-by-far-and-ends-in"
+    for number in range(4):
+        (tmp_path / f"{long}-{number}.txt").write_text("no scan")
+    give(page, *sorted(tmp_path.iterdir()))
+    unreadable = page.get_by_role("button", name="unreadable 4")
+    expect(unreadable).to_be_visible()
+    assert unreadable.locator("i").count() == 0
+    end = """(name) => {
+        const range = document.createRange();
+        const [text] = name.querySelector("bdi").childNodes;
+        range.setStart(text, text.length - 5);
+        range.setEnd(text, text.length);
+        const [letters, box] = [range.getBoundingClientRect(), name.getBoundingClientRect()];
+        return letters.right <= box.right + 1 && letters.left >= box.left;
+    }"""
+    assert all(name.evaluate(end) for name in page.locator("#list .name").all())
+
+
 def test_keys_go_through_the_list_by_pages(full: Any) -> None:
     expect(shown(full)).to_have_count(4 * EACH)
     shown(full).first.click()
@@ -109,7 +130,9 @@ def test_work_can_be_stopped_and_gone_on_with(page: Any, folder: Path) -> None:
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
     expect(page.locator(".answer")).to_contain_text("Stopped before it was answered")
     page.unroute("**/v1/classify?*")
-    page.get_by_role("button", name=f"Retry ({EACH})").click()
+    retry = page.get_by_role("button", name=f"Retry ({EACH})")
+    expect(retry).to_be_focused()  # (The keyboard goes on from where Stop was.)
+    retry.click()
     page.wait_for_selector("#save-csv:enabled")
     expect(page.get_by_role("status")).to_have_text(f"{EACH} files answered")
 

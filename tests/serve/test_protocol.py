@@ -159,6 +159,7 @@ def test_requests_for_pages_of_other_sites_are_refused(client: TestClient, pictu
     for headers in (
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://[none"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ):
@@ -189,6 +190,8 @@ def test_the_pages_files_are_compressed_and_kept(client: TestClient) -> None:
     assert int(viewer.headers["Content-Length"]) < 0.5 * len(viewer.content)
     again = client.get("/", headers={"If-None-Match": page.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
+    weak = {"If-None-Match": f"W/{page.headers['ETag']}"}  # (As proxies hand it on.)
+    assert client.get("/", headers=weak).status_code == 304
     plain = client.get(f"/{script}", headers={"Accept-Encoding": "identity"})
     assert "Content-Encoding" not in plain.headers
     assert client.get("/assets/0000000000000000/main.js").status_code == 404

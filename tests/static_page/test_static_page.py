@@ -53,6 +53,11 @@ class Handler(SimpleHTTPRequestHandler):
         ".wasm": "application/wasm",
     }
 
+    def end_headers(self) -> None:
+        """Let browsers keep files for a while without asking, as many hosts do."""
+        self.send_header("Cache-Control", "max-age=600")
+        super().end_headers()
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
@@ -69,7 +74,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def built(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     del browser  # (Without one nothing is built.)
     spec = importlib.util.spec_from_file_location("build", ROOT / "static_page" / "build.py")
     assert spec is not None
@@ -84,7 +89,12 @@ def site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         pytest.skip(f"npm does not give the packages ({error})")
     folder = tmp_path_factory.mktemp("static-page")
     module.build(folder, packages)
-    with served(folder) as address:
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(built: Path) -> Iterator[str]:
+    with served(built) as address:
         yield address
 
 
@@ -257,6 +267,39 @@ def test_nothing_is_sent_and_no_network_is_needed_afterwards(browser: Any, site:
         sent = [(method, url) for method, url in asked if url.startswith(kinds)]
         assert {method for method, _ in sent} == {"GET"}
         assert all(url.startswith(site) for _, url in sent)
+
+
+def test_a_model_that_cannot_be_loaded_is_told(browser: Any, site: str) -> None:
+    page = browser.new_context().new_page()
+    page.route("**/ort.wasm.min.mjs", lambda route: route.abort())
+    page.goto(site)
+    expect(page.get_by_role("alert")).to_have_text("The model cannot be loaded in this browser.")
+    page.context.close()
+
+
+def test_a_new_version_takes_the_place_of_the_old_one_as_a_whole(
+    browser: Any, built: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(built, folder)
+    with served(folder) as address, opened(browser, address) as page:
+        page.evaluate("navigator.serviceWorker.ready.then(() => null)")
+        for name, old, new in (
+            ("main.js", "// The page", 'document.body.dataset.version = "new"; // The page'),
+            ("service-worker.js", "tumorscope-", "tumorscope-2-"),
+        ):
+            text = (folder / name).read_text()
+            (folder / name).write_text(text.replace(old, new, 1))
+        page.reload()
+        page.evaluate(
+            """async () => {
+                while (!(await caches.keys()).every((name) => name.includes("-2-"))) {
+                    await new Promise((done) => setTimeout(done, 100));
+                }
+            }"""
+        )
+        page.reload()
+        page.wait_for_selector("body[data-version=new][data-ready]")
 
 
 @given(numbers=st.lists(st.integers(-3, 40), max_size=12), step=st.sampled_from([1.0, 3.3, 5.0]))

@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from tumorscope.cli.main import DISCLAIMER, STATUS_FAILED
-from tumorscope.cli.numbers import count, number_from_zero, share, threads
+from tumorscope.cli.numbers import amount, count, number_from_zero, share, threads
 from tumorscope.counting import counted
 from tumorscope.errors import DataError
 
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=threads, default=1, metavar="N", help="cores a worker (default: 1)"
     )
     parser.add_argument(
-        "--gpus-per-worker", type=float, default=0.0, metavar="N", help="may be a part of one"
+        "--gpus-per-worker", type=amount, default=0.0, metavar="N", help="may be a part of one"
     )
 
 

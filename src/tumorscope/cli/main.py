@@ -10,6 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from tumorscope import RESEARCH_USE_ONLY, __version__
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 it ran and some inputs failed, 2 it could not run: bad usage or
         input, a full disk, 130 stopped with Ctrl-C.
     """
+    # (Python has None where the caller has closed them, as `>&-` in a shell does.)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  (they stay open)
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     words = list(sys.argv[1:] if arguments is None else arguments)
     before = sys.unraisablehook
     sys.unraisablehook = lambda lost: _press_again(lost, before)

@@ -1,6 +1,7 @@
 """Numbers on the command line, with a word about what is expected."""
 
 import argparse
+import math
 
 from tumorscope.arguments import MOST_THREADS
 
@@ -21,6 +22,17 @@ def threads(text: str) -> int:
 def number_from_zero(text: str) -> int:
     """Return a whole number of 0 or more."""
     return _whole(text, least=0)
+
+
+def amount(text: str) -> float:
+    """Return a finite number of 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0 or more")
+    return value
 
 
 def share(text: str) -> float:

@@ -5,7 +5,7 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
 
@@ -94,6 +94,11 @@ def _check_apart(sources: Sequence[str], answers: Location) -> None:
         if place.holds(answers):
             raise DataError(f"{answers}: lies in {source}, which is read: name another folder")
         named[place] = source
+    for source in filter(_is_pattern, sources):
+        inside = _fixed_folder(Location.of(source))
+        outer = next((folder for place, folder in named.items() if place.holds(inside)), None)
+        if outer is not None:
+            raise DataError(f"{source}: lies in {outer}, which is given, too: give one of them")
     for place, source in named.items():
         above = place.path
         while "/" in above:
@@ -103,18 +108,28 @@ def _check_apart(sources: Sequence[str], answers: Location) -> None:
                 raise DataError(f"{source}: lies in {outer}, which is given, too: give one of them")
 
 
-def _files_of(sources: Iterable[str], ignored: "Counter[str]") -> Iterator[Location]:
+def _files_of(sources: Sequence[str], ignored: "Counter[str]") -> Iterator[Location]:
     for source in sources:
-        if source.startswith("@"):
-            yield from _listed(Location.of(source[1:]))
-        elif _is_pattern(source):
-            yield from _matching(source, ignored)
-        elif is_folder(place := Location.of(source)):
-            yield from _walk(place, ignored)
-        elif source.lower().endswith(_LISTS):
-            yield from _listed(place)
-        else:
-            yield place
+        files = _files_in(source, ignored)
+        first = next(files, None)
+        if first is not None:
+            yield first
+            yield from files
+        elif len(sources) > 1:  # (Its answer will be that there is nothing to read, as in predict.)
+            yield Location.of(source.removeprefix("@"))
+
+
+def _files_in(source: str, ignored: "Counter[str]") -> Iterator[Location]:
+    if source.startswith("@"):
+        yield from _listed(Location.of(source[1:]))
+    elif _is_pattern(source):
+        yield from _matching(source, ignored)
+    elif is_folder(place := Location.of(source)):
+        yield from _walk(place, ignored)
+    elif source.lower().endswith(_LISTS):
+        yield from _listed(place)
+    else:
+        yield place
 
 
 def _is_pattern(source: str) -> bool:
@@ -154,11 +169,19 @@ def _column(lines: Iterator[str]) -> Iterator[str]:
 def _matching(pattern: str, ignored: "Counter[str]") -> Iterator[Location]:
     """Yield the files below the pattern's fixed folders whose whole path it matches."""
     place = Location.of(pattern)
-    fixed = place.path[: _MAGIC.search(place.path).start()].rpartition("/")[0]  # type: ignore[union-attr]
-    wanted = re.compile(_as_expression(place.path), re.DOTALL)
-    for file in _walk(Location(place.root, fixed or "/"), ignored):
+    try:
+        wanted = re.compile(_as_expression(place.path), re.DOTALL)
+    except re.error as error:
+        raise DataError(f"{pattern}: no pattern of names ({error})") from None
+    for file in _walk(_fixed_folder(place), ignored):
         if wanted.fullmatch(file.path):
             yield file
+
+
+def _fixed_folder(pattern: Location) -> Location:
+    """Return the folder that all files lie in that a pattern can match."""
+    fixed = pattern.path[: _MAGIC.search(pattern.path).start()].rpartition("/")[0]  # type: ignore[union-attr]
+    return Location(pattern.root, fixed or "/")
 
 
 def _as_expression(pattern: str) -> str:

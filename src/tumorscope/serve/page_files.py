@@ -66,7 +66,7 @@ def file_route(path: str, content: bytes, *, cache: str) -> Route:
 
     async def answer(request: Request) -> Response:
         headers = {"Cache-Control": cache, "ETag": etag, "Vary": "Accept-Encoding"}
-        if request.headers.get("if-none-match") == etag:
+        if etag in request.headers.get("if-none-match", ""):  # (Proxies make it weak: W/"...".)
             return Response(status_code=304, headers=headers)
         body = content
         if packed is not None and _takes_gzip(request.headers):

@@ -57,12 +57,21 @@ async def read_files(request: Request, admission: Admission, limits: Limits) -> 
     uploads = [item for item in form.getlist(FIELD) if isinstance(item, UploadFile)]
     if not uploads:
         raise RefusedRequestError(422, f"no files: send them in the form's field '{FIELD}'")
+    odd = {name for name, item in form.multi_items() if _is_misplaced(name, item)}
+    if odd:
+        reason = f"send each file in the form's field '{FIELD}', with a file name"
+        raise RefusedRequestError(422, f"{reason}; not so: {', '.join(map(repr, sorted(odd)))}")
     files = []
     for number, upload in enumerate(uploads):
         name = upload.filename or f"file {number}"
         files.append(FileInMemory(name, upload.file.read(), upload=number + 1))
         upload.file.close()
     return files
+
+
+def _is_misplaced(name: str, item: UploadFile | str) -> bool:
+    """Tell a file in another field, and what stands in ours but is none; other fields may be."""
+    return isinstance(item, UploadFile) != (name == FIELD)
 
 
 class _Parser(MultiPartParser):

@@ -5,6 +5,7 @@ import { choice, colourOf, make, plainName } from "./words.js";
 
 const FEW = 4; // Fewer scans need no filter.
 const VERDICTS = { "": "any", confident: "confident", uncertain: "uncertain", unsupported: "not classified" };
+const NO_CLASS = ["unreadable", "waiting"];
 const byName = new Intl.Collator("en", { numeric: true });
 const least = (scan) => Math.min(...[...scan.answers.values()].map(({ probability }) => probability ?? -1), 2);
 const SORTS = {
@@ -51,7 +52,7 @@ export function makeFilters(root, changed) {
   }
 
   function chip(label) {
-    const mark = /^\w+$/.test(label) ? [make("i", { "--colour": colourOf(label), "aria-hidden": "true" })] : [];
+    const mark = /^\w+$/.test(label) && !NO_CLASS.includes(label) ? [make("i", { "--colour": colourOf(label), "aria-hidden": "true" })] : [];
     const button = make("button", { type: "button", "data-label": label }, ...mark, "");
     button.addEventListener("click", () => set("label")(wanted.label === label ? "" : label));
     return button;

@@ -80,7 +80,7 @@ function content(scan) {
   const image = picture
     ? make("img", { class: "thumb", src: source(picture), alt: "" })
     : make("span", { class: "thumb empty" });
-  return [image, make("span", { class: "name", title: scan.name }, scan.name), said(scan)];
+  return [image, make("span", { class: "name", title: scan.name }, make("bdi", {}, scan.name)), said(scan)];
 }
 
 function said(scan) {

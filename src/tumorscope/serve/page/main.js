@@ -46,7 +46,6 @@ function complain(error) {
 
 async function take(found) {
   $("problem").hidden = true;
-  if (!found.length) return;
   const { jobs, masks, leftOut: others } = await toJobs(found);
   leftOut = scans.length ? [...leftOut, ...others] : others;
   showLeftOut($("left-out"), leftOut);
@@ -147,6 +146,7 @@ function stop() {
   giveUp(open, STOPPED);
   open.forEach(refresh);
   refreshAll();
+  $($("retry").hidden ? "clear" : "retry").focus(); // (The button that was pressed is gone.)
 }
 
 function retry() {
@@ -154,6 +154,7 @@ function retry() {
   for (const scan of again) Object.assign(scan, { error: "", unsent: false });
   queue.again([...new Set(again.map(({ job }) => job))]);
   again.forEach(refresh);
+  $("stop").focus();
 }
 
 async function makeReport() {
