@@ -1,7 +1,7 @@
 // Decides from a network's outputs, as tumorscope/inference/decision.py does: label, verdict, reason.
 // Both are held to the same cases, tests/inference/decisions.json.
 
-const OUT_OF_DISTRIBUTION = "unlike the brain MRI slices that the model learned from";
+export const OUT_OF_DISTRIBUTION = "unlike the brain MRI slices that the model learned from";
 const NOT_FINITE = "the network's outputs are not numbers (NaN or infinity)";
 
 /** Returns the answer to a slice that the model cannot classify. */

@@ -1,6 +1,6 @@
 // Turns the probabilities of a series' slices into one answer, as tumorscope/series/rule.py does.
 
-import { decide, unsupported } from "./decision.js";
+import { decide, OUT_OF_DISTRIBUTION, unsupported } from "./decision.js";
 
 const NEIGHBOURS = 3;
 const SHARE = 7;
@@ -57,6 +57,11 @@ export function answerSeries(answers, model, problem = "") {
   // (Fewer slices are no whole scan, for which the series' own threshold was fitted.)
   const limits = model.series.confident && rows.length >= SHARE ? model.classes.map(() => model.series.confident) : model.confident;
   const decided = decide(probabilities, model.classes, { confident: limits });
+  const strange = answers.filter(({ reason }) => reason === OUT_OF_DISTRIBUTION).length;
+  if (strange > judged.length) {
+    const unlike = `${strange} of ${answers.length} slices are ${OUT_OF_DISTRIBUTION}`;
+    Object.assign(decided, { verdict: "uncertain", reason: [decided.reason, unlike].filter(Boolean).join("; ") });
+  }
   return { ...whole, ...decided, decided_by: deciding.map((i) => ({ path: judged[i].path, slice: judged[i].slice })) };
 }
 

@@ -6,6 +6,7 @@ import pytest
 
 from tumorscope.images.slice_header import SliceHeader
 from tumorscope.inference import Failure, Prediction
+from tumorscope.inference.decision import OUT_OF_DISTRIBUTION
 from tumorscope.inference.series_prediction import predict_series
 from tumorscope.series.rule import SeriesRule
 
@@ -116,6 +117,22 @@ def test_slices_that_cannot_be_judged_are_passed_over() -> None:
     assert not isinstance(nothing, Failure)
     assert (nothing.verdict, nothing.label, nothing.reason) == ("unsupported", None, "blank")
     assert nothing.to_json()["probabilities"] is None
+
+
+@pytest.mark.parametrize(
+    ("strange", "blank", "verdict"), [(8, 0, "confident"), (9, 0, "uncertain"), (8, 9, "confident")]
+)
+def test_a_series_mostly_unlike_brain_mri_is_never_confident(
+    strange: int, blank: int, verdict: str
+) -> None:
+    answers = [answer("v.nii", 0.99, number) for number in range(8)]
+    reasons = [OUT_OF_DISTRIBUTION] * strange + ["blank"] * blank
+    answers += [refusal("v.nii", 8 + number, reason) for number, reason in enumerate(reasons)]
+    (found,) = predict_series(answers, confident=[0.9] * 4)
+    assert not isinstance(found, Failure)
+    assert (found.label, found.slices, found.verdict) == ("glioma", 8, verdict)
+    told = f"{strange} of {8 + strange} slices are {OUT_OF_DISTRIBUTION}"
+    assert found.reason == ("" if verdict == "confident" else told)
 
 
 def test_model_that_knows_no_healthy_brain() -> None:

@@ -31,8 +31,9 @@ from browsing import give, opened
 from dicom_files import dicom, write_dicom, write_series
 from tumorscope.classes import CLASSES
 from tumorscope.images.slice_header import SliceHeader
-from tumorscope.inference import Failure
-from tumorscope.inference.series_prediction import SeriesPrediction
+from tumorscope.inference import Failure, Prediction
+from tumorscope.inference.decision import OUT_OF_DISTRIBUTION
+from tumorscope.inference.series_prediction import SeriesPrediction, predict_series
 from tumorscope.phantoms.drawing import draw_phantom
 from tumorscope.series.completeness import missing_slices
 from tumorscope.series.rule import SeriesRule, answer_stack
@@ -231,6 +232,35 @@ def test_series_rule_is_that_of_the_command(page: Any, count: int) -> None:
         found = module(page, "series-rule.js", script, *given)
         assert found["probabilities"] == pytest.approx(expected.probabilities)
         assert found["deciding"] == list(expected.deciding)
+
+
+@pytest.mark.parametrize(("strange", "blank"), [(0, 0), (8, 0), (9, 0), (8, 9)])
+def test_a_series_is_decided_as_by_the_command(page: Any, strange: int, blank: int) -> None:
+    reasons = [""] * 8 + [OUT_OF_DISTRIBUTION] * strange + ["blank"] * blank
+    row = {name: 0.97 if name == "glioma" else 0.01 for name in CLASSES}
+    slices = [
+        Prediction(
+            path="v.nii",
+            header=SliceHeader(file="v.nii", frame=number, is_volume=True),
+            slice=number,
+            label=None if reason else "glioma",
+            probability=None if reason else 0.97,
+            probabilities={} if reason else row,
+            verdict="unsupported" if reason else "confident",
+            reason=reason,
+            model="m 1",
+            milliseconds=1.0,
+        )
+        for number, reason in enumerate(reasons)
+    ]
+    (expected,) = predict_series(slices, confident=[0.9] * 4)
+    assert isinstance(expected, SeriesPrediction)
+    model = {"classes": list(CLASSES), "confident": [0.9] * 4, "series": {}, "title": "m 1"}
+    script = "({ answerSeries }, ...given) => answerSeries(...given)"
+    given = [item.to_json() for item in slices]
+    found = module(page, "series-rule.js", script, given, model)
+    for name in ("label", "verdict", "reason", "slices", "decided_by"):
+        assert found[name] == expected.to_json()[name]
 
 
 def test_what_is_not_read_is_refused(page: Any, tmp_path: Path) -> None:

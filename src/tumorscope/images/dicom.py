@@ -348,9 +348,9 @@ def _uncounted(dataset: "FileDataset", count: int) -> str:
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return ""
     held = len(dataset.get("PixelData") or b"") * count // get_expected_length(dataset)
-    return f"it holds pixels of {held} frames, says {count}: the others are left out" * (
-        held > count
-    )
+    if held <= count:
+        return ""
+    return f"it holds pixels of {held} frames, says {count}: the others are left out"
 
 
 def _other_components(dataset: "FileDataset", count: int) -> list[str]:

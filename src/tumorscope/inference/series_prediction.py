@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorscope.images.slice_header import SliceHeader
-from tumorscope.inference.decision import NO_TUMOUR, Decision, decide, unsupported
+from tumorscope.inference.decision import (
+    NO_TUMOUR,
+    OUT_OF_DISTRIBUTION,
+    Decision,
+    decide,
+    unsupported,
+)
 from tumorscope.inference.results import Failure, Prediction, Verdict
 from tumorscope.series.completeness import missing_slices
 from tumorscope.series.grouping import Series, Stack, group_series, may_be_beside
@@ -109,7 +115,8 @@ def predict_series(
 
     `group_series` says which these are and in what order, `answer_stacks` what they say together.
     DICOM objects without an image are no series where their study has one: its note names them.
-    The answer to a series that lacks slices, or of which some cannot be read, is not confident.
+    The answer to a series that lacks slices, or of which some cannot be read, is not confident; nor
+    is that of a stack of which more slices are out of distribution than were classified.
 
     Args:
         answers: The answers to the slices, in any order.
@@ -206,20 +213,28 @@ def _predict(
         classes.index(NO_TUMOUR) if NO_TUMOUR in classes else None,
         rule,
     )
+    stack = asked[which]
     # (Fewer slices are no whole scan, for which the series' own threshold was fitted.)
-    is_whole = len(judged[asked[which]]) >= SHARE
+    is_whole = len(judged[stack]) >= SHARE
     limits = [rule.confident] * len(classes) if rule.confident and is_whole else confident
+    decision = decide(answer.probabilities, classes, confident=limits)
+    reasons = [predictions[number].reason for number in stack.slices]
+    strange = reasons.count(OUT_OF_DISTRIBUTION)
+    if strange > len(judged[stack]):
+        unlike = f"{strange} of {len(reasons)} slices are {OUT_OF_DISTRIBUTION}"
+        reason = "; ".join(filter(None, (decision.reason, unlike)))
+        decision = decision._replace(verdict="uncertain", reason=reason)
     how = "decided" if volume is None else "was chosen"
-    deciding = [judged[asked[which]][index] for index in answer.deciding]
-    used = [item for stack in asked for item in judged[stack]]
+    deciding = [judged[stack][index] for index in answer.deciding]
+    used = [item for each in asked for item in judged[each]]
     return replace(
         nothing,
-        **decide(answer.probabilities, classes, confident=limits)._asdict(),
+        **decision._asdict(),
         milliseconds=sum(item.milliseconds for item in used),
         slices=len(used),
         decided_by=tuple((item.path, item.slice) for item in deciding),
-        note=_note(series, members, f"{_title(series, asked[which])} {how}"),
-        volume=tuple(predictions[number] for number in asked[which].slices),
+        note=_note(series, members, f"{_title(series, stack)} {how}"),
+        volume=tuple(predictions[number] for number in stack.slices),
     )
 
 

@@ -220,7 +220,7 @@ class Answering(threading.Thread):
         sync(job.folder)
         if (
             unreadable
-        ):  # (Now: after a crash before this the answer is made, and tells of them, anew.)
+        ):  # (Now: after a crash before this the answer, which tells of them, is made anew.)
             place = self._spool.set_aside_files(job, unreadable)
             _LOG.warning("%s: %d unreadable; see %s", job.name, len(unreadable), place)
         state = f" (incomplete: {job.incomplete})" if job.incomplete else ""
