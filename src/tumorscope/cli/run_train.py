@@ -137,9 +137,11 @@ def train(
     """Fit with bars on the screen."""
     out = console(stderr=True, quiet=not is_first_process())
     groups = len({item.group for item in (*parts.train, *parts.validation)})
+    missing = ", ".join(_not_validated(parts))
     out.print(
         f"{recipe.name}: {len(parts.train):,} training slices, {len(parts.validation):,} "
-        f"validation, {len(parts.test):,} test; {groups:,} groups"
+        f"validation{f' (no slice of: {missing})' if missing else ''}, "
+        f"{len(parts.test):,} test; {groups:,} groups"
     )
     for note in catalogue.notes:
         out.print(note)
@@ -151,11 +153,6 @@ def train(
             out.print(line)
     for reason, count in _left_out(parts).items():
         out.print(f"{count:,} {reason}")
-    if missing := _not_validated(parts):
-        out.print(
-            f"not among the validation slices: {', '.join(missing)}; validation accuracy says "
-            "nothing about that: give more patients, or raise training.validation_share"
-        )
     for line in idle_fields(recipe, parts):
         out.print(line)
     origin = origin_of(catalogue, sources)
