@@ -1,7 +1,9 @@
-"""What commands that listen on the network share: tokens in files, and who reaches an address."""
+"""What commands that listen on the network share: tokens, ports, and who reaches an address."""
 
+import contextlib
 import ipaddress
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from tumorscope.errors import DataError
@@ -42,3 +44,19 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+@contextlib.contextmanager
+def opening(host: str, port: int, option: str = "--port") -> Iterator[None]:
+    """Say of a port that cannot be opened which one it is, and which option chooses another.
+
+    Raises:
+        DataError: The address is not this machine's, or the port is taken.
+    """
+    try:
+        yield
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"cannot listen at {host}, port {port} ({reason}): choose another {option} or --host"
+        ) from None

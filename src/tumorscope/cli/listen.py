@@ -1,24 +1,25 @@
 """`tumorscope listen`: receives MR images over the network and answers with DICOM objects."""
 
 import argparse
-import contextlib
 import logging
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tumorscope.cli.addresses import is_loopback, read_token
+from tumorscope.cli.addresses import is_loopback, opening, read_token
 from tumorscope.cli.main import DISCLAIMER
 from tumorscope.cli.numbers import threads
 from tumorscope.errors import DataError
 
 if TYPE_CHECKING:
+    import ssl
+
     from tumorscope.pacs.answering import Delivery
     from tumorscope.pacs.tls import TlsFiles
+    from tumorscope.pacs.web import WebServer
 
 _PORT: Final = 11112
 """The port that IANA registered for DICOM beside 104, which only root may use."""
@@ -117,7 +118,6 @@ def run(options: argparse.Namespace) -> int:
     from tumorscope.pacs.sending import Peer  # noqa: PLC0415
     from tumorscope.pacs.series_gaps import missing_images  # noqa: PLC0415
     from tumorscope.pacs.spool import Spool  # noqa: PLC0415
-    from tumorscope.pacs.web import WebServer  # noqa: PLC0415
 
     _check(options)
     tls = _tls(options)
@@ -153,31 +153,28 @@ def run(options: argparse.Namespace) -> int:
     )
     context = tls.for_listening() if tls else None
     # (Threads begin when all ports are open: one that waits would keep a failed start from ending.)
-    servers = {}
-    for option, tls_context in (("--stow-port", context), ("--metrics-port", None)):
-        asked = getattr(options, option[2:].replace("-", "_"))
-        if asked is not None:
-            with _told_where(options.host, asked, option):
-                servers[option] = WebServer((options.host, asked), tls=tls_context)
-    with _told_where(options.host, options.port, "--port"):
+    storage = _web_server(options.host, options.stow_port, "--stow-port", context)
+    health = _web_server(options.host, options.metrics_port, "--metrics-port")
+    with opening(options.host, options.port):
         port = listener.start(options.host, options.port, tls=context)
     answering.start()
     log.info("%s listens at %s:%d with %s", options.aet, options.host, port, classifier.facts.title)
-    if web := servers.get("--stow-port"):
-        web.offer_storage(intake, token)
-        log.info("STOW-RS at port %d, /studies", web.port)
-    if web := servers.get("--metrics-port"):
-        web.offer_metrics(
+    if storage:
+        storage.offer_storage(intake, token)
+        log.info("STOW-RS at port %d, /studies", storage.port)
+    if health:
+        health.offer_metrics(
             lambda: metrics.text(spool.waiting()),
             lambda: spool.problem() if answering.is_alive() else "nothing is answered any more",
         )
-        log.info("metrics and health at port %d", web.port)
-    for server in servers.values():
+        log.info("metrics and health at port %d", health.port)
+    servers = [server for server in (storage, health) if server]
+    for server in servers:
         server.start()
     log.info(DISCLAIMER)
     stop.wait()
     log.info("stopping; what is not answered yet waits in the spool")
-    for server in servers.values():
+    for server in servers:
         server.stop()
     listener.stop()
     answering.stop()
@@ -185,20 +182,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def _told_where(host: str, port: int, option: str) -> Iterator[None]:
-    """Say of a port that cannot be opened which one it is.
+def _web_server(
+    host: str, port: int | None, option: str, tls: "ssl.SSLContext | None" = None
+) -> "WebServer | None":
+    """Open a port for HTTP; None where none was asked for."""
+    from tumorscope.pacs.web import WebServer  # noqa: PLC0415
 
-    Raises:
-        DataError: It cannot.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot listen at {host}, port {port} ({error.strerror or error}): "
-            f"choose another {option} or --host"
-        ) from None
+    if port is None:
+        return None
+    with opening(host, port, option):
+        return WebServer((host, port), tls=tls)
 
 
 def _delivery(options: argparse.Namespace, tls: "TlsFiles | None", token: str | None) -> "Delivery":

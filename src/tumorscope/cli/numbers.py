@@ -1,7 +1,7 @@
 """Numbers on the command line, with a word about what is expected."""
 
 import argparse
-import math
+import sys
 
 from tumorscope.arguments import MOST_THREADS
 
@@ -26,23 +26,21 @@ def number_from_zero(text: str) -> int:
 
 def amount(text: str) -> float:
     """Return a finite number of 0 or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0 or more")
-    return value
+    return _number(text, most=sys.float_info.max, words="of 0 or more")
 
 
 def share(text: str) -> float:
     """Return a number between 0 and 1."""
+    return _number(text, most=1.0, words="between 0 and 1")
+
+
+def _number(text: str, *, most: float, words: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number between 0 and 1")
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number {words}")
     return value
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from tumorscope.cli.addresses import checked_token, is_loopback, read_token
+from tumorscope.cli.addresses import checked_token, is_loopback, opening, read_token
 from tumorscope.cli.main import DISCLAIMER
 from tumorscope.cli.numbers import count, threads
 from tumorscope.errors import DataError
@@ -174,13 +174,8 @@ def _listen(host: str, port: int) -> socket.socket:
         DataError: The address is not this machine's, or the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
+    with opening(host, port):
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(
-            f"cannot listen at {host}, port {port} ({reason}): choose another --port or --host"
-        ) from None
 
 
 def _start_log() -> None:
